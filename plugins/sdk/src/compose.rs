@@ -1,0 +1,93 @@
+//! The `compose` world: tasks made of other tasks.
+
+/// Generated from `wit/`.
+#[allow(clippy::all, missing_docs, unreachable_pub)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "compose",
+        pub_export_macro: true,
+        default_bindings_module: "tollgate_sdk::compose::bindings",
+        additional_derives: [PartialEq, Clone],
+    });
+}
+
+pub use bindings::exports::tollgate::plugin::{composition, plugin};
+pub use bindings::tollgate::plugin::{inference, log, types};
+
+/// One composed call. See `wit/composition.wit`.
+pub trait Composition {
+    /// Takes the sub-calls' events (none at first), answers what is to be done.
+    fn step(&mut self, events: Vec<composition::SubEvent>) -> Vec<composition::Action>;
+}
+
+/// A configured composition plugin.
+pub trait Compose: Sized + 'static {
+    /// Constant.
+    fn manifest() -> plugin::Manifest;
+    /// Reads the options (JSON).
+    fn configure(options: &str) -> Result<Self, Vec<plugin::Problem>>;
+    /// Begins to compose a call.
+    fn compose(
+        &self,
+        context: types::Context,
+        call: inference::Call,
+        capabilities: Vec<composition::Capability>,
+    ) -> Box<dyn Composition>;
+}
+
+/// Makes a component of a [`Compose`].
+#[macro_export]
+macro_rules! export_compose {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        mod tollgate_component {
+            use super::*;
+            use ::std::{cell::RefCell, sync::OnceLock};
+            use $crate::compose::{
+                Compose, Composition, bindings, composition, inference, plugin, types,
+            };
+
+            struct Component;
+            static CONFIGURED: OnceLock<$plugin> = OnceLock::new();
+
+            impl plugin::Guest for Component {
+                fn describe() -> plugin::Manifest {
+                    <$plugin as Compose>::manifest()
+                }
+                fn configure(
+                    options: String,
+                ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    let _ = CONFIGURED.set(<$plugin as Compose>::configure(&options)?);
+                    Ok(Vec::new())
+                }
+            }
+
+            pub struct Composed(RefCell<Box<dyn Composition>>);
+
+            impl composition::Guest for Component {
+                type Composition = Composed;
+            }
+
+            impl composition::GuestComposition for Composed {
+                fn new(
+                    context: types::Context,
+                    call: inference::Call,
+                    capabilities: Vec<composition::Capability>,
+                ) -> Self {
+                    let plugin =
+                        CONFIGURED.get().expect("configure comes before everything else");
+                    Composed(RefCell::new(plugin.compose(context, call, capabilities)))
+                }
+                fn step(
+                    &self,
+                    events: Vec<composition::SubEvent>,
+                ) -> Vec<composition::Action> {
+                    self.0.borrow_mut().step(events)
+                }
+            }
+
+            bindings::export!(Component with_types_in bindings);
+        }
+    };
+}

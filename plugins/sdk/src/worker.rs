@@ -1,0 +1,86 @@
+//! The `worker` world: a model server inside the proxy.
+
+/// Generated from `wit/`.
+#[allow(clippy::all, missing_docs, unreachable_pub)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "worker",
+        pub_export_macro: true,
+        default_bindings_module: "tollgate_sdk::worker::bindings",
+        additional_derives: [PartialEq, Clone],
+    });
+}
+
+pub use bindings::exports::tollgate::plugin::{plugin, serving};
+pub use bindings::tollgate::plugin::{inference, log, types};
+
+/// One call being served. See `wit/serving.wit`.
+pub trait Session {
+    /// A bounded piece of work.
+    fn step(&mut self) -> serving::Stepped;
+}
+
+/// A configured worker plugin.
+pub trait Worker: Sized + 'static {
+    /// Constant.
+    fn manifest() -> plugin::Manifest;
+    /// Reads the options (JSON).
+    fn configure(options: &str) -> Result<Self, Vec<plugin::Problem>>;
+    /// What it serves.
+    fn models(&self) -> Vec<inference::ModelInfo>;
+    /// Begins to serve a call.
+    fn session(&self, context: types::Context, call: inference::Call) -> Box<dyn Session>;
+}
+
+/// Makes a component of a [`Worker`].
+#[macro_export]
+macro_rules! export_worker {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        mod tollgate_component {
+            use super::*;
+            use ::std::{cell::RefCell, sync::OnceLock};
+            use $crate::worker::{Session, Worker, bindings, inference, plugin, serving, types};
+
+            struct Component;
+            static CONFIGURED: OnceLock<$plugin> = OnceLock::new();
+
+            fn configured() -> &'static $plugin {
+                CONFIGURED.get().expect("configure comes before everything else")
+            }
+
+            impl plugin::Guest for Component {
+                fn describe() -> plugin::Manifest {
+                    <$plugin as Worker>::manifest()
+                }
+                fn configure(
+                    options: String,
+                ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    let _ = CONFIGURED.set(<$plugin as Worker>::configure(&options)?);
+                    Ok(Vec::new())
+                }
+            }
+
+            pub struct Serving(RefCell<Box<dyn Session>>);
+
+            impl serving::Guest for Component {
+                type Session = Serving;
+                fn models() -> Vec<inference::ModelInfo> {
+                    configured().models()
+                }
+            }
+
+            impl serving::GuestSession for Serving {
+                fn new(context: types::Context, call: inference::Call) -> Self {
+                    Serving(RefCell::new(configured().session(context, call)))
+                }
+                fn step(&self) -> serving::Stepped {
+                    self.0.borrow_mut().step()
+                }
+            }
+
+            bindings::export!(Component with_types_in bindings);
+        }
+    };
+}
