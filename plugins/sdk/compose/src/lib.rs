@@ -4,10 +4,10 @@
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "../../../wit",
         world: "compose",
         pub_export_macro: true,
-        default_bindings_module: "tollgate_sdk::compose::bindings",
+        default_bindings_module: "tollgate_sdk_compose::bindings",
         additional_derives: [PartialEq, Clone],
     });
 }
@@ -44,7 +44,7 @@ macro_rules! export_compose {
         mod tollgate_component {
             use super::*;
             use ::std::{cell::RefCell, sync::OnceLock};
-            use $crate::compose::{
+            use $crate::{
                 Compose, Composition, bindings, composition, inference, plugin, types,
             };
 

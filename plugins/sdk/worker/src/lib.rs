@@ -4,10 +4,10 @@
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "../../../wit",
         world: "worker",
         pub_export_macro: true,
-        default_bindings_module: "tollgate_sdk::worker::bindings",
+        default_bindings_module: "tollgate_sdk_worker::bindings",
         additional_derives: [PartialEq, Clone],
     });
 }
@@ -41,7 +41,7 @@ macro_rules! export_worker {
         mod tollgate_component {
             use super::*;
             use ::std::{cell::RefCell, sync::OnceLock};
-            use $crate::worker::{Session, Worker, bindings, inference, plugin, serving, types};
+            use $crate::{Session, Worker, bindings, inference, plugin, serving, types};
 
             struct Component;
             static CONFIGURED: OnceLock<$plugin> = OnceLock::new();

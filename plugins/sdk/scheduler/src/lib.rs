@@ -4,10 +4,10 @@
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "../../../wit",
         world: "scheduler",
         pub_export_macro: true,
-        default_bindings_module: "tollgate_sdk::scheduler::bindings",
+        default_bindings_module: "tollgate_sdk_scheduler::bindings",
         additional_derives: [PartialEq, Clone],
     });
 }
@@ -41,7 +41,7 @@ macro_rules! export_scheduler {
         mod tollgate_component {
             use super::*;
             use ::std::{cell::RefCell, sync::OnceLock};
-            use $crate::scheduler::{Policy, Scheduler, bindings, plugin, scheduling};
+            use $crate::{Policy, Scheduler, bindings, plugin, scheduling};
 
             struct Component;
             static CONFIGURED: OnceLock<$plugin> = OnceLock::new();

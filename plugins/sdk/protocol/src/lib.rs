@@ -5,10 +5,10 @@
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../wit",
+        path: "../../../wit",
         world: "protocol",
         pub_export_macro: true,
-        default_bindings_module: "tollgate_sdk::protocol::bindings",
+        default_bindings_module: "tollgate_sdk_protocol::bindings",
         additional_derives: [PartialEq, Clone],
     });
 }
@@ -113,7 +113,7 @@ macro_rules! export_protocol {
         mod tollgate_component {
             use super::*;
             use ::std::{cell::RefCell, sync::OnceLock};
-            use $crate::protocol::{
+            use $crate::{
                 Backend, Bytes, Frontend, HostBytes, Protocol, backend, bindings, frontend,
                 inference, plugin, types,
             };
