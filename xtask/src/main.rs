@@ -1,1 +1,42 @@
-fn main() {}
+//! What developers and CI ask of this repository: `cargo xtask VERB`, one file a verb.
+#![forbid(unsafe_code)]
+
+mod components;
+mod guest;
+mod process;
+mod wasm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+cargo xtask VERB
+
+  components [NAME…]   build the plugins as WebAssembly components (all, or those named)
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match verb.as_str() {
+        "components" => components::run(&rest),
+        "" | "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        unknown => bail!("no verb `{unknown}`\n\n{HELP}"),
+    }
+}

@@ -1,0 +1,215 @@
+//! `components`: builds every guest for WebAssembly and makes it a component.
+//!
+//! 1. One cargo call builds all guests for `wasm32-unknown-unknown`, profile `component`.
+//! 2. Each module is encoded as a component and validated.
+//! 3. Its imports must stay inside its world.
+//! 4. It is written only when its bytes changed, so that nothing is rebuilt needlessly.
+//! 5. `DIGESTS` lists the SHA-256 of every component, in the format of `sha256sum`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::guest::{self, Contract, Guest};
+use crate::process::{output, shown};
+use crate::wasm::{self, TARGET, Way};
+use crate::workspace::Workspace;
+
+/// Builds the named guests, or all of them, and says what changed.
+///
+/// # Errors
+/// When a name is unknown, a guest does not compile, or a component breaks its world.
+pub(crate) fn run(names: &[String]) -> Result<()> {
+    let workspace = Workspace::load()?;
+    build(&workspace, names)
+}
+
+/// As [`run`], in a workspace that is known already.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn build(workspace: &Workspace, names: &[String]) -> Result<()> {
+    let mut guests = guest::all(workspace)?;
+    if let Some(unknown) = names.iter().find(|name| {
+        !guests
+            .iter()
+            .any(|g| g.name == **name || g.package == **name)
+    }) {
+        let known: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+        bail!("no guest `{unknown}`; there are {}", known.join(", "));
+    }
+    if !names.is_empty() {
+        guests.retain(|guest| names.contains(&guest.name) || names.contains(&guest.package));
+    }
+
+    let way = wasm::ensure()?;
+    println!("components: {} guests, {way}", guests.len());
+    let (modules, compiled) = compile(workspace, &guests, &way)?;
+
+    let contract = Contract::load(&workspace.root.join("wit"))?;
+    let folder = workspace.components();
+    let mut failed = Vec::new();
+    for guest in &guests {
+        match modules.get(&guest.library).map_or_else(
+            || Err(anyhow!("it did not compile")),
+            |module| finish(guest, module, &contract, &folder),
+        ) {
+            Ok(line) => println!("  {line}"),
+            Err(problem) => {
+                eprintln!("  {}: {problem:#}", guest.name);
+                failed.push(guest.name.as_str());
+            }
+        }
+    }
+    digests(workspace, &folder)?;
+    if !failed.is_empty() {
+        bail!("no component of {}", failed.join(", "));
+    }
+    if !compiled {
+        bail!("cargo build failed");
+    }
+    Ok(())
+}
+
+/// Compiles the guests; returns the module of each that compiled, and whether all did. One
+/// broken guest does not keep the others from being built.
+fn compile(
+    workspace: &Workspace,
+    guests: &[Guest],
+    way: &Way,
+) -> Result<(BTreeMap<String, PathBuf>, bool)> {
+    let mut command = way.cargo();
+    command
+        .current_dir(&workspace.root)
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", portable_paths(workspace, way)?)
+        .args(["build", "--keep-going", "--profile", "component"])
+        .args(["--target", TARGET])
+        .arg("--message-format=json-render-diagnostics")
+        .args(way.flags())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    for guest in guests {
+        command.args(["--package", &guest.package]);
+    }
+    let out = command
+        .spawn()
+        .and_then(Child::wait_with_output)
+        .with_context(|| format!("cannot run {}", shown(&command)))?;
+    let modules = out
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .filter_map(|message| module(&message))
+        .collect();
+    Ok((modules, out.status.success()))
+}
+
+/// The WebAssembly module that a message of cargo's tells of, under the name of its target.
+fn module(message: &Value) -> Option<(String, PathBuf)> {
+    if message["reason"] != "compiler-artifact" {
+        return None;
+    }
+    let file = message["filenames"]
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|file| file.ends_with(".wasm"))?;
+    let name = message["target"]["name"].as_str()?;
+    Some((name.to_owned(), PathBuf::from(file)))
+}
+
+/// Panics name source files. Their paths are rewritten, so that the same sources give the
+/// same bytes, and the same digest, in every checkout.
+fn portable_paths(workspace: &Workspace, way: &Way) -> Result<String> {
+    let sysroot = output(way.rustc().args(["--print", "sysroot"]))?;
+    let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
+    let mut prefixes = vec![
+        (library, "/rust"),
+        (workspace.target.clone(), "/target"),
+        (workspace.root.clone(), "/tollgate"),
+    ];
+    if let Some(home) = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+    {
+        prefixes.push((home, "/cargo"));
+    }
+    let flags: Vec<String> = prefixes
+        .iter()
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
+        .collect();
+    // Cargo separates encoded flags by the unit separator: paths may have spaces.
+    Ok(flags.join("\u{1f}"))
+}
+
+/// Encodes one guest, checks it and writes it. Returns a line that tells what happened.
+fn finish(guest: &Guest, module: &Path, contract: &Contract, folder: &Path) -> Result<String> {
+    let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    let component = guest::encode(&module)?;
+    contract.check(&component, &guest.world)?;
+    let changed = write_if_changed(&folder.join(guest.file()), &component)?;
+    Ok(format!(
+        "{:<28} {:>6} KiB  {:<9}  {}",
+        guest.file(),
+        component.len().div_ceil(1024),
+        guest.world,
+        if changed { "written" } else { "unchanged" }
+    ))
+}
+
+/// Lists every component that a guest of the workspace has, those of earlier calls too, and
+/// removes those of guests that are gone.
+fn digests(workspace: &Workspace, folder: &Path) -> Result<()> {
+    let mut files: Vec<String> = guest::all(workspace)?.iter().map(Guest::file).collect();
+    files.sort();
+    for sub in ["", "fixtures"] {
+        let Ok(entries) = fs::read_dir(folder.join(sub)) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let relative = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy();
+            if path.extension().is_some_and(|end| end == "wasm")
+                && !files.iter().any(|file| *file == relative)
+            {
+                fs::remove_file(&path)?;
+            }
+        }
+    }
+    let mut list = String::new();
+    for file in files {
+        if let Ok(bytes) = fs::read(folder.join(&file)) {
+            writeln!(list, "{}  {file}", hex(&Sha256::digest(&bytes)))?;
+        }
+    }
+    write_if_changed(&folder.join("DIGESTS"), list.as_bytes())?;
+    Ok(())
+}
+
+/// Writes beside the file and renames, so that no reader ever sees half of it.
+fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    let parent = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(parent)?;
+    let new = path.with_extension(format!("new-{}", std::process::id()));
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(true)
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
