@@ -13,6 +13,13 @@ pub mod bindings {
     });
 }
 
+pub mod actions;
+pub mod failure;
+pub mod sse;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+pub mod text;
+
 pub use bindings::exports::tollgate::plugin::{backend, frontend, plugin};
 pub use bindings::tollgate::plugin::{body, inference, log, types};
 

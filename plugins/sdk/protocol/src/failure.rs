@@ -1,0 +1,142 @@
+//! Failures by kind: what a status or code means, and what a kind is called.
+//!
+//! The table itself is [`tollgate_contract::failure`]; this is the way to it from the
+//! generated types.
+
+use tollgate_contract::failure as table;
+
+use crate::types::{Failure, FailureKind};
+
+/// A failure of this kind with no parameter named.
+#[must_use]
+pub fn of(kind: FailureKind, message: impl Into<String>) -> Failure {
+    Failure {
+        kind,
+        message: message.into(),
+        param: None,
+        retry_after_ms: None,
+        extensions: Vec::new(),
+    }
+}
+
+/// The request is wrong; `param` is its member at fault.
+#[must_use]
+pub fn invalid(message: impl Into<String>, param: Option<&str>) -> Failure {
+    Failure {
+        param: param.map(str::to_owned),
+        ..of(FailureKind::InvalidArgument, message)
+    }
+}
+
+/// The worker answered something that is not its protocol.
+#[must_use]
+pub fn upstream_invalid(message: impl Into<String>) -> Failure {
+    of(FailureKind::UpstreamInvalid, message)
+}
+
+/// The worker could not be reached, or broke off.
+#[must_use]
+pub fn upstream_unavailable(message: impl Into<String>) -> Failure {
+    of(FailureKind::UpstreamUnavailable, message)
+}
+
+/// What an HTTP status from a worker means.
+#[must_use]
+pub fn from_http(status: u16, message: impl Into<String>) -> Failure {
+    of(kind(table::label_of_http(status)), message)
+}
+
+/// What a gRPC status code from a worker means.
+#[must_use]
+pub fn from_grpc(code: u32, message: impl Into<String>) -> Failure {
+    of(kind(table::label_of_grpc(code)), message)
+}
+
+/// HTTP status of a kind.
+#[must_use]
+pub fn http_status(kind: &FailureKind) -> u16 {
+    table::by_label(label(kind)).http
+}
+
+/// gRPC status code of a kind.
+#[must_use]
+pub fn grpc_code(kind: &FailureKind) -> u32 {
+    table::by_label(label(kind)).grpc
+}
+
+/// The label of a kind: its name in the contract.
+#[must_use]
+pub fn label(kind: &FailureKind) -> &str {
+    match kind {
+        FailureKind::InvalidArgument => "invalid-argument",
+        FailureKind::Unauthenticated => "unauthenticated",
+        FailureKind::PermissionDenied => "permission-denied",
+        FailureKind::NotFound => "not-found",
+        FailureKind::MethodNotAllowed => "method-not-allowed",
+        FailureKind::Conflict => "conflict",
+        FailureKind::FailedPrecondition => "failed-precondition",
+        FailureKind::PayloadTooLarge => "payload-too-large",
+        FailureKind::UnsupportedMediaType => "unsupported-media-type",
+        FailureKind::Unprocessable => "unprocessable",
+        FailureKind::RateLimited => "rate-limited",
+        FailureKind::Overloaded => "overloaded",
+        FailureKind::Unsupported => "unsupported",
+        FailureKind::DeadlineExceeded => "deadline-exceeded",
+        FailureKind::Cancelled => "cancelled",
+        FailureKind::Internal => "internal",
+        FailureKind::PluginFailed => "plugin-failed",
+        FailureKind::UpstreamUnavailable => "upstream-unavailable",
+        FailureKind::UpstreamInvalid => "upstream-invalid",
+        FailureKind::Other(label) => label,
+    }
+}
+
+/// The kind of a label; one that the contract does not name is an `other`.
+#[must_use]
+pub fn kind(label: &str) -> FailureKind {
+    match label {
+        "invalid-argument" => FailureKind::InvalidArgument,
+        "unauthenticated" => FailureKind::Unauthenticated,
+        "permission-denied" => FailureKind::PermissionDenied,
+        "not-found" => FailureKind::NotFound,
+        "method-not-allowed" => FailureKind::MethodNotAllowed,
+        "conflict" => FailureKind::Conflict,
+        "failed-precondition" => FailureKind::FailedPrecondition,
+        "payload-too-large" => FailureKind::PayloadTooLarge,
+        "unsupported-media-type" => FailureKind::UnsupportedMediaType,
+        "unprocessable" => FailureKind::Unprocessable,
+        "rate-limited" => FailureKind::RateLimited,
+        "overloaded" => FailureKind::Overloaded,
+        "unsupported" => FailureKind::Unsupported,
+        "deadline-exceeded" => FailureKind::DeadlineExceeded,
+        "cancelled" => FailureKind::Cancelled,
+        "internal" => FailureKind::Internal,
+        "plugin-failed" => FailureKind::PluginFailed,
+        "upstream-unavailable" => FailureKind::UpstreamUnavailable,
+        "upstream-invalid" => FailureKind::UpstreamInvalid,
+        other => FailureKind::Other(other.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_has_a_kind_and_comes_back() {
+        for row in table::TABLE {
+            let kind = kind(row.label);
+            assert!(!matches!(kind, FailureKind::Other(_)), "{}", row.label);
+            assert_eq!(label(&kind), row.label);
+            assert_eq!(http_status(&kind), row.http);
+            assert_eq!(grpc_code(&kind), row.grpc);
+        }
+    }
+
+    #[test]
+    fn an_unknown_label_is_kept_and_told_as_internal() {
+        let kind = kind("novel");
+        assert_eq!(label(&kind), "novel");
+        assert_eq!(http_status(&kind), 500);
+    }
+}
