@@ -1,6 +1,7 @@
 //! What developers and CI ask of this repository: `cargo xtask VERB`, one file a verb.
 #![forbid(unsafe_code)]
 
+mod arch;
 mod components;
 mod guest;
 mod process;
@@ -15,6 +16,7 @@ const HELP: &str = "\
 cargo xtask VERB
 
   components [NAME…]   build the plugins as WebAssembly components (all, or those named)
+  arch                 check what the design says of the source
 ";
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn run() -> Result<()> {
     let verb = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
     match verb.as_str() {
+        "arch" => arch::run(),
         "components" => components::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -25,6 +25,8 @@ pub(crate) struct Package {
     pub(crate) world: Option<String>,
     /// Name of its `cdylib` target.
     pub(crate) library: Option<String>,
+    /// Names of what its manifest depends on, for building and for tests too.
+    pub(crate) dependencies: Vec<String>,
 }
 
 impl Workspace {
@@ -84,7 +86,19 @@ impl Package {
                 .as_str()
                 .map(str::to_owned),
             library,
+            dependencies: package["dependencies"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|dependency| dependency["name"].as_str())
+                .map(str::to_owned)
+                .collect(),
         })
+    }
+
+    /// Whether it becomes a component, or is only there for those that do.
+    pub(crate) fn is_guest(&self) -> bool {
+        self.world.is_some() || self.folder.starts_with("tests/fixtures/")
     }
 }
 
