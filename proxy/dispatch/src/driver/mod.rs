@@ -1,0 +1,579 @@
+//! Holds the truth of one pool of workers and lets a policy decide, sans I/O.
+//!
+//! 1. The owner brings what happened (`arrive`, `batch_finished`, `worker_changed`, `tick`, …) and
+//!    the instant. The truth changes first.
+//! 2. Waiting requests that have expired are rejected, whatever the policy thinks of them.
+//! 3. The ruling policy is told, and answers actions. Each one is checked against the truth; one
+//!    that does not fit is counted, and told by a `refused` event.
+//! 4. What was carried out waits in [`Driver::take_decisions`]; [`Driver::wake_at`] says when to
+//!    come back.
+//!
+//! **Changing the policy.** [`Driver::swap`] copies the truth into pages. One page is handed over at
+//! once, and the new policy rules. More than one: the fallback rules, one page goes with each
+//! `tick`, events are kept; after the last page the kept events are told in order, in one step, and
+//! from then on the new policy rules. What the fallback did meanwhile is told as `cancelled` (it
+//! waits no longer) and `worker-changed` (with its batches counted). A policy that is gone, or that
+//! answers nothing but nonsense, is replaced by the fallback within the same call, restored from
+//! the truth; a [`Trouble`] tells so.
+//!
+//! *Invariants*, held by property tests with policies that answer at random: no request is lost,
+//! none is in two places, none goes to a worker that is gone, full, or not allowed to serve it.
+
+mod limits;
+mod truth;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+pub use self::limits::{Limits, LimitsError};
+use self::truth::{Truth, Unfit};
+use crate::fallback::Fallback;
+use crate::policy::{
+    Action, Affinity, BatchId, Event, Page, Policy, PolicyGone, RejectReason, Request, RequestId,
+    Worker, WorkerId,
+};
+
+/// Refusals that are told to a policy at one time; more are counted only.
+const MAX_REFUSALS: usize = 64;
+/// Troubles that are kept for the owner; older ones are dropped.
+const MAX_TROUBLES: usize = 16;
+
+/// A request as it comes, before it has a number. See [`Request`] for the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// Interned; [`NO_MODEL`](crate::policy::NO_MODEL): any worker.
+    pub model: u32,
+    /// Interned.
+    pub tenant: u32,
+    /// Interned; [`ALONE`](crate::policy::ALONE): never merged.
+    pub batch_key: u32,
+    /// Workers that may serve it; empty: every worker that has the model.
+    pub eligible: Arc<[WorkerId]>,
+    /// Higher goes first.
+    pub priority: i32,
+    /// A guess.
+    pub input_cost: u32,
+    /// A guess.
+    pub output_cost: u32,
+    /// In the driver's microseconds.
+    pub deadline: Option<u64>,
+    /// Where it belongs.
+    pub affinity: Affinity,
+    /// Memory that it holds while it waits.
+    pub bytes: u64,
+}
+
+/// The queue has no room for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Too many wait.
+    #[error("too many requests wait")]
+    Requests,
+    /// Those that wait hold too many bytes.
+    #[error("the requests that wait hold too many bytes")]
+    Bytes,
+}
+
+/// Why a waiting request was turned away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The policy says that there is too much work.
+    #[error("overloaded")]
+    Overloaded,
+    /// The policy says that the tenant has had its share.
+    #[error("over the tenant's share")]
+    OverShare,
+    /// The deadline has passed, or the policy says that it will.
+    #[error("too late for the deadline")]
+    TooLate,
+    /// It waited for longer than the queue allows.
+    #[error("waited too long")]
+    QueueTimeout,
+    /// No worker that may serve it accepted for too long.
+    #[error("no worker accepts")]
+    NoWorker,
+    /// The policy gave a reason of its own.
+    #[error("turned away: {0}")]
+    Other(String),
+}
+
+/// What the owner has to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Send these requests to the worker. The batch is in flight until
+    /// [`Driver::batch_finished`].
+    Dispatch {
+        /// The batch.
+        batch: BatchId,
+        /// Where to.
+        worker: WorkerId,
+        /// The members, in order.
+        requests: Vec<RequestId>,
+    },
+    /// Tell the client no.
+    Reject {
+        /// Which one.
+        id: RequestId,
+        /// Why.
+        reason: Rejection,
+    },
+}
+
+/// A policy was replaced by the fallback.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It failed in a step, or while it was restored.
+    #[error(transparent)]
+    PolicyGone(#[from] PolicyGone),
+    /// It answered nothing but actions that do not fit.
+    #[error("the scheduling policy answers nonsense: {0}")]
+    Nonsense(&'static str),
+}
+
+/// Figures for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Requests that wait.
+    pub pending: usize,
+    /// Bytes that they hold.
+    pub bytes: u64,
+    /// Requests in batches that run.
+    pub in_flight: usize,
+    /// Batches that run.
+    pub batches: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Actions refused, in total.
+    pub refused: u64,
+    /// Steps of policies, in total.
+    pub steps: u64,
+    /// The native fallback rules.
+    pub fallback: bool,
+}
+
+enum Ruler {
+    Fallback(Fallback),
+    Given(Box<dyn Policy>),
+}
+
+/// A policy that is being restored.
+struct Heir {
+    policy: Box<dyn Policy>,
+    pages: VecDeque<Page>,
+    kept: Vec<Event>,
+}
+
+/// The truth of one pool, and the policy that decides over it.
+pub struct Driver {
+    limits: Limits,
+    truth: Truth,
+    ruler: Ruler,
+    heir: Option<Heir>,
+    /// For the ruler's next step.
+    events: Vec<Event>,
+    /// The ruler's timer.
+    timer: Option<u64>,
+    /// The latest instant seen: time does not go back.
+    now: u64,
+    next_request: RequestId,
+    decisions: Vec<Decision>,
+    troubles: VecDeque<Trouble>,
+    refused: u64,
+    refused_in_a_row: u32,
+    steps: u64,
+}
+
+// === impl Driver ===
+
+impl Driver {
+    /// An empty pool, ruled by the fallback.
+    ///
+    /// # Errors
+    /// A bound that cannot work.
+    pub fn new(limits: Limits) -> Result<Self, LimitsError> {
+        limits.check()?;
+        Ok(Self {
+            limits,
+            truth: Truth::default(),
+            ruler: Ruler::Fallback(Fallback::new()),
+            heir: None,
+            events: Vec::new(),
+            timer: None,
+            now: 0,
+            next_request: 0,
+            decisions: Vec::new(),
+            troubles: VecDeque::new(),
+            refused: 0,
+            refused_in_a_row: 0,
+            steps: 0,
+        })
+    }
+
+    // === what happens ===
+
+    /// A new request waits.
+    ///
+    /// # Errors
+    /// There is no room; nothing has changed.
+    pub fn arrive(&mut self, now: u64, arrival: Arrival) -> Result<RequestId, Full> {
+        let now = self.at(now);
+        self.truth.room_for(arrival.bytes, &self.limits)?;
+        self.next_request += 1;
+        let id = self.next_request;
+        let request = Request {
+            id,
+            model: arrival.model,
+            tenant: arrival.tenant,
+            batch_key: arrival.batch_key,
+            eligible: arrival.eligible,
+            priority: arrival.priority,
+            input_cost: arrival.input_cost,
+            output_cost: arrival.output_cost,
+            arrived: now,
+            deadline: arrival.deadline,
+            affinity: arrival.affinity,
+            attempts: 0,
+            avoid: Vec::new(),
+        };
+        self.truth
+            .queue(now, request.clone(), arrival.bytes, &self.limits);
+        self.tell(Event::Arrived(request));
+        self.run(now);
+        Ok(id)
+    }
+
+    /// A request's client has gone. One that waits leaves the queue; a member of a batch leaves it,
+    /// and the batch runs on. False: it is neither.
+    pub fn cancel(&mut self, now: u64, id: RequestId) -> bool {
+        let now = self.at(now);
+        if self.truth.forget(id) {
+            self.tell(Event::Cancelled(id));
+            self.run(now);
+            return true;
+        }
+        self.truth.leave(id)
+    }
+
+    /// A batch has ended, well or not: its slot is free, and members that are still in it are done.
+    /// False: there is no such batch.
+    pub fn batch_finished(&mut self, now: u64, id: BatchId, first_output: Option<u64>) -> bool {
+        let now = self.at(now);
+        let Some(landed) = self.truth.land(id) else {
+            return false;
+        };
+        self.tell(Event::BatchFinished {
+            id,
+            worker: landed.worker,
+            size: landed.size,
+            dispatched: landed.dispatched,
+            first_output,
+            ended: now,
+        });
+        self.run(now);
+        true
+    }
+
+    /// Members of a batch failed and are to be tried again: they wait under their old numbers, and
+    /// so in their old order. The batch keeps its slot until [`Driver::batch_finished`]. Tells how
+    /// many wait again; one that is not a member of the batch does not.
+    pub fn attempt_failed(&mut self, now: u64, batch: BatchId, requeue: &[RequestId]) -> usize {
+        let now = self.at(now);
+        let mut count = 0;
+        for id in requeue {
+            if let Some((request, worker)) = self.truth.requeue(now, batch, *id, &self.limits) {
+                self.tell(Event::AttemptFailed { request, worker });
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.run(now);
+        }
+        count
+    }
+
+    /// A worker is new or has changed. Its `busy` is ignored: the driver counts for itself. False:
+    /// there are as many workers as are allowed, and this one is not taken.
+    pub fn worker_changed(&mut self, now: u64, worker: Worker) -> bool {
+        let now = self.at(now);
+        let Some(worker) = self.truth.put_worker(now, worker, &self.limits) else {
+            return false;
+        };
+        self.tell(Event::WorkerChanged(worker));
+        self.run(now);
+        true
+    }
+
+    /// A worker has left. Nothing new goes there; its batches end as they end.
+    pub fn worker_gone(&mut self, now: u64, id: WorkerId) -> bool {
+        let now = self.at(now);
+        if !self.truth.remove_worker(now, id, &self.limits) {
+            return false;
+        }
+        self.tell(Event::WorkerGone(id));
+        self.run(now);
+        true
+    }
+
+    /// Time has passed: expires requests, runs the policy's timer, and hands one page to a policy
+    /// that is being restored.
+    pub fn tick(&mut self, now: u64) {
+        let now = self.at(now);
+        self.run(now);
+        self.hand_page(now);
+    }
+
+    /// Lets another policy rule, as the module says. One that was being restored is dropped.
+    pub fn swap(&mut self, now: u64, policy: Box<dyn Policy>) {
+        let now = self.at(now);
+        let pages = VecDeque::from(self.truth.pages());
+        let many = pages.len() > 1;
+        self.heir = Some(Heir {
+            policy,
+            pages,
+            kept: Vec::new(),
+        });
+        if many && matches!(self.ruler, Ruler::Given(_)) {
+            self.enthrone_fallback();
+            self.deliver(now);
+        }
+        self.hand_page(now);
+    }
+
+    // === what follows ===
+
+    /// What has been decided since the last call, in order.
+    #[must_use]
+    pub fn take_decisions(&mut self) -> Vec<Decision> {
+        std::mem::take(&mut self.decisions)
+    }
+
+    /// Policies that were replaced since the last call.
+    #[must_use]
+    pub fn take_troubles(&mut self) -> Vec<Trouble> {
+        self.troubles.drain(..).collect()
+    }
+
+    /// When to call [`Driver::tick`]; in the past while a policy is being restored.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<u64> {
+        if self.heir.is_some() {
+            return Some(self.now);
+        }
+        let expiry = self.truth.next_expiry();
+        self.timer.into_iter().chain(expiry).min()
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            pending: self.truth.pending_len(),
+            bytes: self.truth.pending_bytes(),
+            in_flight: self.truth.flying_len(),
+            batches: self.truth.flights_len(),
+            workers: self.truth.workers().count(),
+            refused: self.refused,
+            steps: self.steps,
+            fallback: matches!(self.ruler, Ruler::Fallback(_)),
+        }
+    }
+
+    /// The workers, with the batches that run on each.
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.truth.workers()
+    }
+
+    // === the way of an event ===
+
+    fn at(&mut self, now: u64) -> u64 {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    fn tell(&mut self, event: Event) {
+        if let Some(heir) = &mut self.heir {
+            heir.kept.push(event.clone());
+        }
+        self.events.push(event);
+    }
+
+    fn run(&mut self, now: u64) {
+        while let Some((id, reason)) = self.truth.expired(now) {
+            self.decisions.push(Decision::Reject { id, reason });
+            self.tell(Event::Cancelled(id));
+        }
+        if self.timer.is_some_and(|at| at <= now) {
+            self.timer = None;
+            self.events.push(Event::Timer);
+        }
+        self.deliver(now);
+        let kept = self.heir.as_ref().map_or(0, |heir| heir.kept.len());
+        if kept > self.limits.max_kept_events {
+            while self.heir.is_some() {
+                self.hand_page(now);
+            }
+        }
+    }
+
+    /// Steps the ruler until it has been told everything. Refusals are told at once, but only
+    /// once: a policy that repeats its mistake hears of it with the next event.
+    fn deliver(&mut self, now: u64) {
+        let mut told_refusals = false;
+        while !self.events.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            self.steps += 1;
+            let answer = match &mut self.ruler {
+                Ruler::Fallback(policy) => policy.step(now, events),
+                Ruler::Given(policy) => policy.step(now, events),
+            };
+            match answer {
+                Ok(actions) => {
+                    let nonsense = self.carry_out(now, actions);
+                    if let Some(reason) = nonsense {
+                        self.depose(Trouble::Nonsense(reason));
+                    } else if std::mem::replace(&mut told_refusals, true) {
+                        return;
+                    }
+                }
+                Err(gone) => self.depose(Trouble::PolicyGone(gone)),
+            }
+        }
+    }
+
+    /// Checks and carries out the answer of one step. Tells the reason when the ruler has made
+    /// nothing but mistakes for too long.
+    fn carry_out(&mut self, now: u64, actions: Vec<Action>) -> Option<&'static str> {
+        let extra = actions.len().saturating_sub(self.limits.max_actions);
+        for action in actions.into_iter().take(self.limits.max_actions) {
+            match action {
+                Action::Dispatch { worker, requests } => match self.truth.fits(worker, &requests) {
+                    Ok(()) => self.dispatch(now, worker, requests),
+                    Err(unfit) => self.refuse(requests, Some(worker), unfit.reason()),
+                },
+                Action::Reject { id, reason } => {
+                    if self.truth.forget(id) {
+                        self.reject(id, reason);
+                    } else {
+                        self.refuse(vec![id], None, Unfit::NotPending.reason());
+                    }
+                }
+                Action::WakeAt(at) => {
+                    let soonest = now.saturating_add(self.limits.min_wake);
+                    let latest = now.saturating_add(self.limits.max_wake);
+                    self.timer = Some(at.clamp(soonest, latest));
+                }
+                Action::Other(_) => self.refuse(Vec::new(), None, "the action is not known"),
+            }
+        }
+        if extra > 0 {
+            self.refused += extra as u64 - 1;
+            self.refuse(Vec::new(), None, "there are too many actions");
+        }
+        let given = matches!(self.ruler, Ruler::Given(_));
+        (given && self.refused_in_a_row >= self.limits.max_refused_in_a_row)
+            .then_some("it was refused too often in a row")
+    }
+
+    fn dispatch(&mut self, now: u64, worker: WorkerId, requests: Vec<RequestId>) {
+        self.refused_in_a_row = 0;
+        let batch = self.truth.launch(now, worker, &requests);
+        if let Some(heir) = &mut self.heir {
+            heir.kept
+                .extend(requests.iter().map(|id| Event::Cancelled(*id)));
+            if let Some(worker) = self.truth.worker(worker) {
+                heir.kept.push(Event::WorkerChanged(worker.clone()));
+            }
+        }
+        self.decisions.push(Decision::Dispatch {
+            batch,
+            worker,
+            requests,
+        });
+    }
+
+    fn reject(&mut self, id: RequestId, reason: RejectReason) {
+        self.refused_in_a_row = 0;
+        if let Some(heir) = &mut self.heir {
+            heir.kept.push(Event::Cancelled(id));
+        }
+        let reason = match reason {
+            RejectReason::Overloaded => Rejection::Overloaded,
+            RejectReason::OverShare => Rejection::OverShare,
+            RejectReason::TooLate => Rejection::TooLate,
+            RejectReason::Other(reason) => Rejection::Other(reason),
+        };
+        self.decisions.push(Decision::Reject { id, reason });
+    }
+
+    fn refuse(
+        &mut self,
+        mut requests: Vec<RequestId>,
+        worker: Option<WorkerId>,
+        reason: &'static str,
+    ) {
+        self.refused += 1;
+        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        if self.events.len() < MAX_REFUSALS {
+            requests.truncate(MAX_REFUSALS);
+            self.events.push(Event::Refused {
+                requests,
+                worker,
+                reason,
+            });
+        }
+    }
+
+    // === who rules ===
+
+    /// Hands one page to the policy that is being restored; after the last one it rules.
+    fn hand_page(&mut self, now: u64) {
+        let Some(heir) = &mut self.heir else {
+            return;
+        };
+        if let Some(page) = heir.pages.pop_front()
+            && let Err(gone) = heir.policy.restore(now, page)
+        {
+            self.heir = None;
+            self.trouble(Trouble::PolicyGone(gone));
+            return;
+        }
+        if !heir.pages.is_empty() {
+            return;
+        }
+        if let Some(heir) = self.heir.take() {
+            self.enthrone(Ruler::Given(heir.policy));
+            // What was kept comes before the timer that tells it to begin.
+            self.events.splice(0..0, heir.kept);
+            self.deliver(now);
+        }
+    }
+
+    fn enthrone(&mut self, ruler: Ruler) {
+        self.ruler = ruler;
+        self.timer = None;
+        self.refused_in_a_row = 0;
+        self.events = vec![Event::Timer];
+    }
+
+    /// Replaces the ruler by a fallback that knows the truth.
+    fn enthrone_fallback(&mut self) {
+        let mut fallback = Fallback::new();
+        for page in self.truth.pages() {
+            // The fallback's `restore` always succeeds.
+            let _ = fallback.restore(self.now, page);
+        }
+        self.enthrone(Ruler::Fallback(fallback));
+    }
+
+    fn depose(&mut self, trouble: Trouble) {
+        self.enthrone_fallback();
+        self.trouble(trouble);
+    }
+
+    fn trouble(&mut self, trouble: Trouble) {
+        if self.troubles.len() == MAX_TROUBLES {
+            self.troubles.pop_front();
+        }
+        self.troubles.push_back(trouble);
+    }
+}
