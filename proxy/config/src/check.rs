@@ -1,0 +1,365 @@
+//! What no single section can know: names that must be unique, references that must exist, routes
+//! that cannot be told apart, settings that contradict each other.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Display;
+use std::hash::Hash;
+
+use crate::config::Config;
+use crate::matching::matches_of;
+use crate::plugins::PluginLimits;
+use crate::problem::suggest;
+use crate::routes::{Auth, Route, VisibleModels};
+use crate::scalar::{ModelName, Name};
+use crate::section::Context;
+use crate::workers::{Worker, WorkerAddress};
+use crate::yaml::{Node, Step, steps};
+
+pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
+    let mut check = Check { config, root, cx };
+    check.listeners();
+    check.plugins();
+    for (index, worker) in config.workers.iter().enumerate() {
+        check.worker(index, worker);
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        check.route(index, route);
+    }
+    check.ambiguous_routes();
+    check.unique("worker", config.workers.iter().map(|w| &w.name), |i| {
+        vec!["workers".into(), i.into(), "name".into()]
+    });
+    check.unique("route", config.routes.iter().map(|r| &r.name), |i| {
+        vec!["routes".into(), i.into(), "name".into()]
+    });
+}
+
+struct Check<'a, 'c> {
+    config: &'a Config,
+    root: &'a Node,
+    cx: &'a mut Context<'c>,
+}
+
+impl<'a> Check<'a, '_> {
+    fn refuse(&mut self, path: &[Step<'_>], what: impl Into<String>, hint: Option<String>) {
+        let at = self.root.locate(path);
+        self.cx.refuse::<()>(at, what, hint);
+    }
+
+    /// Complains about every value that was there before.
+    fn unique<'i, T: Eq + Hash + Display + 'i>(
+        &mut self,
+        kind: &str,
+        items: impl Iterator<Item = &'i T>,
+        path: impl Fn(usize) -> Vec<Step<'static>>,
+    ) {
+        let mut seen = HashMap::new();
+        for (index, item) in items.enumerate() {
+            if let Some(first) = seen.get(item) {
+                let line = self.root.locate(&path(*first)).line;
+                self.refuse(
+                    &path(index),
+                    format!("a second {kind} `{item}`; the first is on line {line}"),
+                    None,
+                );
+            } else {
+                seen.insert(item, index);
+            }
+        }
+    }
+
+    /// Complains about a name that nothing has.
+    fn exists<'n>(
+        &mut self,
+        kind: &str,
+        name: &Name,
+        known: impl Iterator<Item = &'n Name> + Clone,
+        path: &[Step<'_>],
+    ) {
+        if known.clone().any(|known| known == name) {
+            return;
+        }
+        let hint = suggest(name.as_str(), &format!("{kind}s"), known.map(Name::as_str));
+        self.refuse(path, format!("there is no {kind} `{name}`"), hint);
+    }
+
+    fn listeners(&mut self) {
+        let config = self.config;
+        if config.listeners.is_empty() {
+            self.refuse(steps!["listeners"], "at least one listener is needed", None);
+        }
+        self.unique("listener", config.listeners.iter().map(|l| &l.name), |i| {
+            vec!["listeners".into(), i.into(), "name".into()]
+        });
+        // Port 0 is another port each time.
+        let fixed = |(_, l): &(usize, &crate::listeners::Listener)| l.address.port() != 0;
+        let mut taken = HashMap::new();
+        for (index, listener) in config.listeners.iter().enumerate().filter(fixed) {
+            if let Some(other) = taken.insert(listener.address, &listener.name) {
+                let what = format!("{} is taken by listener `{other}`", listener.address);
+                self.refuse(steps!["listeners", index, "address"], what, None);
+            }
+        }
+        if let Some(other) = config
+            .admin
+            .as_ref()
+            .and_then(|admin| taken.get(&admin.address))
+        {
+            self.refuse(
+                steps!["admin", "address"],
+                format!("this address is taken by listener `{other}`"),
+                None,
+            );
+        }
+        for (index, listener) in config.listeners.iter().enumerate() {
+            if listener
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.certificates.is_empty())
+            {
+                let what = "TLS needs at least one certificate";
+                self.refuse(
+                    steps!["listeners", index, "tls", "certificates"],
+                    what,
+                    None,
+                );
+            }
+        }
+    }
+
+    fn plugins(&mut self) {
+        for (name, plugin) in &self.config.plugins {
+            let PluginLimits {
+                cpu,
+                cpu_large,
+                wall,
+                ..
+            } = plugin.limits;
+            let name = name.as_str();
+            if cpu.get() > cpu_large.get() {
+                let what = format!("`cpu-large` ({cpu_large}) is less than `cpu` ({cpu})");
+                self.refuse(steps!["plugins", name, "limits", "cpu-large"], what, None);
+            }
+            if cpu_large.get() > wall.get() {
+                let what = format!("`wall` ({wall}) is less than `cpu-large` ({cpu_large})");
+                self.refuse(steps!["plugins", name, "limits", "wall"], what, None);
+            }
+        }
+    }
+
+    fn worker(&mut self, index: usize, worker: &Worker) {
+        let plugins = &self.config.plugins;
+        match (&worker.address, &worker.protocol) {
+            (WorkerAddress::Component(name), protocol) => {
+                self.exists(
+                    "plugin",
+                    name,
+                    plugins.keys(),
+                    steps!["workers", index, "address"],
+                );
+                if protocol.is_some() {
+                    let what = "a component is called without a protocol";
+                    let hint = Some("leave `protocol` out".to_owned());
+                    self.refuse(steps!["workers", index, "protocol"], what, hint);
+                }
+                if !worker.options.as_object().is_empty() {
+                    let what = "a component's options stand in `plugins`";
+                    self.refuse(steps!["workers", index, "options"], what, None);
+                }
+            }
+            (WorkerAddress::Network(_), Some(protocol)) => {
+                self.exists(
+                    "plugin",
+                    protocol,
+                    plugins.keys(),
+                    steps!["workers", index, "protocol"],
+                );
+            }
+            (WorkerAddress::Network(_), None) => {
+                let what = "`protocol` is missing from this worker: the plugin that speaks to it";
+                self.refuse(steps!["workers", index], what, None);
+            }
+        }
+        let encrypted =
+            matches!(&worker.address, WorkerAddress::Network(at) if at.scheme().is_tls());
+        if worker.tls != Default::default() && !encrypted {
+            let what = format!("`tls` has no meaning for {}", worker.address);
+            let hint = Some("use `https` or `grpcs`".to_owned());
+            self.refuse(steps!["workers", index, "tls"], what, hint);
+        }
+        self.unique("model", worker.models.iter().map(|m| &m.name), |i| {
+            vec![
+                "workers".into(),
+                index.into(),
+                "models".into(),
+                i.into(),
+                "name".into(),
+            ]
+        });
+    }
+
+    fn route(&mut self, index: usize, route: &Route) {
+        let config = self.config;
+        let listeners = config.listeners.iter().map(|l| &l.name);
+        let workers = config.workers.iter().map(|w| &w.name);
+        self.references(index, "listeners", "listener", &route.listeners, listeners);
+        self.references(
+            index,
+            "frontends",
+            "plugin",
+            &route.frontends,
+            config.plugins.keys(),
+        );
+        self.references(
+            index,
+            "compositions",
+            "plugin",
+            &route.compositions,
+            config.plugins.keys(),
+        );
+        self.references(index, "workers", "worker", &route.workers, workers);
+        self.unique("host", route.hosts.iter(), |i| {
+            vec!["routes".into(), index.into(), "hosts".into(), i.into()]
+        });
+        if let Some(scheduler) = &route.scheduler {
+            let path = steps!["routes", index, "scheduler"];
+            self.exists("scheduler", scheduler, config.schedulers.keys(), path);
+        }
+        for (key, names) in [("frontends", &route.frontends), ("workers", &route.workers)] {
+            if names.is_empty() {
+                let what = format!("a route without {key} serves nothing");
+                self.refuse(steps!["routes", index, key], what, None);
+            }
+        }
+        if route.auth == Auth::Required && config.tokens.is_none() {
+            let what = format!(
+                "route `{}` needs tokens, and there is no `tokens` section",
+                route.name
+            );
+            let hint = "add `tokens: { file: … }`, or write `auth: open` to serve anybody";
+            self.refuse(steps!["routes", index, "auth"], what, Some(hint.to_owned()));
+        }
+        if route.queue.bytes.get() < route.limits.body.get() {
+            let (queue, body) = (route.queue.bytes, route.limits.body);
+            let what = format!(
+                "`bytes` ({queue}) is less than the limit of a body ({body}): such a request could never wait"
+            );
+            self.refuse(steps!["routes", index, "queue", "bytes"], what, None);
+        }
+        self.models(index, route);
+    }
+
+    fn references<'n>(
+        &mut self,
+        index: usize,
+        key: &'static str,
+        kind: &str,
+        names: &[Name],
+        known: impl Iterator<Item = &'n Name> + Clone,
+    ) {
+        for (position, name) in names.iter().enumerate() {
+            self.exists(
+                kind,
+                name,
+                known.clone(),
+                steps!["routes", index, key, position],
+            );
+        }
+        self.unique(kind, names.iter(), |i| {
+            vec!["routes".into(), index.into(), key.into(), i.into()]
+        });
+    }
+
+    fn models(&mut self, index: usize, route: &Route) {
+        let served = self.served_models(route);
+        if let VisibleModels::Listed(models) = &route.models {
+            self.unique("model", models.iter().map(|m| &m.name), |i| {
+                vec![
+                    "routes".into(),
+                    index.into(),
+                    "models".into(),
+                    i.into(),
+                    "name".into(),
+                ]
+            });
+            for (position, model) in models.iter().enumerate() {
+                let Some(served) = &served else { break };
+                if !served.contains(model.is()) {
+                    let what = format!(
+                        "no worker of route `{}` has a model `{}`",
+                        route.name,
+                        model.is()
+                    );
+                    let hint = suggest(model.is().as_str(), "models", sorted(served));
+                    self.refuse(
+                        steps!["routes", index, "models", position, "is"],
+                        what,
+                        hint,
+                    );
+                }
+            }
+        }
+        let visible: Option<HashSet<&ModelName>> = match &route.models {
+            VisibleModels::All => served,
+            VisibleModels::Listed(models) => Some(models.iter().map(|m| &m.name).collect()),
+        };
+        if let (Some(model), Some(visible)) = (&route.default_model, visible)
+            && !visible.contains(model)
+        {
+            let what = format!("clients of route `{}` see no model `{model}`", route.name);
+            let hint = suggest(model.as_str(), "models", sorted(&visible));
+            self.refuse(steps!["routes", index, "default-model"], what, hint);
+        }
+    }
+
+    /// The models of a route's workers; none when one of them, being asked, may have more.
+    fn served_models(&self, route: &Route) -> Option<HashSet<&'a ModelName>> {
+        let mut served = HashSet::new();
+        for name in &route.workers {
+            let worker = self.config.worker(name)?;
+            if worker.models.is_empty() {
+                return None;
+            }
+            served.extend(worker.models.iter().map(|model| &model.name));
+        }
+        Some(served)
+    }
+
+    fn ambiguous_routes(&mut self) {
+        let config = self.config;
+        let mut seen: HashMap<_, (usize, &Name)> = HashMap::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            for listener in config.listeners.iter().map(|l| &l.name) {
+                if !route.listeners.is_empty() && !route.listeners.contains(listener) {
+                    continue;
+                }
+                for way in matches_of(route) {
+                    let first = *seen
+                        .entry((listener, way.host, way.prefix))
+                        .or_insert((index, &route.name));
+                    if first.0 == index {
+                        continue;
+                    }
+                    let host = way
+                        .host
+                        .map_or("any host".to_owned(), |host| format!("host {host}"));
+                    let prefix = way
+                        .prefix
+                        .map_or("no prefix".to_owned(), |prefix| format!("prefix {prefix}"));
+                    let what = format!(
+                        "route `{}` cannot be told apart from `{}`: listener {listener}, {host}, {prefix}",
+                        route.name, first.1,
+                    );
+                    let hint = "give one of them another host or prefix".to_owned();
+                    self.refuse(steps!["routes", index], what, Some(hint));
+                }
+            }
+        }
+    }
+}
+
+fn sorted<'m>(models: &HashSet<&'m ModelName>) -> Vec<&'m str> {
+    let mut names: Vec<_> = models.iter().map(|model| model.as_str()).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,198 @@
+//! A configuration told back: what will happen to a request, as far as that is known before
+//! anything runs.
+
+use std::fmt::{self, Display, Write};
+
+use crate::config::Config;
+use crate::matching::{Match, match_order};
+use crate::routes::{Auth, Route, VisibleModels};
+use crate::workers::{Probe, Worker, WorkerAddress};
+
+/// Listeners with their routes in the order in which they are tried, then what each route does,
+/// then the workers. One fact a line, indented by what it belongs to.
+pub fn explain(config: &Config) -> String {
+    let mut out = String::new();
+    // Writing to a `String` cannot fail.
+    let _ = write_all(&mut out, config);
+    out
+}
+
+fn write_all(out: &mut String, config: &Config) -> fmt::Result {
+    for listener in &config.listeners {
+        let tls = listener.tls.as_ref().map_or("plain".to_owned(), |tls| {
+            format!("TLS, {} certificate(s)", tls.certificates.len())
+        });
+        writeln!(
+            out,
+            "listener {} on {} ({tls})",
+            listener.name, listener.address
+        )?;
+        let limits = &listener.limits;
+        writeln!(
+            out,
+            "  limits: {} connections, heads of {} in {} fields",
+            limits.connections, limits.header_bytes, limits.header_count
+        )?;
+        for (index, way) in match_order(config, &listener.name).iter().enumerate() {
+            writeln!(
+                out,
+                "  {}. {} → {}",
+                index + 1,
+                Pattern(way),
+                way.route.name
+            )?;
+        }
+    }
+    for route in &config.routes {
+        write_route(out, config, route)?;
+    }
+    for worker in &config.workers {
+        write_worker(out, worker)?;
+    }
+    for (name, plugin) in &config.plugins {
+        let limits = &plugin.limits;
+        writeln!(
+            out,
+            "plugin {name}: {}, {} instances of {} × {} exchanges, {} of processor time a call ({} when large)",
+            plugin.source,
+            plugin.isolation,
+            limits.memory,
+            limits.exchanges_per_slot,
+            limits.cpu,
+            limits.cpu_large
+        )?;
+    }
+    for (name, scheduler) in &config.schedulers {
+        writeln!(out, "scheduler {name}: {}", scheduler.source)?;
+    }
+    Ok(())
+}
+
+struct Pattern<'m>(&'m Match<'m>);
+
+impl Display for Pattern<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.host {
+            Some(host) => write!(f, "{host}")?,
+            None => f.write_str("any host")?,
+        }
+        match self.0.prefix {
+            Some(prefix) => write!(f, " under {prefix}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_route(out: &mut String, config: &Config, route: &Route) -> fmt::Result {
+    let auth = match route.auth {
+        Auth::Required => "token required",
+        Auth::Open => "open to anybody",
+    };
+    writeln!(out, "route {} ({auth})", route.name)?;
+    writeln!(
+        out,
+        "  frontends, the first that claims a path wins: {}",
+        list(&route.frontends)
+    )?;
+    if !route.compositions.is_empty() {
+        writeln!(out, "  compositions: {}", list(&route.compositions))?;
+    }
+    writeln!(out, "  workers: {}", list(&route.workers))?;
+    match &route.scheduler {
+        Some(name) => writeln!(out, "  scheduler: {name}")?,
+        None => writeln!(
+            out,
+            "  scheduler: built in, first come first served, least loaded"
+        )?,
+    }
+    write_models(out, config, route)?;
+    if let Some(model) = &route.default_model {
+        writeln!(out, "  default model: {model}")?;
+    }
+    let (limits, queue) = (&route.limits, &route.queue);
+    writeln!(
+        out,
+        "  limits: bodies {}, messages {}, {} a request, {} at once, {} attempts with bodies up to {}",
+        limits.body,
+        limits.message,
+        limits.timeout,
+        limits.concurrency,
+        route.retry.attempts,
+        limits.retry_body
+    )?;
+    writeln!(
+        out,
+        "  queue: {} requests, {}, {} ({} without a healthy worker)",
+        queue.requests, queue.bytes, queue.timeout, queue.workerless_timeout
+    )
+}
+
+fn write_models(out: &mut String, config: &Config, route: &Route) -> fmt::Result {
+    match &route.models {
+        VisibleModels::All => {
+            let workers = || route.workers.iter().filter_map(|name| config.worker(name));
+            let mut names: Vec<_> = workers()
+                .flat_map(|w| &w.models)
+                .map(|m| m.name.as_str())
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            if workers().any(|worker| worker.models.is_empty()) {
+                names.push("what workers report");
+            }
+            writeln!(out, "  models: {}", names.join(", "))
+        }
+        VisibleModels::Listed(models) => {
+            let names: Vec<_> = models
+                .iter()
+                .map(|model| match model.is() == &model.name {
+                    true => model.name.to_string(),
+                    false => format!("{} (is {})", model.name, model.is()),
+                })
+                .collect();
+            writeln!(out, "  models: {}", names.join(", "))
+        }
+    }
+}
+
+fn write_worker(out: &mut String, worker: &Worker) -> fmt::Result {
+    write!(out, "worker {}: {}", worker.name, worker.address)?;
+    if let Some(protocol) = &worker.protocol {
+        write!(out, " by {protocol}")?;
+    }
+    writeln!(
+        out,
+        ", {} slots, batches of at most {}",
+        worker.slots, worker.max_batch
+    )?;
+    if let WorkerAddress::Network(_) = worker.address {
+        match &worker.probe {
+            Probe::Off => writeln!(out, "  not probed")?,
+            Probe::On(probe) => writeln!(
+                out,
+                "  probed every {}, {} each",
+                probe.interval, probe.timeout
+            )?,
+        }
+    }
+    for model in &worker.models {
+        match model.served_as() == &model.name {
+            true => writeln!(out, "  model {}", model.name)?,
+            false => writeln!(
+                out,
+                "  model {}, there called {}",
+                model.name,
+                model.served_as()
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn list(names: &[impl Display]) -> String {
+    names
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

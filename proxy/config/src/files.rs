@@ -1,0 +1,75 @@
+//! The files that a configuration names: they must be there, and readable, before anything starts.
+//! What is in certificates and components is for those who use them to say; the tokens are read.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::plugins::Source;
+use crate::problem::Problem;
+use crate::scalar::FilePath;
+use crate::tokens::TokenFile;
+use crate::yaml::{Node, Step, steps};
+
+pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Problem> {
+    let mut check = Check {
+        root,
+        origin,
+        problems: Vec::new(),
+    };
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let certificates = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        for (position, pair) in certificates.enumerate() {
+            for (key, file) in [("cert", &pair.cert), ("key", &pair.key)] {
+                let path = steps!["listeners", index, "tls", "certificates", position, key];
+                check.readable(file, path);
+            }
+        }
+    }
+    for (index, worker) in config.workers.iter().enumerate() {
+        if let Some(ca) = &worker.tls.ca {
+            check.readable(ca, steps!["workers", index, "tls", "ca"]);
+        }
+    }
+    let plugins = config
+        .plugins
+        .iter()
+        .map(|(name, plugin)| ("plugins", name, &plugin.source));
+    let schedulers = config
+        .schedulers
+        .iter()
+        .map(|(name, s)| ("schedulers", name, &s.source));
+    for (section, name, source) in plugins.chain(schedulers) {
+        if let Source::File(file) = source {
+            check.readable(file, steps![section, name.as_str(), "source"]);
+        }
+    }
+    if let Some(tokens) = &config.tokens
+        && check.readable(&tokens.file, steps!["tokens", "file"])
+        && let Err(errors) = TokenFile::load(tokens.file.as_path())
+    {
+        check.problems.extend(errors.problems().iter().cloned());
+    }
+    check.problems
+}
+
+struct Check<'a> {
+    root: &'a Node,
+    origin: &'a Path,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn readable(&mut self, file: &FilePath, path: &[Step<'_>]) -> bool {
+        let opened = std::fs::File::open(file).and_then(|file| file.metadata());
+        let reason = match opened {
+            Ok(metadata) if metadata.is_file() => return true,
+            Ok(_) => "it is no file".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let at = self.root.locate(path);
+        let what = format!("{file} cannot be read: {reason}");
+        self.problems
+            .push(Problem::new(self.origin, Some(at), what));
+        false
+    }
+}

@@ -1,0 +1,195 @@
+//! `plugins` and `schedulers`: the components, where they come from and what they may use.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Number, Value};
+
+use crate::scalar::{Count, FilePath, GIB, Invalid, KIB, MIB, Name, Period, Size, text};
+use crate::section::{Context, Decode, choice, section, settings};
+use crate::yaml::{Kind, Node};
+
+section! {
+    /// A component of the world protocol, compose or worker.
+    #[name = "plugin"]
+    pub struct Plugin {
+        /// `bundled:NAME`, or the path of a component file; a file is loaded anew when it changes.
+        pub source: Source,
+        /// Options, by the component's own schema.
+        pub options: Options = Options::default(),
+        /// What an instance may use.
+        pub limits: PluginLimits = PluginLimits::default(),
+        /// Whether exchanges share an instance.
+        pub isolation: Isolation = Isolation::Shared,
+    }
+}
+
+section! {
+    /// A batching scheduler: a component of the world scheduler.
+    #[name = "scheduler"]
+    pub struct Scheduler {
+        /// `bundled:NAME`, or the path of a component file; a file is loaded anew when it changes.
+        pub source: Source,
+        /// Options, by the component's own schema.
+        pub options: Options = Options::default(),
+    }
+}
+
+settings! {
+    /// Bounds of a plugin's instances. An instance that passes one is ended.
+    #[name = "plugin's limits"]
+    pub struct PluginLimits {
+        /// Linear memory of an instance.
+        pub memory: Size<MIB, { 4 * GIB }> = Size::of(64 * MIB),
+        /// Processor time of one call with at most 64 KiB of new input.
+        pub cpu: Period<1, 10_000> = Period::millis(10),
+        /// Processor time of one call with more input.
+        pub cpu_large: Period<1, 60_000> = Period::millis(250),
+        /// Wall time of one call, for when the processor is not to be had.
+        pub wall: Period<10, 300_000> = Period::secs(2),
+        /// Bytes that one call may put out itself; spans of host-held bytes do not count.
+        pub output: Size<KIB, GIB> = Size::of(16 * MIB),
+        /// Exchanges that share an instance at once.
+        pub exchanges_per_slot: Count<1, 10_000> = Count::of(64),
+        /// Instances at once.
+        pub slots: Count<1, 10_000> = Count::of(32),
+    }
+}
+
+choice! {
+    /// Whether exchanges share an instance of a plugin.
+    pub enum Isolation {
+        /// Exchanges share instances; a trap ends the exchanges of one instance.
+        Shared = "shared",
+        /// Every exchange has a fresh instance, for plugins that one does not trust.
+        Exchange = "exchange",
+    }
+}
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// One that is built into the binary, by its name there.
+    Bundled(Name),
+    /// A component file.
+    File(FilePath),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled(name) => write!(f, "bundled:{name}"),
+            Self::File(path) => path.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Decode for Source {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let base = cx.base.to_owned();
+        text(node, cx, "`bundled:NAME` or a path", |word| {
+            match word.split_once(':') {
+                Some(("bundled", name)) => Name::new(name).map(Self::Bundled),
+                // Paths with a colon are rare, misspelt schemes are not.
+                Some((scheme, _)) if !scheme.contains('/') => Err(Invalid::new(
+                    "a source is `bundled:NAME` or a path; write a path with a colon as `./…`",
+                )),
+                _ => FilePath::resolve(&base, word).map(Self::File),
+            }
+        })
+    }
+}
+
+impl JsonSchema for Source {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "examples": ["bundled:fcfs", "plugins/mine.wasm"],
+        })
+    }
+}
+
+/// Options of a component: a JSON object that only the component understands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Options(Map<String, Value>);
+
+impl Options {
+    /// The object.
+    pub fn as_object(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+/// Compact JSON (RFC 8259).
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
+        f.write_str(&json)
+    }
+}
+
+impl Decode for Options {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match json(node) {
+            Value::Object(object) => Some(Self(object)),
+            _ => cx.refuse(
+                node.at,
+                format!("expected a mapping of options, found {}", node.describe()),
+                None,
+            ),
+        }
+    }
+}
+
+/// The core schema of YAML 1.2, as far as JSON can say it: what is no null, boolean or JSON number
+/// is a text.
+fn json(node: &Node) -> Value {
+    match &node.kind {
+        _ if node.is_null() => Value::Null,
+        Kind::Scalar { text, plain: true } => match text.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            other => match other.parse::<Number>() {
+                Ok(number) => Value::Number(number),
+                Err(_) => Value::String(other.to_owned()),
+            },
+        },
+        Kind::Scalar { text, .. } => Value::String(text.clone()),
+        Kind::List(items) => items.iter().map(json).collect(),
+        Kind::Map(entries) => entries
+            .iter()
+            .map(|(k, n)| (k.text.clone(), json(n)))
+            .collect(),
+    }
+}
+
+impl JsonSchema for Options {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Options".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
