@@ -1,0 +1,102 @@
+//! One worker, as the rest of the proxy sees it.
+
+use std::sync::Arc;
+
+use http::Request;
+
+use crate::{
+    body::{Outgoing, Response},
+    connect::Connector,
+    error::SendError,
+    head::Target,
+    http1, http2,
+    pool::{Gauges, Pool, Terms},
+    spec::{Bounds, Spec, SpecError, Transport},
+};
+
+/// The connections to one worker.
+pub struct Upstream {
+    target: Target,
+    pool: Transported,
+}
+
+enum Transported {
+    Http1(Arc<Pool<http1::Connection>>),
+    Http2(Arc<Pool<http2::Connection>>),
+}
+
+impl Upstream {
+    /// No connection is made yet.
+    pub fn new(spec: Spec) -> Result<Arc<Self>, SpecError> {
+        Self::with_bounds(spec, Bounds::default())
+    }
+
+    /// As [`new`](Self::new), with other bounds than the usual.
+    pub fn with_bounds(spec: Spec, bounds: Bounds) -> Result<Arc<Self>, SpecError> {
+        bounds.check()?;
+        let connector = Connector::new(&spec)?;
+        let width = match spec.transport {
+            Transport::H1 => 1,
+            Transport::H2 => spec.max_streams as usize,
+        };
+        let terms = Terms {
+            connector,
+            bounds,
+            max_connections: spec.max_connections,
+            width,
+            idle_timeout: spec.idle_timeout,
+        };
+        let pool = match spec.transport {
+            Transport::H1 => Transported::Http1(Pool::new(terms)),
+            Transport::H2 => Transported::Http2(Pool::new(terms)),
+        };
+        let target = Target::new(spec.authority, spec.tls.is_some());
+        Ok(Arc::new(Self { target, pool }))
+    }
+
+    /// Sends a request and returns at the response's head.
+    ///
+    /// Of the head's URI only path and query count; `Host` and authority are the worker's, and
+    /// fields that belong to a connection are dropped. CONNECT and upgrades are refused, 1xx heads
+    /// skipped. The wait for a place is bounded in number, not in time: the caller's deadline is
+    /// this future's life. Dropping it takes the request back.
+    ///
+    /// A request that an idle HTTP/1.1 connection gave back without a byte written, or one
+    /// without body and with an idempotent method that met such a connection's end, is sent again
+    /// on a new connection.
+    pub async fn send(
+        self: &Arc<Self>,
+        head: Request<()>,
+        body: impl Outgoing,
+    ) -> Result<Response, SendError> {
+        match &self.pool {
+            Transported::Http1(pool) => http1::send(pool, &self.target, head, body).await,
+            Transported::Http2(pool) => http2::send(pool, &self.target, head, body).await,
+        }
+    }
+
+    /// How full the connections are.
+    pub fn gauges(&self) -> Gauges {
+        match &self.pool {
+            Transported::Http1(pool) => pool.gauges(),
+            Transported::Http2(pool) => pool.gauges(),
+        }
+    }
+
+    /// Opens a first connection if there is none, and returns when it is there or has failed.
+    pub async fn warm(&self) {
+        match &self.pool {
+            Transported::Http1(pool) => pool.warm().await,
+            Transported::Http2(pool) => pool.warm().await,
+        }
+    }
+
+    /// Closes idle connections, fails those who wait, and lets nobody in any more. Requests that
+    /// are running go on to their end.
+    pub fn close(&self) {
+        match &self.pool {
+            Transported::Http1(pool) => pool.close(),
+            Transported::Http2(pool) => pool.close(),
+        }
+    }
+}
