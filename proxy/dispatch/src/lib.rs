@@ -13,12 +13,26 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod catalogue;
+pub mod clock;
 pub mod driver;
 pub mod fallback;
+pub mod health;
+pub mod intern;
 pub mod policy;
+pub mod pool;
+pub mod rendezvous;
+pub mod worker;
 
+pub use catalogue::{Catalogue, ModelFacts, NotFound, Resolved, Shown, View, Visible};
+pub use clock::Clock;
 pub use driver::{
     Arrival, Decision, Driver, Full, Gauges, Limits, LimitsError, Rejection, Trouble,
 };
 pub use fallback::Fallback;
+pub use health::{Outcome, Thresholds};
+pub use intern::{Interner, Key};
 pub use policy::{BatchId, Policy, PolicyGone, RequestId, WorkerId};
+pub use pool::{Assignment, BatchHandle, Place, Pool, PoolSpec, Queue, QueueSpec, Submission};
+pub use rendezvous::{Meeting, Seat};
+pub use worker::{Report, WorkerHandle, WorkerSpec, Workers};

@@ -26,7 +26,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use self::limits::{Limits, LimitsError};
-use self::truth::{Truth, Unfit};
+use self::truth::{Terms, Truth, Unfit};
 use crate::fallback::Fallback;
 use crate::policy::{
     Action, Affinity, BatchId, Event, Page, Policy, PolicyGone, RejectReason, Request, RequestId,
@@ -61,6 +61,10 @@ pub struct Arrival {
     pub affinity: Affinity,
     /// Memory that it holds while it waits.
     pub bytes: u64,
+    /// Longest wait, in microseconds, if it is shorter than the driver's `queue_timeout`.
+    pub queue_timeout: Option<u64>,
+    /// Longest wait without a worker, if it is shorter than the driver's `workerless_timeout`.
+    pub workerless_timeout: Option<u64>,
 }
 
 /// The queue has no room for a request.
@@ -235,8 +239,13 @@ impl Driver {
             attempts: 0,
             avoid: Vec::new(),
         };
-        self.truth
-            .queue(now, request.clone(), arrival.bytes, &self.limits);
+        let shorter = |own: Option<u64>, most: u64| own.map_or(most, |own| own.min(most));
+        let terms = Terms {
+            bytes: arrival.bytes,
+            queue_timeout: shorter(arrival.queue_timeout, self.limits.queue_timeout),
+            workerless_timeout: shorter(arrival.workerless_timeout, self.limits.workerless_timeout),
+        };
+        self.truth.queue(now, request.clone(), terms);
         self.tell(Event::Arrived(request));
         self.run(now);
         Ok(id)
@@ -280,7 +289,7 @@ impl Driver {
         let now = self.at(now);
         let mut count = 0;
         for id in requeue {
-            if let Some((request, worker)) = self.truth.requeue(now, batch, *id, &self.limits) {
+            if let Some((request, worker)) = self.truth.requeue(now, batch, *id) {
                 self.tell(Event::AttemptFailed { request, worker });
                 count += 1;
             }
@@ -306,7 +315,7 @@ impl Driver {
     /// A worker has left. Nothing new goes there; its batches end as they end.
     pub fn worker_gone(&mut self, now: u64, id: WorkerId) -> bool {
         let now = self.at(now);
-        if !self.truth.remove_worker(now, id, &self.limits) {
+        if !self.truth.remove_worker(now, id) {
             return false;
         }
         self.tell(Event::WorkerGone(id));
@@ -337,6 +346,14 @@ impl Driver {
             self.deliver(now);
         }
         self.hand_page(now);
+    }
+
+    /// Lets the native fallback rule. A policy that was being restored is dropped.
+    pub fn fall_back(&mut self, now: u64) {
+        let now = self.at(now);
+        self.heir = None;
+        self.enthrone_fallback();
+        self.deliver(now);
     }
 
     // === what follows ===

@@ -8,9 +8,17 @@ use crate::policy::{ALONE, Batch, BatchId, PAGE, Page, Request, RequestId, Worke
 /// Most workers that a request remembers as those where it failed.
 const MAX_AVOID: usize = 16;
 
+/// What a request brings that no policy sees.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) bytes: u64,
+    pub(super) queue_timeout: u64,
+    pub(super) workerless_timeout: u64,
+}
+
 struct Pending {
     request: Request,
-    bytes: u64,
+    terms: Terms,
     queued: u64,
     /// Since when no worker that may serve it accepts.
     workerless: Option<u64>,
@@ -20,7 +28,7 @@ struct Pending {
 
 struct Flight {
     worker: WorkerId,
-    members: Vec<(Request, u64)>,
+    members: Vec<(Request, Terms)>,
     size: u32,
     dispatched: u64,
 }
@@ -91,17 +99,17 @@ impl Truth {
         }
     }
 
-    pub(super) fn queue(&mut self, now: u64, request: Request, bytes: u64, limits: &Limits) {
+    pub(super) fn queue(&mut self, now: u64, request: Request, terms: Terms) {
         let id = request.id;
         let workerless = (!self.is_served(&request)).then_some(now);
-        let due = due(&request, now, workerless, limits);
-        self.bytes += bytes;
+        let due = due(&request, terms, now, workerless);
+        self.bytes += terms.bytes;
         self.expiry.insert((due.0, id));
         self.pending.insert(
             id,
             Pending {
                 request,
-                bytes,
+                terms,
                 queued: now,
                 workerless,
                 due,
@@ -111,7 +119,7 @@ impl Truth {
 
     fn unqueue(&mut self, id: RequestId) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
-        self.bytes -= pending.bytes;
+        self.bytes -= pending.terms.bytes;
         self.expiry.remove(&(pending.due.0, id));
         Some(pending)
     }
@@ -178,7 +186,7 @@ impl Truth {
         for id in requests {
             if let Some(pending) = self.unqueue(*id) {
                 self.flying.insert(*id, batch);
-                members.push((pending.request, pending.bytes));
+                members.push((pending.request, pending.terms));
             }
         }
         let flight = Flight {
@@ -235,14 +243,13 @@ impl Truth {
         now: u64,
         batch: BatchId,
         id: RequestId,
-        limits: &Limits,
     ) -> Option<(Request, WorkerId)> {
         let flight = self.flights.get_mut(&batch)?;
         let at = flight
             .members
             .iter()
             .position(|(request, _)| request.id == id)?;
-        let (mut request, bytes) = flight.members.remove(at);
+        let (mut request, terms) = flight.members.remove(at);
         let worker = flight.worker;
         self.flying.remove(&id);
         request.attempts = request.attempts.saturating_add(1);
@@ -252,7 +259,7 @@ impl Truth {
             }
             request.avoid.push(worker);
         }
-        self.queue(now, request.clone(), bytes, limits);
+        self.queue(now, request.clone(), terms);
         Some((request, worker))
     }
 
@@ -277,15 +284,15 @@ impl Truth {
         worker.max_batch = worker.max_batch.max(1);
         self.workers.insert(worker.id, worker.clone());
         if matters {
-            self.look_for_workers(now, limits);
+            self.look_for_workers(now);
         }
         Some(worker)
     }
 
-    pub(super) fn remove_worker(&mut self, now: u64, id: WorkerId, limits: &Limits) -> bool {
+    pub(super) fn remove_worker(&mut self, now: u64, id: WorkerId) -> bool {
         let gone = self.workers.remove(&id).is_some();
         if gone {
-            self.look_for_workers(now, limits);
+            self.look_for_workers(now);
         }
         gone
     }
@@ -304,7 +311,7 @@ impl Truth {
     }
 
     /// Starts or stops every waiting request's workerless clock after a worker came or went.
-    fn look_for_workers(&mut self, now: u64, limits: &Limits) {
+    fn look_for_workers(&mut self, now: u64) {
         let turned: Vec<_> = self
             .pending
             .values()
@@ -320,7 +327,12 @@ impl Truth {
                 Some(_) => None,
                 None => Some(now),
             };
-            pending.due = due(&pending.request, pending.queued, pending.workerless, limits);
+            pending.due = due(
+                &pending.request,
+                pending.terms,
+                pending.queued,
+                pending.workerless,
+            );
             self.expiry.insert((pending.due.0, id));
         }
     }
@@ -380,19 +392,14 @@ impl Truth {
 }
 
 /// When a request expires, and of what: the first of its deadline and the two timeouts.
-fn due(
-    request: &Request,
-    queued: u64,
-    workerless: Option<u64>,
-    limits: &Limits,
-) -> (u64, Rejection) {
+fn due(request: &Request, terms: Terms, queued: u64, workerless: Option<u64>) -> (u64, Rejection) {
     let queue = (
-        queued.saturating_add(limits.queue_timeout),
+        queued.saturating_add(terms.queue_timeout),
         Rejection::QueueTimeout,
     );
     let workerless = workerless.map(|since| {
         (
-            since.saturating_add(limits.workerless_timeout),
+            since.saturating_add(terms.workerless_timeout),
             Rejection::NoWorker,
         )
     });

@@ -1,0 +1,415 @@
+//! The workers: what the configuration says of each, and what probes and requests have shown.
+//!
+//! A worker's description does not change; a changed configuration makes a new worker with a new
+//! number, and the old one drains.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use parking_lot::Mutex;
+
+use crate::catalogue::ModelFacts;
+use crate::health::{Health, Outcome, Probed, Thresholds, ThresholdsError};
+use crate::intern::{Interner, Key};
+use crate::policy::{Worker, WorkerId};
+
+/// Most models that one worker is believed to serve; what a probe tells beyond that is ignored.
+pub const MAX_MODELS: usize = 4096;
+
+/// A model as the configuration gives it to a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// What routes and clients call it.
+    pub name: String,
+    /// What the worker calls it.
+    pub served_as: String,
+}
+
+/// What the configuration says of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerSpec {
+    /// Its name; unique.
+    pub name: String,
+    /// Batches that may run at once.
+    pub slots: u32,
+    /// Most requests in one batch.
+    pub max_batch: u32,
+    /// Its models; empty: those that its probes tell.
+    pub models: Vec<Served>,
+    /// The plugin whose backend speaks to it.
+    pub protocol: String,
+    /// Dialects that it understands: requests in one of them may be passed.
+    pub dialects: Vec<String>,
+    /// Options for the backend, as JSON.
+    pub options: String,
+    /// Tasks that its protocol offers, for models of which probes tell no tasks.
+    pub tasks: Vec<String>,
+    /// When its health changes.
+    pub thresholds: Thresholds,
+}
+
+/// A worker that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    /// Nothing could ever be sent to it.
+    #[error("worker {0}: slots and max-batch must be greater than zero")]
+    NoRoom(String),
+    /// Two models go by one name.
+    #[error("worker {0}: model {1} is there twice")]
+    ModelTwice(String, String),
+    /// Its thresholds cannot work.
+    #[error("worker {0}: {1}")]
+    Thresholds(String, ThresholdsError),
+    /// The name is taken.
+    #[error("worker {0} is there twice")]
+    Twice(String),
+    /// There are as many as are allowed.
+    #[error("there are too many workers")]
+    TooMany,
+    /// Its models do not fit into the table of names.
+    #[error("worker {0}: there are too many different models")]
+    TooManyNames(String),
+}
+
+/// How much a worker has to do, as its last probe said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that wait inside it.
+    pub queued: Option<u32>,
+    /// Requests that run inside it.
+    pub running: Option<u32>,
+    /// Use of its KV cache in thousandths.
+    pub kv_cache_use: Option<u32>,
+}
+
+/// What a probe has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// It was reached and is ready.
+    pub ready: bool,
+    /// Why not, for the operator.
+    pub reason: Option<String>,
+    /// How much it has to do.
+    pub load: Load,
+    /// Its models, by the names it gives them; empty: it did not say.
+    pub models: Vec<ModelFacts>,
+}
+
+/// What a report has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Whether it may be given work: the catalogue is to be published again.
+    pub fitness: bool,
+    /// Its models: the catalogue is to be published again.
+    pub models: bool,
+    /// Its load.
+    pub load: bool,
+}
+
+/// A model on one worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offered {
+    /// The name that routes use, interned.
+    pub model: Key,
+    /// What the worker calls it.
+    pub served_as: Arc<str>,
+    /// What a probe told of it.
+    pub facts: Option<Arc<ModelFacts>>,
+}
+
+type Models = BTreeMap<Arc<str>, Offered>;
+
+/// A worker's state for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// It may be given work.
+    pub accepting: bool,
+    /// What probes say.
+    pub probed: Probed,
+    /// Failed requests keep it out.
+    pub ejected: bool,
+    /// It is being emptied.
+    pub draining: bool,
+    /// What its last probe gave as a reason for not being ready.
+    pub reason: Option<String>,
+    /// How much it has to do.
+    pub load: Load,
+}
+
+struct State {
+    health: Health,
+    draining: bool,
+    reason: Option<String>,
+    load: Load,
+}
+
+/// One worker. Shared by everyone who sends to it, probes it, or shows it.
+pub struct WorkerHandle {
+    id: WorkerId,
+    spec: WorkerSpec,
+    names: Arc<Interner>,
+    models: ArcSwap<Models>,
+    state: Mutex<State>,
+}
+
+/// All workers by number. Bounded.
+pub struct Workers {
+    names: Arc<Interner>,
+    by_id: DashMap<WorkerId, Arc<WorkerHandle>>,
+    by_name: DashMap<String, WorkerId>,
+    next: AtomicU32,
+    most: usize,
+}
+
+// === impl WorkerHandle ===
+
+impl WorkerHandle {
+    fn new(id: WorkerId, spec: WorkerSpec, names: Arc<Interner>) -> Result<Self, WorkerError> {
+        if spec.slots == 0 || spec.max_batch == 0 {
+            return Err(WorkerError::NoRoom(spec.name));
+        }
+        let health = Health::new(spec.thresholds.clone())
+            .map_err(|error| WorkerError::Thresholds(spec.name.clone(), error))?;
+        let mut models = Models::new();
+        for served in &spec.models {
+            let model = names
+                .intern(&served.name)
+                .map_err(|_| WorkerError::TooManyNames(spec.name.clone()))?;
+            let offered = Offered {
+                served_as: served.served_as.as_str().into(),
+                facts: None,
+                model,
+            };
+            let name = offered.model.name().clone();
+            if models.insert(name, offered).is_some() {
+                return Err(WorkerError::ModelTwice(
+                    spec.name.clone(),
+                    served.name.clone(),
+                ));
+            }
+        }
+        Ok(Self {
+            id,
+            spec,
+            names,
+            models: ArcSwap::from_pointee(models),
+            state: Mutex::new(State {
+                health,
+                draining: false,
+                reason: None,
+                load: Load::default(),
+            }),
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    /// What the configuration says of it.
+    #[must_use]
+    pub fn spec(&self) -> &WorkerSpec {
+        &self.spec
+    }
+
+    /// Whether it understands a dialect.
+    #[must_use]
+    pub fn speaks(&self, dialect: &str) -> bool {
+        self.spec.dialects.iter().any(|own| own == dialect)
+    }
+
+    /// What it calls a model.
+    #[must_use]
+    pub fn served_as(&self, model: &str) -> Option<Arc<str>> {
+        let models = self.models.load();
+        models.get(model).map(|offered| offered.served_as.clone())
+    }
+
+    /// Its models.
+    #[must_use]
+    pub fn models(&self) -> Vec<Offered> {
+        self.models.load().values().cloned().collect()
+    }
+
+    /// It as a policy sees it, with no batches counted.
+    #[must_use]
+    pub fn view(&self) -> Worker {
+        let models = self.models.load();
+        let state = self.state.lock();
+        Worker {
+            id: self.id,
+            accepting: !state.draining && state.health.fit(),
+            models: models.values().map(|one| one.model.number()).collect(),
+            slots: self.spec.slots,
+            busy: 0,
+            max_batch: self.spec.max_batch,
+            queued: state.load.queued,
+            running: state.load.running,
+            kv_cache_use: state.load.kv_cache_use,
+        }
+    }
+
+    /// It as the operator sees it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let state = self.state.lock();
+        Status {
+            accepting: !state.draining && state.health.fit(),
+            probed: state.health.probed(),
+            ejected: state.health.ejected(),
+            draining: state.draining,
+            reason: state.reason.clone(),
+            load: state.load,
+        }
+    }
+
+    /// Takes what a probe has found. The pools that it works in are to be told of a change.
+    pub fn probed(&self, report: Report) -> Changed {
+        let models = report.ready && !report.models.is_empty() && self.learn(report.models);
+        let mut state = self.state.lock();
+        let fitness = state.health.probe(report.ready);
+        let load = state.load != report.load;
+        state.load = report.load;
+        state.reason = report.reason;
+        Changed {
+            fitness,
+            models,
+            load,
+        }
+    }
+
+    /// Takes what a request has met. True: its fitness changed, and its pools are to be told.
+    pub fn met(&self, now: u64, outcome: Outcome, may_eject: bool) -> bool {
+        self.state.lock().health.request(now, outcome, may_eject)
+    }
+
+    /// Begins or ends emptying it.
+    pub fn drain(&self, draining: bool) {
+        self.state.lock().draining = draining;
+    }
+
+    /// When [`WorkerHandle::tick`] is due: at the end of an ejection.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<u64> {
+        self.state.lock().health.wake_at()
+    }
+
+    /// Time has passed. True: its fitness changed.
+    pub fn tick(&self, now: u64) -> bool {
+        self.state.lock().health.tick(now)
+    }
+
+    /// Takes the models that a probe told. The configuration's list, when there is one, stays: a
+    /// probe then adds facts to it and no names.
+    fn learn(&self, told: Vec<ModelFacts>) -> bool {
+        let mut models = Models::new();
+        if self.spec.models.is_empty() {
+            for facts in told.into_iter().take(MAX_MODELS) {
+                // A full table of names leaves a model out rather than taking the worker away.
+                if let Ok(model) = self.names.intern(&facts.name) {
+                    let name = model.name().clone();
+                    let offered = Offered {
+                        served_as: name.clone(),
+                        facts: Some(Arc::new(facts)),
+                        model,
+                    };
+                    models.insert(name, offered);
+                }
+            }
+        } else {
+            let mut told: BTreeMap<String, ModelFacts> = told
+                .into_iter()
+                .take(MAX_MODELS)
+                .map(|facts| (facts.name.clone(), facts))
+                .collect();
+            for (name, offered) in self.models.load().iter() {
+                // A model that the worker no longer tells of is there, but not ready.
+                let facts = told
+                    .remove(&*offered.served_as)
+                    .unwrap_or_else(|| ModelFacts::absent(&offered.served_as));
+                let offered = Offered {
+                    facts: Some(Arc::new(facts)),
+                    ..offered.clone()
+                };
+                models.insert(name.clone(), offered);
+            }
+        }
+        let changed = models != **self.models.load();
+        if changed {
+            self.models.store(Arc::new(models));
+        }
+        changed
+    }
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// A table of at most `most` workers, at least one; their models' names go into `names`.
+    #[must_use]
+    pub fn new(most: usize, names: Arc<Interner>) -> Self {
+        Self {
+            names,
+            by_id: DashMap::new(),
+            by_name: DashMap::new(),
+            next: AtomicU32::new(1),
+            most: most.max(1),
+        }
+    }
+
+    /// Takes a new worker.
+    ///
+    /// # Errors
+    /// It cannot be, its name is taken, or there are too many.
+    pub fn add(&self, spec: WorkerSpec) -> Result<Arc<WorkerHandle>, WorkerError> {
+        if self.by_id.len() >= self.most {
+            return Err(WorkerError::TooMany);
+        }
+        let name = spec.name.clone();
+        match self.by_name.entry(name.clone()) {
+            Entry::Occupied(_) => Err(WorkerError::Twice(name)),
+            Entry::Vacant(free) => {
+                let id = self.next.fetch_add(1, Ordering::Relaxed);
+                let worker = Arc::new(WorkerHandle::new(id, spec, self.names.clone())?);
+                self.by_id.insert(id, worker.clone());
+                free.insert(id);
+                Ok(worker)
+            }
+        }
+    }
+
+    /// Lets a worker go. Who holds it goes on with it; its name is free at once.
+    pub fn remove(&self, id: WorkerId) -> Option<Arc<WorkerHandle>> {
+        let (_, worker) = self.by_id.remove(&id)?;
+        let name = &worker.spec.name;
+        self.by_name.remove_if(name, |_, named| *named == id);
+        Some(worker)
+    }
+
+    /// A worker by number.
+    #[must_use]
+    pub fn get(&self, id: WorkerId) -> Option<Arc<WorkerHandle>> {
+        self.by_id.get(&id).map(|worker| worker.clone())
+    }
+
+    /// A worker by name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Arc<WorkerHandle>> {
+        let id = *self.by_name.get(name)?;
+        self.get(id)
+    }
+
+    /// All of them, by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<WorkerHandle>> {
+        let mut all: Vec<_> = self.by_id.iter().map(|worker| worker.clone()).collect();
+        all.sort_by_key(|worker| worker.id);
+        all
+    }
+}
