@@ -42,7 +42,7 @@ section! {
 }
 
 settings! {
-    /// Bounds of a listener. What passes one is refused, never queued.
+    /// Bounds of a listener.
     #[name = "listener's limits"]
     pub struct ListenerLimits {
         /// Open connections. Further ones wait in the system's backlog.

@@ -6,6 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
+use crate::problem::nearest;
 use crate::scalar::{Count, FilePath, GIB, Invalid, KIB, MIB, Name, Period, Size, text};
 use crate::section::{Context, Decode, choice, section, settings};
 use crate::yaml::{Kind, Node};
@@ -100,7 +101,8 @@ impl Decode for Source {
                 // Paths with a colon are rare, misspelt schemes are not.
                 Some((scheme, _)) if !scheme.contains('/') => Err(Invalid::new(
                     "a source is `bundled:NAME` or a path; write a path with a colon as `./…`",
-                )),
+                )
+                .hint(nearest(scheme, ["bundled"]))),
                 _ => FilePath::resolve(&base, word).map(Self::File),
             }
         })

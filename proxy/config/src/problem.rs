@@ -130,7 +130,8 @@ pub(crate) fn suggest<'a>(
     Some(nearest(found, known.iter().copied()).unwrap_or_else(list))
 }
 
-/// A third of the word may differ: with more, a suggestion would be a guess.
+/// A third of the longer word may differ: with more, a suggestion would be a guess.
 pub(crate) fn is_near(found: &str, known: &str) -> bool {
-    strsim::damerau_levenshtein(found, known) <= known.chars().count().max(3) / 3
+    let longer = found.chars().count().max(known.chars().count());
+    strsim::damerau_levenshtein(found, known) <= longer / 3
 }

@@ -14,12 +14,23 @@ use crate::yaml::{Kind, Node};
 
 /// Why a word is not the value that was wanted; completes "`word`: …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub(crate) String);
+#[error("{what}")]
+pub struct Invalid {
+    what: String,
+    hint: Option<String>,
+}
 
 impl Invalid {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    pub(crate) fn hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
     }
 }
 
@@ -33,7 +44,9 @@ pub(crate) fn text<T>(
     match &node.kind {
         Kind::Scalar { text, .. } if !node.is_null() => match parse(text) {
             Ok(value) => Some(value),
-            Err(error) => cx.refuse(node.at, format!("{}: {error}", node.describe()), None),
+            Err(Invalid { what, hint }) => {
+                cx.refuse(node.at, format!("{}: {what}", node.describe()), hint)
+            }
         },
         _ => cx.refuse(
             node.at,

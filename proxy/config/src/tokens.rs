@@ -4,6 +4,7 @@
 //! can be guessed; a token is made of at least 128 random bits, which nobody can, and it is checked
 //! on every request, which a slow hash would not allow.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use serde::{Serialize, Serializer};
 use crate::problem::{Errors, Problem};
 use crate::scalar::{Invalid, Name, word};
 use crate::section::{Context, Decode, choice, section};
-use crate::yaml::{self, Kind, Node, Step};
+use crate::yaml::{self, Kind, Node, steps};
 
 section! {
     /// A file of hashed tokens.
@@ -62,17 +63,15 @@ impl TokenFile {
         let root = yaml::parse(text, origin)?;
         let mut cx = Context::new(origin);
         let file = Self::decode(&root, &mut cx);
+        let (mut names, mut digests) = (HashSet::new(), HashMap::new());
         for (index, entry) in file.iter().flat_map(|file| &file.tokens).enumerate() {
-            let before = file.iter().flat_map(|file| &file.tokens).take(index);
-            for earlier in before {
-                let at =
-                    |key| root.locate(&[Step::Key("tokens"), Step::Index(index), Step::Key(key)]);
-                if earlier.name == entry.name {
-                    cx.refuse::<()>(at("name"), format!("a second token `{}`", entry.name), None);
-                } else if earlier.sha256 == entry.sha256 {
-                    let what = format!("the same token as that of `{}`", earlier.name);
-                    cx.refuse::<()>(at("sha256"), what, None);
-                }
+            let at = |key| root.locate(steps!["tokens", index, key]);
+            if !names.insert(&entry.name) {
+                cx.refuse::<()>(at("name"), format!("a second token `{}`", entry.name), None);
+            }
+            if let Some(earlier) = digests.insert(entry.sha256, &entry.name) {
+                let what = format!("the same token as that of `{earlier}`");
+                cx.refuse::<()>(at("sha256"), what, None);
             }
         }
         Errors::check(cx.problems)?;

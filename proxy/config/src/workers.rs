@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use crate::plugins::Options;
+use crate::problem::suggest;
 use crate::scalar::{Count, FilePath, Invalid, ModelName, Name, Period, word};
 use crate::section::{Context, Decode, choice, section, settings};
 use crate::yaml::{Kind, Node};
@@ -214,16 +215,13 @@ impl WorkerAddress {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
             Invalid::new("an address is written like `http://127.0.0.1:8000` or `component:NAME`")
         })?;
-        let scheme = Scheme::ALL
-            .iter()
-            .copied()
-            .find(|s| s.as_str() == scheme)
+        let known = || Scheme::ALL.iter().map(|scheme| scheme.as_str());
+        let scheme = known()
+            .position(|word| word == scheme)
+            .map(|index| Scheme::ALL[index])
             .ok_or_else(|| {
-                let known: Vec<_> = Scheme::ALL.iter().map(|s| s.as_str()).collect();
-                Invalid::new(format!(
-                    "unknown scheme `{scheme}`; known: {}, component",
-                    known.join(", ")
-                ))
+                let hint = suggest(scheme, "schemes", known());
+                Invalid::new(format!("unknown scheme `{scheme}`")).hint(hint)
             })?;
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '@']) {

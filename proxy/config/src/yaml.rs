@@ -16,6 +16,8 @@ use crate::problem::{Position, Problem};
 const MAX_DEPTH: usize = 48;
 /// Scalars, lists and maps together.
 const MAX_NODES: usize = 1 << 18;
+/// Characters of a value that a message repeats.
+const MAX_SHOWN: usize = 48;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -76,10 +78,12 @@ impl Node {
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
             _ if self.is_null() => "nothing".to_owned(),
-            Kind::Scalar { text, .. } if text.chars().count() > 48 => {
-                format!("`{}…`", text.chars().take(48).collect::<String>())
+            Kind::Scalar { text, plain } => {
+                let quote = if *plain { "`" } else { "\"" };
+                let short: String = text.chars().take(MAX_SHOWN).collect();
+                let rest = if short.len() < text.len() { "…" } else { "" };
+                format!("{quote}{short}{rest}{quote}")
             }
-            Kind::Scalar { text, .. } => format!("`{text}`"),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a mapping".to_owned(),
         }
@@ -145,6 +149,8 @@ struct Open {
     anchor: usize,
     /// The key whose value comes next.
     key: Option<Key>,
+    /// A map's keys so far, with their lines.
+    keys: HashMap<String, usize>,
 }
 
 impl Loader<'_> {
@@ -207,6 +213,7 @@ impl Loader<'_> {
             node,
             anchor,
             key: None,
+            keys: HashMap::new(),
         });
         Ok(())
     }
@@ -228,9 +235,8 @@ impl Loader<'_> {
                     let Kind::Scalar { text, .. } = node.kind else {
                         return Err(self.problem(node.at, "a key must be a plain word"));
                     };
-                    if let Some((first, _)) = entries.iter().find(|(k, _)| k.text == text) {
-                        let what =
-                            format!("`{text}` stands twice; first on line {}", first.at.line);
+                    if let Some(first) = parent.keys.insert(text.clone(), node.at.line) {
+                        let what = format!("`{text}` stands twice; first on line {first}");
                         return Err(self.problem(node.at, what));
                     }
                     parent.key = Some(Key { at: node.at, text });

@@ -13,8 +13,7 @@ fn messages(folder: &str, read: impl Fn(&str, &Path) -> Option<Errors>) -> usize
     for file in &files {
         let text = fs::read_to_string(file).expect("readable");
         let name = Path::new(file.file_name().expect("a file"));
-        let errors = read(&text, name)
-            .unwrap_or_else(|| panic!("{} was accepted", file.display()));
+        let errors = read(&text, name).unwrap_or_else(|| panic!("{} was accepted", file.display()));
         golden::expect(&format!("{errors}\n"), &file.with_extension("txt"));
     }
     files.len()
@@ -28,7 +27,9 @@ fn bad_configurations() {
 
 #[test]
 fn bad_tokens() {
-    messages("bad-tokens", |text, name| TokenFile::parse(text, name).err());
+    messages("bad-tokens", |text, name| {
+        TokenFile::parse(text, name).err()
+    });
 }
 
 /// Somebody who writes the token where its hash belongs must not find it in a log.
@@ -61,8 +62,17 @@ workers:
 ";
     fs::write(&file, text).expect("written");
     fs::write(folder.path().join("there.pem"), "").expect("written");
-    fs::write(folder.path().join("tokens.yaml"), "tokens:\n  - { nam: a }\n").expect("written");
+    fs::write(
+        folder.path().join("tokens.yaml"),
+        "tokens:\n  - { nam: a }\n",
+    )
+    .expect("written");
     let errors = Config::load(&file).expect_err("files are missing");
-    let found = errors.to_string().replace(&format!("{}/", folder.path().display()), "");
-    golden::expect(&format!("{found}\n"), &golden::tests().join("missing-files.txt"));
+    let found = errors
+        .to_string()
+        .replace(&format!("{}/", folder.path().display()), "");
+    golden::expect(
+        &format!("{found}\n"),
+        &golden::tests().join("missing-files.txt"),
+    );
 }

@@ -53,11 +53,19 @@ fn the_ingress_routes_by_host_and_then_by_prefix() {
     let listener = &config.listeners[0].name;
     let matches = match_order(&config, listener);
     let reach = |host: &str, path: &str| {
-        matches.iter().find_map(|m| Some((m.route.name.as_str(), m.strip(host, path)?.to_owned())))
+        matches
+            .iter()
+            .find_map(|m| Some((m.route.name.as_str(), m.strip(host, path)?.to_owned())))
     };
     let chat = "/v1/chat/completions";
-    assert_eq!(reach("vllm.runtimes.example.com", chat), Some(("vllm", chat.to_owned())));
-    assert_eq!(reach("Models.Example.com.", chat), Some(("shared", chat.to_owned())));
+    assert_eq!(
+        reach("vllm.runtimes.example.com", chat),
+        Some(("vllm", chat.to_owned()))
+    );
+    assert_eq!(
+        reach("Models.Example.com.", chat),
+        Some(("shared", chat.to_owned()))
+    );
     assert_eq!(
         reach("models.example.com", "/research/flan/v1/models"),
         Some(("research-flan", "/v1/models".to_owned()))
@@ -67,12 +75,20 @@ fn the_ingress_routes_by_host_and_then_by_prefix() {
         Some(("shared", "/research/flanders".to_owned()))
     );
     assert_eq!(reach("elsewhere.example.com", chat), None);
-    golden::expect(&explain(&config), &golden::tests().join("explain-ingress.txt"));
+    golden::expect(
+        &explain(&config),
+        &golden::tests().join("explain-ingress.txt"),
+    );
 }
 
 #[test]
 fn only_the_sidecar_is_open() {
-    let open = |name| example(name).routes.iter().any(|route| route.auth == Auth::Open);
+    let open = |name| {
+        example(name)
+            .routes
+            .iter()
+            .any(|route| route.auth == Auth::Open)
+    };
     assert!(open("sidecar.yaml"));
     assert!(!open("ingress.yaml"));
     assert!(!open("demo.yaml"));
@@ -95,7 +111,10 @@ fn every_key_is_read() {
     let config = Config::parse(&text, Path::new("every-key.yaml"))
         .unwrap_or_else(|errors| panic!("{errors}"));
     let json = serde_json::to_string_pretty(&config).expect("JSON");
-    golden::expect(&format!("{json}\n"), &golden::tests().join("good/every-key.json"));
+    golden::expect(
+        &format!("{json}\n"),
+        &golden::tests().join("good/every-key.json"),
+    );
 }
 
 /// Absent, or there with nothing behind it: the default either way.

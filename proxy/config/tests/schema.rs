@@ -19,7 +19,9 @@ fn every_key_is_described() {
         if let Some(Value::Object(properties)) = object.get("properties") {
             for (key, property) in properties {
                 // `all` stands in a choice that is described as a whole.
-                let described = property["description"].as_str().is_some_and(|d| !d.is_empty());
+                let described = property["description"]
+                    .as_str()
+                    .is_some_and(|d| !d.is_empty());
                 assert!(described || key == "all", "{path}.{key}");
                 *found += 1;
             }

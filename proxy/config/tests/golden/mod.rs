@@ -1,6 +1,11 @@
 //! Texts that are kept beside what made them. `TOLLGATE_BLESS=1` writes them anew, for a person
 //! to read through in the diff.
 
+#![allow(
+    dead_code,
+    reason = "every test binary has its own copy, and none needs all of it"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,16 +15,16 @@ pub(crate) fn tests() -> PathBuf {
 }
 
 /// The repository's `config` folder.
-#[allow(dead_code, reason = "not every test binary needs it")]
 pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config")
 }
 
 /// The files of a folder with that ending, in order.
-#[allow(dead_code, reason = "not every test binary needs it")]
 pub(crate) fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
-    let mut files: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
     files.retain(|file| file.extension().is_some_and(|end| end == ending));
     files.sort();
     files
