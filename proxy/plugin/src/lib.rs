@@ -1,1 +1,45 @@
+//! Hosts the plugins: the only part of Tollgate that touches wasmtime.
+//!
+//! The way of a component: [`Loader::load`] compiles it (or takes compiled code from
+//! the [`Cache`]), checks its imports and its world, tries one instance, and asks who
+//! it is. What comes out is a [`Generation`]; the [`Shelf`] holds those in force.
+//! Requests reach it through handles ([`Exchange`], [`Attempt`], [`Composition`],
+//! [`Session`]), each one resource in one slot (`slot.rs`), each call under the budget
+//! of `budget.rs` and the bounds of [`Limits`].
+//!
+//! Types of the contract are plain data and re-exported here by interface.
+#![deny(unsafe_code)]
 
+mod bindings;
+mod budget;
+mod engine;
+mod generation;
+mod guests;
+mod host;
+mod limits;
+mod loader;
+pub mod manifest;
+mod policy;
+mod precompiled;
+mod slot;
+mod sources;
+mod world;
+
+pub use bindings::{
+    compose::exports::tollgate::plugin::composition,
+    protocol::{
+        exports::tollgate::plugin::{backend, frontend},
+        tollgate::plugin::{inference, types},
+    },
+    worker::exports::tollgate::plugin::serving,
+};
+pub use budget::{Spent, TimeLimits};
+pub use engine::{EngineError, HostLimits, Sandbox};
+pub use generation::{Generation, NoSuchPlugin, Shelf};
+pub use guests::{Attempt, Composition, Exchange, LARGE, Session};
+pub use limits::Limits;
+pub use loader::{LoadError, Loader, Order};
+pub use policy::GuestPolicy;
+pub use precompiled::{Cache, CacheError};
+pub use slot::{Counters, GuestError, TrapKind};
+pub use sources::{CONVERTED, Misuse, Sources, encoding};

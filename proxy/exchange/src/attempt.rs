@@ -1,0 +1,571 @@
+//! One upstream request, in a backend's words: for one call, or for a batch of them.
+//!
+//! 1. The members' calls are entered in a table of sources of the attempt's own, and
+//!    the backend guest is made with them.
+//! 2. It is stepped with `start`, and answers with a request, which goes out.
+//! 3. Whatever comes back (head, bytes, messages, end) is an input of the next step;
+//!    bytes that have arrived go together, up to [`COALESCED`], and nothing is waited
+//!    for beyond what is there.
+//! 4. Its events go to their members. A single member's full queue stops the reading;
+//!    a merged one's fails that member alone.
+//! 5. It ends when the guest finishes, when the last member has left (the upstream is
+//!    reset), or by a failure that every open member is told.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::{HeaderName, HeaderValue, Method, Request};
+use tokio::{sync::mpsc, time::Instant};
+use tollgate_plugin::{
+    Attempt as Guest, Generation, GuestError, LARGE, Sources, backend, inference, types,
+};
+use tollgate_upstream::{Incoming, Response, SendError, Upstream};
+use tollgate_wire::{failure::Failure, source::Source};
+
+use crate::{
+    context::{Trace, visible},
+    events::{EventSender, Pushed, Said},
+    failures,
+    outgoing::{Outgoing, Sending, writer},
+    pieces::pieces,
+    reading::{Read, Reader, progress_of},
+    rebase::Rebase,
+};
+
+/// Pieces of a request that may wait to be sent.
+const SENDS: usize = 16;
+
+/// One caller.
+pub(crate) struct Member {
+    pub(crate) call: inference::Call,
+    /// What the call's held values name.
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) events: EventSender,
+}
+
+/// What an attempt is made of.
+pub(crate) struct Plan {
+    pub(crate) backend: Arc<Generation>,
+    pub(crate) worker: backend::Worker,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) context: types::Context,
+    pub(crate) trace: Trace,
+    pub(crate) deadline: Instant,
+    /// Largest message or body that is held whole.
+    pub(crate) limit: u64,
+    pub(crate) members: Vec<Member>,
+    /// Told when the first output has come.
+    pub(crate) first_output: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Why an attempt failed before its end, and whether another worker may try.
+pub(crate) struct Failed {
+    pub(crate) failure: Failure,
+    pub(crate) elsewhere: bool,
+}
+
+/// Name of the `other` event that tells an exchange that the attempt, not the call, has
+/// failed, and may be made again elsewhere. Never shown to a guest.
+pub(crate) const ELSEWHERE: &str = "tollgate:attempt-failed";
+
+/// Runs an attempt to its end. Every member's last event is `end` or `failed`.
+pub(crate) async fn run(plan: Plan) {
+    let deadline = plan.deadline;
+    let Plan {
+        backend,
+        worker,
+        upstream,
+        context,
+        trace,
+        limit,
+        members,
+        first_output,
+        ..
+    } = plan;
+    let mut attempt = Running {
+        backend,
+        upstream,
+        context,
+        trace,
+        deadline,
+        limit,
+        members: members.into_iter().map(Some).collect(),
+        sources: Sources::default(),
+        next_source: 0,
+        request: Side::Unsent,
+        reading: None,
+        first_output: Some(first_output),
+        keep: HashMap::new(),
+    };
+    let ended = tokio::time::timeout_at(deadline, attempt.drive(&worker)).await;
+    let failed = match ended {
+        Ok(Ok(())) => Failed {
+            failure: Failure::upstream_invalid("the worker's answer ended before its end"),
+            elsewhere: false,
+        },
+        Ok(Err(failed)) => failed,
+        Err(_) => Failed {
+            failure: Failure::deadline_exceeded("the deadline passed before the worker was done"),
+            elsewhere: false,
+        },
+    };
+    attempt.fail_open_members(&failed);
+}
+
+enum Side {
+    Unsent,
+    Open(mpsc::Sender<Sending>),
+    Closed,
+}
+
+/// What the upstream side waits for.
+enum Reading {
+    Head(BoxFuture<'static, Result<Response, SendError>>),
+    Body {
+        reader: Reader<Incoming>,
+        /// The source that is filling: the body's, or the last message's.
+        current: Option<(u32, Source)>,
+    },
+    Over,
+}
+
+struct Running {
+    backend: Arc<Generation>,
+    upstream: Arc<Upstream>,
+    context: types::Context,
+    trace: Trace,
+    deadline: Instant,
+    limit: u64,
+    /// By member number; none: it has ended or left.
+    members: Vec<Option<Member>>,
+    sources: Sources,
+    next_source: u32,
+    request: Side,
+    reading: Option<Reading>,
+    first_output: Option<Box<dyn Fn() + Send + Sync>>,
+    /// What the guest asked to be kept and waits for, by source.
+    keep: HashMap<u32, types::Need>,
+}
+
+fn guest_failed(error: &GuestError) -> Failed {
+    Failed {
+        failure: Failure::plugin_failed(error.to_string()),
+        elsewhere: false,
+    }
+}
+
+impl Running {
+    async fn drive(&mut self, worker: &backend::Worker) -> Result<(), Failed> {
+        let mut calls = Vec::with_capacity(self.members.len());
+        let mut large = 0;
+        for member in self.members.iter().flatten() {
+            let mut call = member.call.clone();
+            Rebase {
+                from: &member.sources,
+                to: &mut self.sources,
+                next: &mut self.next_source,
+                moved: HashMap::new(),
+            }
+            .call(&mut call)
+            .map_err(|misuse| Failed {
+                failure: Failure::plugin_failed(misuse.to_string()),
+                elsewhere: false,
+            })?;
+            calls.push(call);
+        }
+        for id in self.sources.ids() {
+            large += self
+                .sources
+                .get(id)
+                .map_or(0, |source| source.progress().available);
+        }
+        let guest = Guest::new(
+            &self.backend,
+            &self.context,
+            worker,
+            &calls,
+            &mut self.sources,
+        )
+        .map_err(|error| guest_failed(&error))?;
+        drop(calls);
+        let mut inputs = vec![backend::Input::Start];
+        loop {
+            let actions = guest
+                .step(&mut self.sources, &inputs, large > LARGE)
+                .map_err(|error| guest_failed(&error))?;
+            self.keep.clear();
+            for action in actions {
+                if self.act(&guest, action)? {
+                    return Ok(());
+                }
+            }
+            self.release(&inputs);
+            if self.members.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            inputs = self.wait().await?;
+            large = inputs
+                .iter()
+                .map(|input| match input {
+                    backend::Input::Bytes(progress) | backend::Input::Message(progress) => {
+                        progress.available
+                    }
+                    _ => 0,
+                })
+                .max()
+                .unwrap_or(0);
+        }
+    }
+
+    /// Lets go of bytes that the guest has seen and did not ask to keep.
+    fn release(&mut self, inputs: &[backend::Input]) {
+        for input in inputs {
+            let (backend::Input::Bytes(progress) | backend::Input::Message(progress)) = input
+            else {
+                continue;
+            };
+            let before = self
+                .keep
+                .get(&progress.source)
+                .map_or(progress.available, |need| need.keep_from);
+            if let Ok(source) = self.sources.get(progress.source) {
+                source.release(before);
+            }
+            let wanted = self.keep.contains_key(&progress.source);
+            if progress.end && !wanted && matches!(input, backend::Input::Message(_)) {
+                self.sources.remove(progress.source);
+            }
+        }
+    }
+
+    /// Carries out one action. True: the attempt is complete.
+    fn act(&mut self, guest: &Guest, action: backend::Action) -> Result<bool, Failed> {
+        match action {
+            backend::Action::Request(request) => self.send_request(guest, request)?,
+            backend::Action::Send(segments) => {
+                let pieces = pieces(&mut self.sources, segments)
+                    .map_err(|bad| guest_failed(&guest.condemn(bad.to_string())))?;
+                let Side::Open(sender) = &self.request else {
+                    return Err(guest_failed(
+                        &guest.condemn("it sends where no request is open".into()),
+                    ));
+                };
+                let sending = writer(pieces, self.trace.is_grpc).map_err(|failure| Failed {
+                    failure,
+                    elsewhere: false,
+                })?;
+                sender.try_send(sending).map_err(|_| Failed {
+                    failure: Failure::overloaded("too much of a request waits to be sent"),
+                    elsewhere: false,
+                })?;
+            }
+            backend::Action::EndRequest => self.request = Side::Closed,
+            backend::Action::Need(need) => {
+                if let Ok(source) = self.sources.get(need.source) {
+                    match need.until {
+                        types::Want::More => {}
+                        types::Want::AtLeast(wanted) => {
+                            source.widen(wanted.saturating_sub(need.keep_from).min(self.limit));
+                        }
+                        types::Want::All => source.widen(self.limit),
+                    }
+                }
+                self.keep.insert(need.source, need);
+            }
+            backend::Action::Events(events) => {
+                for said in events {
+                    self.tell(guest, said)?;
+                }
+            }
+            backend::Action::EndUpstream => {
+                self.reading = Some(Reading::Over);
+                self.request = Side::Closed;
+            }
+            backend::Action::Finish => return Ok(true),
+            backend::Action::Other(_) => {}
+        }
+        Ok(false)
+    }
+
+    fn tell(&mut self, guest: &Guest, said: backend::MemberEvent) -> Result<(), Failed> {
+        let at = said.member as usize;
+        let Some(member) = self.members.get_mut(at) else {
+            return Err(guest_failed(
+                &guest.condemn(format!("it speaks for member {at}, which is not there")),
+            ));
+        };
+        let Some(open) = member else {
+            return Ok(());
+        };
+        let last = matches!(
+            said.event,
+            inference::Event::End | inference::Event::Failed(_)
+        );
+        if let Some(told) = self.first_output.take() {
+            told();
+        }
+        let sources = if names_held(&said.event) {
+            Arc::new(self.sources.snapshot())
+        } else {
+            Arc::default()
+        };
+        let pushed = open.events.push(Said {
+            event: said.event,
+            sources,
+        });
+        if last || pushed != Pushed::Queued {
+            *member = None;
+        }
+        Ok(())
+    }
+
+    fn send_request(&mut self, guest: &Guest, request: backend::Request) -> Result<(), Failed> {
+        if !matches!(self.request, Side::Unsent) {
+            return Err(guest_failed(
+                &guest.condemn("it makes a second request in one attempt".into()),
+            ));
+        }
+        let body = pieces(&mut self.sources, request.body)
+            .map_err(|bad| guest_failed(&guest.condemn(bad.to_string())))?;
+        let (head, is_grpc) = self
+            .head(request.surface, &request.headers)
+            .map_err(|reason| guest_failed(&guest.condemn(reason)))?;
+        let first = writer(body, is_grpc).map_err(|failure| Failed {
+            failure,
+            elsewhere: false,
+        })?;
+        let (sender, receiver) = mpsc::channel(SENDS);
+        let length = if request.end { first.length } else { None };
+        let outgoing = Outgoing::new(first, receiver, length);
+        self.request = if request.end {
+            Side::Closed
+        } else {
+            Side::Open(sender)
+        };
+        let upstream = self.upstream.clone();
+        let sending = async move { upstream.send(head, outgoing).await }.boxed();
+        self.reading = Some(Reading::Head(sending));
+        self.trace.is_grpc = is_grpc;
+        Ok(())
+    }
+
+    fn head(
+        &self,
+        surface: backend::Surface,
+        headers: &[types::Header],
+    ) -> Result<(Request<()>, bool), String> {
+        let (method, path, is_grpc) = match surface {
+            backend::Surface::Rest(rest) => (
+                rest.method
+                    .parse::<Method>()
+                    .map_err(|_| format!("it asks with the method {:?}", rest.method))?,
+                rest.path,
+                false,
+            ),
+            backend::Surface::Grpc(path) => (Method::POST, format!("/{path}"), true),
+        };
+        let uri = path
+            .parse::<http::Uri>()
+            .map_err(|_| format!("it asks for the path {path:?}"))?;
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        for header in headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes())
+                .map_err(|_| format!("it sends the header name {:?}", header.name))?;
+            let value = HeaderValue::from_str(&header.value)
+                .map_err(|_| format!("it sends a bad value of {:?}", header.name))?;
+            request.headers_mut().append(name, value);
+        }
+        self.trace
+            .write(request.headers_mut(), is_grpc, self.deadline);
+        Ok((request, is_grpc))
+    }
+
+    /// Waits for what comes next from upstream, or for members that leave.
+    async fn wait(&mut self) -> Result<Vec<backend::Input>, Failed> {
+        let alone = self.members.len() == 1;
+        if alone && let Some(Some(member)) = self.members.first() {
+            member.events.room().await;
+        }
+        let mut leaving: FuturesUnordered<_> = self
+            .members
+            .iter()
+            .enumerate()
+            .filter_map(|(at, member)| {
+                let member = member.as_ref()?;
+                Some(async move {
+                    member.events.gone().await;
+                    at
+                })
+            })
+            .collect();
+        let mut reading = self.reading.take().unwrap_or(Reading::Over);
+        let mut left = Vec::new();
+        let inputs = {
+            // Never dropped half-way but at the very end: bytes could be lost in it.
+            let next = next(
+                &mut reading,
+                &mut self.sources,
+                &mut self.next_source,
+                &self.keep,
+                self.limit,
+            );
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(at) = leaving.next() => {
+                        left.push(at);
+                        if leaving.is_empty() {
+                            break None;
+                        }
+                    }
+                    inputs = &mut next => break Some(inputs),
+                }
+            }
+        };
+        drop(leaving);
+        let mut told = Vec::with_capacity(left.len() + 1);
+        for at in left {
+            self.members[at] = None;
+            told.push(backend::Input::Left(u32::try_from(at).unwrap_or(u32::MAX)));
+        }
+        match inputs {
+            // The last member has left. Dropping the reading side resets the upstream.
+            None => Ok(told),
+            Some(inputs) => {
+                self.reading = Some(reading);
+                told.extend(inputs?);
+                Ok(told)
+            }
+        }
+    }
+
+    fn fail_open_members(&mut self, failed: &Failed) {
+        let elsewhere = failed.elsewhere && self.first_output.is_some();
+        for member in self.members.iter_mut().filter_map(Option::take) {
+            let failure = failures::to_guest(&failed.failure);
+            let event = if elsewhere {
+                inference::Event::Other(types::Other {
+                    name: ELSEWHERE.into(),
+                    payload: format!("{}\n{}", failed.failure.label(), failed.failure.message)
+                        .into_bytes(),
+                })
+            } else {
+                inference::Event::Failed(failure)
+            };
+            let _ = member.events.push(Said {
+                event,
+                sources: Arc::default(),
+            });
+        }
+    }
+}
+
+/// What a retry is told of the attempt that failed.
+pub(crate) fn elsewhere_failure(payload: &[u8]) -> Failure {
+    let text = String::from_utf8_lossy(payload);
+    let (label, message) = text.split_once('\n').unwrap_or(("internal", &text));
+    Failure::of_label(label, message)
+}
+
+fn names_held(event: &inference::Event) -> bool {
+    match event {
+        inference::Event::Embeddings(all) => all
+            .iter()
+            .any(|it| matches!(it.values, inference::Vector::Held(_))),
+        inference::Event::Tensors(it) => it
+            .outputs
+            .iter()
+            .any(|it| matches!(it.data, inference::TensorData::Held(_))),
+        inference::Event::Detokenized(types::Text::Held(_)) | inference::Event::Models(_) => true,
+        _ => false,
+    }
+}
+
+/// The failure for a request that could not be sent.
+pub(crate) fn send_failed(error: &SendError) -> Failed {
+    let failure = match error {
+        SendError::Saturated { .. } => Failure::overloaded(error.to_string()),
+        SendError::Timeout { .. } => Failure::upstream_unavailable(error.to_string()),
+        _ => Failure::upstream_unavailable(error.to_string()),
+    };
+    Failed {
+        failure,
+        elsewhere: true,
+    }
+}
+
+/// The next inputs of a backend.
+async fn next(
+    reading: &mut Reading,
+    sources: &mut Sources,
+    next_source: &mut u32,
+    keep: &HashMap<u32, types::Need>,
+    limit: u64,
+) -> Result<Vec<backend::Input>, Failed> {
+    let mut inputs = Vec::new();
+    if let Reading::Head(sending) = reading {
+        let response = sending.await.map_err(|error| send_failed(&error))?;
+        inputs.push(backend::Input::Head(types::ResponseHead {
+            status: response.head.status.as_u16(),
+            headers: visible(&response.head.headers),
+        }));
+        let reader = Reader::new(response.body, &response.head.headers, limit);
+        let current = reader
+            .source()
+            .cloned()
+            .map(|source| (number(next_source, sources, &source), source));
+        *reading = Reading::Body { reader, current };
+    }
+    let Reading::Body { reader, current } = reading else {
+        return Err(Failed {
+            failure: Failure::plugin_failed("a backend waits for nothing"),
+            elsewhere: false,
+        });
+    };
+    let want = current
+        .as_ref()
+        .and_then(|(id, _)| keep.get(id))
+        .map_or(types::Want::More, |need| need.until.clone());
+    // A body that has come with its head goes with it; else the head goes alone.
+    let read = if inputs.is_empty() {
+        reader.next(&want).await
+    } else {
+        match reader.peek(&want) {
+            Some(read) => read,
+            None => return Ok(inputs),
+        }
+    };
+    let progressed = |current: &Option<(u32, Source)>| {
+        current
+            .as_ref()
+            .map(|(id, source)| progress_of(*id, source))
+    };
+    match read {
+        Read::Bytes(_) => inputs.extend(progressed(current).map(backend::Input::Bytes)),
+        Read::MoreOfMessage => inputs.extend(progressed(current).map(backend::Input::Message)),
+        Read::Message(source) => {
+            let id = number(next_source, sources, &source);
+            *current = Some((id, source));
+            inputs.extend(progressed(current).map(backend::Input::Message));
+        }
+        Read::End(end) => {
+            *reading = Reading::Over;
+            inputs.push(backend::Input::End(end));
+        }
+        Read::Cut(cut) => {
+            *reading = Reading::Over;
+            inputs.push(backend::Input::Cut(cut));
+        }
+    }
+    Ok(inputs)
+}
+
+fn number(next_source: &mut u32, sources: &mut Sources, source: &Source) -> u32 {
+    let id = *next_source;
+    *next_source += 1;
+    sources.insert(id, source.clone());
+    id
+}

@@ -1,0 +1,82 @@
+//! What travels with a request: its id, its trace, its deadline, its seed.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::time::Instant;
+use tollgate_plugin::types;
+use tollgate_wire::grpc;
+
+/// Names a request in logs here and at the worker.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// What is written on every upstream request.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    pub(crate) request_id: HeaderValue,
+    pub(crate) traceparent: HeaderValue,
+    pub(crate) tracestate: Option<HeaderValue>,
+    pub(crate) is_grpc: bool,
+}
+
+impl Trace {
+    /// Writes them, and for gRPC the framing's own headers and what is left of the time.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, is_grpc: bool, deadline: Instant) {
+        headers.insert(REQUEST_ID, self.request_id.clone());
+        headers.insert(TRACEPARENT, self.traceparent.clone());
+        if let Some(tracestate) = &self.tracestate {
+            headers.insert(TRACESTATE, tracestate.clone());
+        }
+        if is_grpc {
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Ok(value) = HeaderValue::from_str(&grpc::format_timeout(left)) {
+                headers.insert(GRPC_TIMEOUT, value);
+            }
+        }
+    }
+}
+
+/// Headers whose values are visible ASCII, for a guest.
+pub(crate) fn visible(headers: &HeaderMap) -> Vec<types::Header> {
+    headers
+        .iter()
+        .filter_map(|(name, value)| {
+            Some(types::Header {
+                name: name.as_str().to_owned(),
+                value: value.to_str().ok()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// Those of a client's headers that a guest wants to see.
+pub(crate) fn wanted(headers: &HeaderMap, names: &[String]) -> Vec<types::Header> {
+    names
+        .iter()
+        .flat_map(|name| {
+            headers.get_all(name.as_str()).iter().filter_map(|value| {
+                Some(types::Header {
+                    name: name.clone(),
+                    value: value.to_str().ok()?.to_owned(),
+                })
+            })
+        })
+        .collect()
+}
+
+/// The declared length of a body.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}

@@ -1,0 +1,265 @@
+//! Events of one call on their way from a worker to a frontend, bounded in bytes.
+//!
+//! A call that is alone on its upstream makes the upstream wait when its frontend is
+//! slow. Members of a merged one cannot: there a member whose queue is past its bound
+//! fails alone ([`EventSender::push`] says so), and the others go on.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tollgate_plugin::{Sources, inference};
+
+/// What an event may name: the bytes of the attempt that said it.
+pub(crate) struct Said {
+    pub(crate) event: inference::Event,
+    /// Sources that held values in the event name, with their numbers there.
+    pub(crate) sources: Arc<Sources>,
+}
+
+struct Shared {
+    queue: VecDeque<(usize, Said)>,
+    bytes: usize,
+    closed: bool,
+    reader_gone: bool,
+}
+
+struct Channel {
+    shared: Mutex<Shared>,
+    changed: Notify,
+    room: Notify,
+    limit: usize,
+}
+
+/// The worker's end.
+pub(crate) struct EventSender(Arc<Channel>);
+
+/// The frontend's end.
+pub(crate) struct EventReceiver(Arc<Channel>);
+
+/// What became of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It waits for the frontend.
+    Queued,
+    /// The caller has gone.
+    Left,
+    /// The queue was full; the member has been failed.
+    Overflowed,
+}
+
+/// A queue of at most `limit` bytes of events (and one event more).
+pub(crate) fn channel(limit: usize) -> (EventSender, EventReceiver) {
+    let channel = Arc::new(Channel {
+        shared: Mutex::new(Shared {
+            queue: VecDeque::new(),
+            bytes: 0,
+            closed: false,
+            reader_gone: false,
+        }),
+        changed: Notify::new(),
+        room: Notify::new(),
+        limit,
+    });
+    (EventSender(channel.clone()), EventReceiver(channel))
+}
+
+impl EventSender {
+    /// Queues an event; one that is past the bound fails the member.
+    pub(crate) fn push(&self, said: Said) -> Pushed {
+        let size = weight(&said.event);
+        let mut shared = self.0.shared.lock();
+        if shared.reader_gone {
+            return Pushed::Left;
+        }
+        if shared.closed {
+            return Pushed::Overflowed;
+        }
+        if shared.bytes > self.0.limit {
+            shared.closed = true;
+            let failure = crate::failures::failure(
+                "overloaded",
+                "the client read too slowly for the batch that its request was part of",
+            );
+            shared.queue.push_back((
+                0,
+                Said {
+                    event: inference::Event::Failed(failure),
+                    sources: said.sources,
+                },
+            ));
+            drop(shared);
+            self.0.changed.notify_one();
+            return Pushed::Overflowed;
+        }
+        shared.bytes += size;
+        shared.queue.push_back((size, said));
+        drop(shared);
+        self.0.changed.notify_one();
+        Pushed::Queued
+    }
+
+    /// Waits until the queue is under its bound, or the frontend has gone.
+    pub(crate) async fn room(&self) {
+        loop {
+            let notified = self.0.room.notified();
+            {
+                let shared = self.0.shared.lock();
+                if shared.reader_gone || shared.bytes <= self.0.limit {
+                    return;
+                }
+            }
+            notified.await;
+        }
+    }
+
+    /// Whether the caller has gone.
+    pub(crate) fn left(&self) -> bool {
+        self.0.shared.lock().reader_gone
+    }
+
+    /// Resolves when the caller has gone.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let notified = self.0.room.notified();
+            if self.left() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for EventSender {
+    fn drop(&mut self) {
+        self.0.shared.lock().closed = true;
+        self.0.changed.notify_one();
+    }
+}
+
+impl EventReceiver {
+    /// Everything that has been said; empty when nothing more will be.
+    pub(crate) async fn take(&self) -> Vec<Said> {
+        loop {
+            let notified = self.0.changed.notified();
+            {
+                let mut shared = self.0.shared.lock();
+                if !shared.queue.is_empty() || shared.closed {
+                    shared.bytes = 0;
+                    let taken = shared.queue.drain(..).map(|(_, said)| said).collect();
+                    drop(shared);
+                    self.0.room.notify_waiters();
+                    self.0.room.notify_one();
+                    return taken;
+                }
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for EventReceiver {
+    fn drop(&mut self) {
+        let mut shared = self.0.shared.lock();
+        shared.reader_gone = true;
+        shared.queue.clear();
+        drop(shared);
+        self.0.room.notify_waiters();
+        self.0.room.notify_one();
+    }
+}
+
+/// About how many bytes an event keeps in memory. Held values weigh nothing here: they
+/// lie in sources, which have bounds of their own.
+fn weight(event: &inference::Event) -> usize {
+    use inference::Event;
+    let tokens = |tokens: &[inference::Token]| -> usize {
+        tokens
+            .iter()
+            .map(|token| 64 + token.text.len() + token.top.len() * 32)
+            .sum()
+    };
+    64 + match event {
+        Event::Started(it) => tokens(&it.tokens) + it.echo.as_ref().map_or(0, String::len),
+        Event::Delta(it) => {
+            it.text.len()
+                + tokens(&it.tokens)
+                + it.extras
+                    .iter()
+                    .map(|it| it.name.len() + it.json.len())
+                    .sum::<usize>()
+        }
+        Event::Embeddings(all) => all
+            .iter()
+            .map(|it| match &it.values {
+                inference::Vector::Floats(floats) => floats.len() * 4,
+                inference::Vector::Held(_) => 32,
+            })
+            .sum(),
+        Event::Tensors(it) => it
+            .outputs
+            .iter()
+            .map(|tensor| match &tensor.data {
+                inference::TensorData::Inline(bytes) => bytes.len() + 64,
+                _ => 64,
+            })
+            .sum(),
+        Event::Tokenized(all) => all
+            .iter()
+            .map(|it| {
+                it.ids.len() * 4
+                    + it.offsets.len() * 8
+                    + it.texts.iter().map(|text| text.len() + 24).sum::<usize>()
+            })
+            .sum(),
+        Event::Other(it) => it.payload.len(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: usize) -> Said {
+        Said {
+            event: inference::Event::Delta(inference::Delta {
+                item: 0,
+                text: "x".repeat(text),
+                tokens: Vec::new(),
+                output_tokens: None,
+                extras: Vec::new(),
+            }),
+            sources: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_member_past_its_bound_fails_once_and_keeps_what_came_before() {
+        let (sender, receiver) = channel(100);
+        assert_eq!(sender.push(said(200)), Pushed::Queued);
+        assert_eq!(sender.push(said(1)), Pushed::Overflowed);
+        assert_eq!(sender.push(said(1)), Pushed::Overflowed);
+        let taken = receiver.take().await;
+        assert_eq!(taken.len(), 2);
+        assert!(matches!(&taken[1].event, inference::Event::Failed(_)));
+        assert!(receiver.take().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn room_comes_back_when_the_reader_takes_or_leaves() {
+        let (sender, receiver) = channel(10);
+        assert_eq!(sender.push(said(100)), Pushed::Queued);
+        assert!(futures_util::FutureExt::now_or_never(sender.room()).is_none());
+        receiver.take().await;
+        sender.room().await;
+        sender.push(said(100));
+        drop(receiver);
+        sender.room().await;
+        sender.gone().await;
+        assert_eq!(sender.push(said(1)), Pushed::Left);
+    }
+}

@@ -1,0 +1,217 @@
+//! Failures cross three borders: from the contract's variant to the host's table and
+//! back, and out to a client in the words of the claim's error template.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use tollgate_plugin::{
+    manifest::{Claim, ErrorTemplate, Manifest},
+    types,
+};
+use tollgate_wire::{failure::Failure, grpc, template::Template};
+
+/// A failure of the contract's, by its label.
+pub(crate) fn failure(label: &str, message: impl Into<String>) -> types::Failure {
+    types::Failure {
+        kind: kind(label),
+        message: message.into(),
+        param: None,
+        retry_after_ms: None,
+        extensions: Vec::new(),
+    }
+}
+
+/// The contract's failure for one of the host's.
+pub(crate) fn to_guest(failure: &Failure) -> types::Failure {
+    types::Failure {
+        kind: kind(failure.label()),
+        message: failure.message.clone(),
+        param: failure.param.clone(),
+        retry_after_ms: failure.retry_after_ms,
+        extensions: Vec::new(),
+    }
+}
+
+/// The host's failure for one of the contract's.
+pub(crate) fn from_guest(failure: types::Failure) -> Failure {
+    let mut told = Failure::of_label(label(&failure.kind), failure.message);
+    told.param = failure.param;
+    told.retry_after_ms = failure.retry_after_ms;
+    told
+}
+
+macro_rules! kinds {
+    ($($label:literal => $case:ident,)*) => {
+        fn kind(label: &str) -> types::FailureKind {
+            match label {
+                $($label => types::FailureKind::$case,)*
+                other => types::FailureKind::Other(other.to_owned()),
+            }
+        }
+
+        /// The label of a kind; an unknown one's own name.
+        pub(crate) fn label(kind: &types::FailureKind) -> &str {
+            match kind {
+                $(types::FailureKind::$case => $label,)*
+                types::FailureKind::Other(name) => name,
+            }
+        }
+
+        #[cfg(test)]
+        const LABELS: &[&str] = &[$($label,)*];
+    };
+}
+
+kinds! {
+    "invalid-argument" => InvalidArgument,
+    "unauthenticated" => Unauthenticated,
+    "permission-denied" => PermissionDenied,
+    "not-found" => NotFound,
+    "method-not-allowed" => MethodNotAllowed,
+    "conflict" => Conflict,
+    "failed-precondition" => FailedPrecondition,
+    "payload-too-large" => PayloadTooLarge,
+    "unsupported-media-type" => UnsupportedMediaType,
+    "unprocessable" => Unprocessable,
+    "rate-limited" => RateLimited,
+    "overloaded" => Overloaded,
+    "unsupported" => Unsupported,
+    "deadline-exceeded" => DeadlineExceeded,
+    "cancelled" => Cancelled,
+    "internal" => Internal,
+    "plugin-failed" => PluginFailed,
+    "upstream-unavailable" => UpstreamUnavailable,
+    "upstream-invalid" => UpstreamInvalid,
+}
+
+/// How the host words errors for one claim.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wording(Arc<HashMap<String, Worded>>);
+
+#[derive(Debug)]
+struct Worded {
+    status: Option<u16>,
+    content_type: Option<HeaderValue>,
+    body: Template,
+}
+
+impl Wording {
+    /// A claim's templates, then its manifest's.
+    pub(crate) fn new(manifest: &Manifest, claim: Option<&Claim>) -> Self {
+        let mut worded = HashMap::new();
+        let claimed = claim.map_or(&[][..], |claim| &claim.errors);
+        for template in claimed.iter().chain(&manifest.errors) {
+            worded
+                .entry(template.label.clone())
+                .or_insert_with(|| Worded::new(template));
+        }
+        Self(Arc::new(worded))
+    }
+
+    /// The response for a failure.
+    pub(crate) fn response(
+        &self,
+        failure: &Failure,
+        is_grpc: bool,
+        request_id: &str,
+    ) -> (Response<()>, Bytes) {
+        if is_grpc {
+            return (trailers_only(failure), Bytes::new());
+        }
+        let worded = self.0.get(failure.label()).or_else(|| self.0.get(""));
+        let status = worded
+            .and_then(|worded| worded.status)
+            .unwrap_or_else(|| failure.http());
+        let mut response = Response::new(());
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = match worded {
+            Some(worded) => {
+                if let Some(content_type) = &worded.content_type {
+                    response
+                        .headers_mut()
+                        .insert(header::CONTENT_TYPE, content_type.clone());
+                }
+                worded.body.render(failure, status, request_id)
+            }
+            None => {
+                response.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("text/plain; charset=utf-8"),
+                );
+                Bytes::from(format!("{}\n", failure.message))
+            }
+        };
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        if let Some(seconds) = failure.retry_after_seconds() {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if failure.http() == 401 {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer"),
+            );
+        }
+        (response, body)
+    }
+}
+
+impl Worded {
+    fn new(template: &ErrorTemplate) -> Self {
+        Self {
+            status: template.status,
+            content_type: HeaderValue::from_str(&template.content_type)
+                .ok()
+                .filter(|value| !value.is_empty()),
+            body: Template::new(&template.body),
+        }
+    }
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Status and message as gRPC trailers.
+pub(crate) fn grpc_status(code: u32, message: &str) -> http::HeaderMap {
+    let mut trailers = http::HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS, HeaderValue::from(code));
+    if !message.is_empty()
+        && let Ok(value) = HeaderValue::from_str(&grpc::encode_message(message))
+    {
+        trailers.insert(GRPC_MESSAGE, value);
+    }
+    trailers
+}
+
+/// A gRPC response that is nothing but a status (trailers in the header block).
+pub(crate) fn trailers_only(failure: &Failure) -> Response<()> {
+    let mut response = Response::new(());
+    *response.headers_mut() = grpc_status(failure.grpc(), &failure.message);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_are_the_table() {
+        let table: Vec<_> = tollgate_contract::failure::TABLE
+            .iter()
+            .map(|row| row.label)
+            .collect();
+        assert_eq!(table, LABELS);
+        for name in LABELS {
+            assert_eq!(label(&kind(name)), *name);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What outlives a request: routes, plugins, workers, models.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tollgate_dispatch::{
+    catalogue::Catalogue,
+    clock::Clock,
+    intern::Interner,
+    policy::WorkerId,
+    pool::{Pool, Queue},
+    worker::WorkerHandle,
+};
+use tollgate_edge::Authenticator;
+use tollgate_plugin::{Generation, NoSuchPlugin, Shelf};
+use tollgate_reflect::Reflection;
+use tollgate_telemetry::Metrics;
+use tollgate_upstream::Upstream;
+
+use crate::{attempt::Member, claims::ClaimTable};
+
+/// How a worker is reached.
+pub enum Reach {
+    /// Over the network.
+    Network(Arc<Upstream>),
+    /// A component of the `worker` world, by its plugin's name.
+    Component(Arc<str>),
+}
+
+/// A worker, with all that a request to it needs.
+pub struct Station {
+    /// Its state and its place in the pool.
+    pub handle: Arc<WorkerHandle>,
+    /// The plugin whose backend speaks to it; none for a component.
+    pub protocol: Option<Arc<str>>,
+    /// What it speaks.
+    pub dialect: String,
+    /// The backend's options for it, as JSON.
+    pub options: String,
+    /// How it is reached.
+    pub reach: Reach,
+}
+
+/// Bounds of one route.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteLimits {
+    /// Bytes of one request body.
+    pub body: u64,
+    /// Bytes of one gRPC message, either way.
+    pub message: u64,
+    /// Bytes of a request that are kept for another attempt.
+    pub retry_body: u64,
+    /// From head to end.
+    pub timeout: Duration,
+    /// Requests at once.
+    pub concurrency: usize,
+    /// Bytes of events that may wait for a frontend.
+    pub event_buffer: usize,
+    /// Attempts of one call, the first included.
+    pub attempts: u32,
+}
+
+/// What a route is made of.
+pub struct RouteSpec {
+    /// Name in the configuration.
+    pub name: Arc<str>,
+    /// Path prefix, stripped. Empty: none.
+    pub prefix: String,
+    /// Names of frontends, first listed first.
+    pub frontends: Vec<Arc<str>>,
+    /// Names of composition plugins, first listed first.
+    pub compositions: Vec<Arc<str>>,
+    /// Its workers, by number.
+    pub workers: Vec<WorkerId>,
+    /// Its position among the catalogue's views.
+    pub view: usize,
+    /// For clients that name no model.
+    pub default_model: Option<String>,
+    /// Nobody needs a token.
+    pub open: bool,
+    /// Bounds.
+    pub limits: RouteLimits,
+    /// Where its requests wait.
+    pub queue: Arc<Queue>,
+    /// Who places them.
+    pub pool: Pool<Member>,
+}
+
+/// A route in force.
+pub struct Route {
+    pub(crate) spec: RouteSpec,
+    pub(crate) claims: ArcSwap<ClaimTable>,
+    pub(crate) reflection: ArcSwap<Reflection>,
+    running: Arc<AtomicUsize>,
+}
+
+/// The route's plugins do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// One is missing.
+    #[error("route {route}: {missing}")]
+    Missing {
+        /// The route.
+        route: Arc<str>,
+        /// What is missing.
+        missing: NoSuchPlugin,
+    },
+    /// Two define one symbol differently.
+    #[error("route {route}: {conflict}")]
+    Descriptors {
+        /// The route.
+        route: Arc<str>,
+        /// Which ones.
+        conflict: String,
+    },
+}
+
+impl Route {
+    /// A route over the plugins in force.
+    ///
+    /// # Errors
+    /// See [`RouteError`].
+    pub fn new(spec: RouteSpec, shelf: &Shelf) -> Result<Self, RouteError> {
+        let route = Self {
+            spec,
+            claims: ArcSwap::from_pointee(ClaimTable::default()),
+            reflection: ArcSwap::from_pointee(Reflection::default()),
+            running: Arc::new(AtomicUsize::new(0)),
+        };
+        route.refresh(shelf)?;
+        Ok(route)
+    }
+
+    /// Takes over the plugins in force: after a swap. What runs keeps what it began with.
+    ///
+    /// # Errors
+    /// See [`RouteError`]; then nothing has changed.
+    pub fn refresh(&self, shelf: &Shelf) -> Result<(), RouteError> {
+        let route = || self.spec.name.clone();
+        let frontends = self
+            .spec
+            .frontends
+            .iter()
+            .map(|name| shelf.get_world(name, "protocol"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|missing| RouteError::Missing {
+                route: route(),
+                missing,
+            })?;
+        let sets: Vec<&[u8]> = frontends
+            .iter()
+            .flat_map(|frontend| &frontend.manifest().descriptors)
+            .map(Vec::as_slice)
+            .collect();
+        let reflection = Reflection::new(&sets).map_err(|conflict| RouteError::Descriptors {
+            route: route(),
+            conflict: conflict.to_string(),
+        })?;
+        self.claims.store(Arc::new(ClaimTable::new(&frontends)));
+        self.reflection.store(Arc::new(reflection));
+        Ok(())
+    }
+
+    /// Name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn spec(&self) -> &RouteSpec {
+        &self.spec
+    }
+
+    /// Its claims, one line each.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        self.claims.load().describe()
+    }
+
+    /// Requests that run.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn enter(&self) -> Option<Entered> {
+        let most = self.spec.limits.concurrency;
+        self.running
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
+                (running < most).then_some(running + 1)
+            })
+            .ok()
+            .map(|_| Entered(self.running.clone()))
+    }
+}
+
+/// A request's place among `RouteLimits::concurrency`.
+pub(crate) struct Entered(Arc<AtomicUsize>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Everything that a request may need.
+pub struct House {
+    /// Plugins in force.
+    pub shelf: Arc<Shelf>,
+    /// Models.
+    pub catalogue: Arc<Catalogue>,
+    /// Workers by number.
+    pub stations: HashMap<WorkerId, Arc<Station>>,
+    /// Names of tenants, models, batch keys.
+    pub names: Arc<Interner>,
+    /// Who may come in.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The pools' clock.
+    pub clock: Clock,
+}
+
+impl House {
+    pub(crate) fn station(&self, worker: WorkerId) -> Option<&Arc<Station>> {
+        self.stations.get(&worker)
+    }
+
+    /// The backend for a station that is reached over the network.
+    pub(crate) fn backend(&self, station: &Station) -> Option<Arc<Generation>> {
+        self.shelf.get(station.protocol.as_ref()?)
+    }
+}

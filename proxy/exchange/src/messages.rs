@@ -1,0 +1,195 @@
+//! gRPC messages of one body, each as a source.
+//!
+//! A message that is there as a whole is handed over as a whole. A larger one is handed
+//! over with its first bytes and fills as it comes, under the flow control of the body;
+//! a compressed one is gathered and decompressed first, within the limit.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::HeaderMap;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tollgate_plugin::types;
+use tollgate_wire::{
+    failure::Failure,
+    grpc::{Compression, Frame, FrameDecoder, FrameError},
+    inflate::InflateError,
+    source::{Feeder, Source},
+};
+
+use crate::reading::{Read, end_of, satisfied};
+
+/// Bytes of a message that may wait in it for a guest which does not ask for more.
+const WINDOW: u64 = 1 << 20;
+
+/// Messages up to this size are handed over whole.
+const WHOLE: u32 = 256 << 10;
+
+/// Cuts one body into messages.
+pub(crate) struct Messages<B> {
+    body: B,
+    decoder: FrameDecoder,
+    /// None: it was announced in a way that is not understood.
+    compression: Option<Compression>,
+    input: Bytes,
+    /// The message that is arriving.
+    open: Option<Open>,
+    limit: u64,
+    /// A head that already is the end (trailers-only).
+    headers_end: Option<types::ResponseEnd>,
+    /// Why it was cut, where the framing was at fault.
+    error: Option<FrameError>,
+}
+
+enum Open {
+    Gathered { bytes: BytesMut, compressed: bool },
+    Streamed { source: Source, feeder: Feeder },
+}
+
+impl<B> Messages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Messages of a body with this head, none larger than `limit` bytes.
+    pub(crate) fn new(body: B, headers: &HeaderMap, limit: u64) -> Self {
+        let compression = match headers.get("grpc-encoding") {
+            None => Some(Compression::Identity),
+            Some(name) => name.to_str().ok().and_then(Compression::of_name),
+        };
+        Self {
+            body,
+            decoder: FrameDecoder::new(limit),
+            compression,
+            input: Bytes::new(),
+            open: None,
+            limit,
+            headers_end: headers.contains_key("grpc-status").then(|| end_of(headers)),
+            error: None,
+        }
+    }
+
+    /// What the peer did wrong, after a cut.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        if self.compression.is_none() {
+            return Some(Failure::unsupported(format!(
+                "this grpc-encoding is not understood; use one of {}",
+                tollgate_wire::grpc::ACCEPT_ENCODING
+            )));
+        }
+        self.error.map(|error| match error {
+            FrameError::TooLarge { .. } | FrameError::Inflate(InflateError::TooLarge { .. }) => {
+                Failure::payload_too_large(error.to_string())
+            }
+            _ => Failure::invalid_argument(error.to_string()),
+        })
+    }
+
+    /// What comes next, once it is as far as is wanted.
+    pub(crate) async fn next(&mut self, want: &types::Want) -> Read {
+        if self.compression.is_none() {
+            return Read::Cut(types::Cut::Malformed);
+        }
+        match self.advance(want).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.error = Some(error);
+                Read::Cut(match error {
+                    FrameError::TooLarge { .. } => types::Cut::Limit,
+                    FrameError::Truncated => types::Cut::Closed,
+                    _ => types::Cut::Malformed,
+                })
+            }
+        }
+    }
+
+    async fn advance(&mut self, want: &types::Want) -> Result<Read, FrameError> {
+        let mut grown = false;
+        loop {
+            while let Some(frame) = self.decoder.decode(&mut self.input)? {
+                match frame {
+                    Frame::Start { len, compressed } => {
+                        self.open = Some(if compressed || len <= WHOLE {
+                            Open::Gathered {
+                                bytes: BytesMut::new(),
+                                compressed,
+                            }
+                        } else {
+                            let window = WINDOW.min(self.limit);
+                            let (source, feeder) =
+                                Source::streaming(window, self.limit, Some(u64::from(len)));
+                            Open::Streamed {
+                                source: source.clone(),
+                                feeder,
+                            }
+                        });
+                        if let Some(Open::Streamed { source, .. }) = &self.open {
+                            return Ok(Read::Message(source.clone()));
+                        }
+                    }
+                    Frame::Data(data) => match &mut self.open {
+                        Some(Open::Gathered { bytes, .. }) => bytes.extend_from_slice(&data),
+                        Some(Open::Streamed { feeder, .. }) => {
+                            grown = true;
+                            if feeder.push(data).await.is_err() {
+                                // Nobody wants the rest of it: it is read past.
+                            }
+                        }
+                        None => {}
+                    },
+                    Frame::End => match self.open.take() {
+                        Some(Open::Gathered { bytes, compressed }) => {
+                            let bytes = bytes.freeze();
+                            let message = if compressed {
+                                self.compression
+                                    .unwrap_or_default()
+                                    .inflate(bytes, self.limit)?
+                            } else {
+                                bytes
+                            };
+                            return Ok(Read::Message(Source::whole(message)));
+                        }
+                        Some(Open::Streamed { feeder, .. }) => {
+                            feeder.end();
+                            return Ok(Read::MoreOfMessage);
+                        }
+                        None => {}
+                    },
+                }
+            }
+            let enough = match &self.open {
+                Some(Open::Streamed { source, .. }) => grown && satisfied(want, source),
+                _ => false,
+            };
+            let frame = if enough {
+                match self.body.frame().now_or_never() {
+                    Some(frame) => frame,
+                    None => return Ok(Read::MoreOfMessage),
+                }
+            } else {
+                self.body.frame().await
+            };
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.input = data,
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            self.decoder.finish()?;
+                            return Ok(Read::End(end_of(&trailers)));
+                        }
+                    }
+                },
+                Some(Err(_)) => return Ok(Read::Cut(types::Cut::Closed)),
+                None => {
+                    self.decoder.finish()?;
+                    return Ok(Read::End(self.headers_end.take().unwrap_or_else(|| {
+                        types::ResponseEnd {
+                            code: None,
+                            message: None,
+                            trailers: Vec::new(),
+                        }
+                    })));
+                }
+            }
+        }
+    }
+}

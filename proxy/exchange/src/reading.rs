@@ -1,0 +1,222 @@
+//! Reads a body the way guests see bodies: bytes in one source, or messages each in a
+//! source of its own.
+//!
+//! What has arrived goes together, up to [`COALESCED`] a time; nothing is waited for
+//! beyond what the guest wants.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tollgate_plugin::types;
+use tollgate_wire::{
+    failure::Failure,
+    source::{Feeder, Source},
+};
+
+use crate::{
+    context::{content_length, visible},
+    messages::Messages,
+};
+
+/// Bytes that go to a guest in one step.
+const COALESCED: usize = 64 << 10;
+
+/// Bytes of a body that may be held for a guest which does not ask for more.
+const WINDOW: u64 = 1 << 20;
+
+/// What came next.
+pub(crate) enum Read {
+    /// More of a body without messages; the chunks too, for whom passes them on.
+    Bytes(Vec<Bytes>),
+    /// A message, perhaps not all of it yet.
+    Message(Source),
+    /// More of the message that came last.
+    MoreOfMessage,
+    /// The end. gRPC: with status.
+    End(types::ResponseEnd),
+    /// It broke off.
+    Cut(types::Cut),
+}
+
+/// Reads one body.
+pub(crate) enum Reader<B> {
+    Plain {
+        body: B,
+        source: Source,
+        feeder: Option<Feeder>,
+    },
+    Grpc(Box<Messages<B>>),
+}
+
+impl<B> Reader<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// A reader by the content type of the head; `limit` bounds what can be held.
+    pub(crate) fn new(body: B, headers: &HeaderMap, limit: u64) -> Self {
+        if is_grpc(headers) {
+            return Self::Grpc(Box::new(Messages::new(body, headers, limit)));
+        }
+        let (source, feeder) =
+            Source::streaming(WINDOW.min(limit), limit, content_length(headers));
+        Self::Plain {
+            body,
+            source,
+            feeder: Some(feeder),
+        }
+    }
+
+    /// The source that a body without messages fills.
+    pub(crate) fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Plain { source, .. } => Some(source),
+            Self::Grpc(_) => None,
+        }
+    }
+
+    /// What comes next, if it is there already.
+    pub(crate) fn peek(&mut self, want: &types::Want) -> Option<Read> {
+        self.next(want).now_or_never()
+    }
+
+    /// What the peer did wrong, after a cut.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        match self {
+            Self::Grpc(messages) => messages.failure(),
+            Self::Plain { .. } => None,
+        }
+    }
+
+    /// What comes next, once it is as far as is wanted. After `End` or `Cut` it is over.
+    pub(crate) async fn next(&mut self, want: &types::Want) -> Read {
+        let read = match self {
+            Self::Grpc(messages) => messages.next(want).await,
+            Self::Plain {
+                body,
+                source,
+                feeder,
+            } => plain(body, source, feeder, want).await,
+        };
+        read
+    }
+}
+
+async fn plain<B>(
+    body: &mut B,
+    source: &Source,
+    feeder: &mut Option<Feeder>,
+    want: &types::Want,
+) -> Read
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Some(feed) = feeder.as_mut() else {
+        return Read::End(no_status());
+    };
+    let mut chunks = Vec::new();
+    let mut fresh = 0;
+    loop {
+        let frame = if chunks.is_empty() || !satisfied(want, source) {
+            body.frame().await
+        } else {
+            match body.frame().now_or_never() {
+                Some(frame) => frame,
+                None => return Read::Bytes(chunks),
+            }
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                let Ok(bytes) = frame.into_data() else {
+                    continue;
+                };
+                if bytes.is_empty() {
+                    continue;
+                }
+                fresh += bytes.len();
+                chunks.push(bytes.clone());
+                if feed.push(bytes).await.is_err() || source.progress().cut.is_some() {
+                    return Read::Cut(types::Cut::Limit);
+                }
+                if fresh >= COALESCED && satisfied(want, source) {
+                    return Read::Bytes(chunks);
+                }
+            }
+            Some(Err(_)) => {
+                if let Some(feeder) = feeder.take() {
+                    feeder.cut(tollgate_wire::source::Cut::Closed);
+                }
+                return Read::Cut(types::Cut::Closed);
+            }
+            None => {
+                if let Some(feeder) = feeder.take() {
+                    feeder.end();
+                }
+                return if chunks.is_empty() {
+                    Read::End(no_status())
+                } else {
+                    Read::Bytes(chunks)
+                };
+            }
+        }
+    }
+}
+
+fn no_status() -> types::ResponseEnd {
+    types::ResponseEnd {
+        code: None,
+        message: None,
+        trailers: Vec::new(),
+    }
+}
+
+/// Status and metadata of gRPC trailers.
+pub(crate) fn end_of(trailers: &HeaderMap) -> types::ResponseEnd {
+    let code = trailers
+        .get("grpc-status")
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let message = trailers
+        .get("grpc-message")
+        .and_then(|value| value.to_str().ok())
+        .map(tollgate_wire::grpc::decode_message);
+    types::ResponseEnd {
+        // RFC of the protocol: a response without a status is UNKNOWN.
+        code: Some(code.unwrap_or(2)),
+        message: message.map(Into::into),
+        trailers: visible(trailers)
+            .into_iter()
+            .filter(|header| !header.name.starts_with("grpc-"))
+            .collect(),
+    }
+}
+
+/// Whether a head announces gRPC messages.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether a source has got as far as was asked.
+pub(crate) fn satisfied(want: &types::Want, source: &Source) -> bool {
+    let progress = source.progress();
+    progress.end
+        || progress.cut.is_some()
+        || match want {
+            types::Want::More => true,
+            types::Want::AtLeast(wanted) => progress.available >= *wanted,
+            types::Want::All => false,
+        }
+}
+
+/// A source's progress, as a guest is told it.
+pub(crate) fn progress_of(id: u32, source: &Source) -> types::Progress {
+    let progress = source.progress();
+    types::Progress {
+        source: id,
+        available: progress.available,
+        total: progress.total,
+        end: progress.end,
+    }
+}

@@ -1,0 +1,377 @@
+//! Handles to what lives inside guests: exchanges, attempts, compositions, sessions.
+//!
+//! Each is one resource in one slot. Calls are synchronous and short; a caller with
+//! large inputs makes them where the thread may block. Dropping a handle drops the
+//! resource.
+
+use std::sync::Arc;
+
+use wasmtime::component::ResourceAny;
+
+use crate::{
+    Generation,
+    backend, composition, frontend,
+    generation::Kind,
+    inference, serving,
+    slot::{GuestError, Lease, Scope, SlotPool},
+    sources::Sources,
+    types,
+    world::World,
+};
+
+/// Inputs that name more bytes than this get the large budget.
+pub const LARGE: u64 = 64 << 10;
+
+struct Handle<W: World> {
+    lease: Lease<W>,
+    resource: ResourceAny,
+    request: Arc<str>,
+}
+
+impl<W: World> Drop for Handle<W> {
+    fn drop(&mut self) {
+        self.lease.drop_resource(self.resource);
+    }
+}
+
+impl<W: World> Handle<W> {
+    fn new(
+        pool: &Arc<SlotPool<W>>,
+        alone: bool,
+        request: &Arc<str>,
+        sources: &mut Sources,
+        make: impl FnOnce(&W, &mut wasmtime::Store<crate::host::Guest>) -> wasmtime::Result<ResourceAny>,
+    ) -> Result<Self, GuestError> {
+        let lease = if alone { pool.lease_alone()? } else { pool.lease()? };
+        let resource = lease.call(
+            Scope {
+                sources,
+                request,
+                large: false,
+            },
+            make,
+        )?;
+        Ok(Self {
+            lease,
+            resource,
+            request: request.clone(),
+        })
+    }
+}
+
+fn wrong_world(generation: &Generation) -> GuestError {
+    GuestError::Lost {
+        plugin: generation.name.clone(),
+    }
+}
+
+/// A client request in a frontend.
+pub struct Exchange(Handle<crate::bindings::protocol::Protocol>);
+
+impl Exchange {
+    /// Begins an exchange; `alone`: in an instance that it shares with nobody.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn new(
+        generation: &Generation,
+        alone: bool,
+        context: &types::Context,
+        head: &frontend::RequestHead,
+    ) -> Result<Self, GuestError> {
+        let Kind::Protocol(pool) = &generation.kind else {
+            return Err(wrong_world(generation));
+        };
+        let request: Arc<str> = context.request_id.as_str().into();
+        Handle::new(pool, alone, &request, &mut Sources::default(), |world, store| {
+            world
+                .tollgate_plugin_frontend()
+                .exchange()
+                .call_constructor(store, context, head)
+        })
+        .map(Self)
+    }
+
+    /// See `wit/frontend.wit`.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn step(
+        &self,
+        sources: &mut Sources,
+        inputs: &[frontend::Input],
+        large: bool,
+    ) -> Result<Vec<frontend::Action>, GuestError> {
+        let Handle {
+            lease,
+            resource,
+            request,
+        } = &self.0;
+        let scope = Scope {
+            sources,
+            request,
+            large,
+        };
+        lease.call(scope, |world, store| {
+            world
+                .tollgate_plugin_frontend()
+                .exchange()
+                .call_step(store, *resource, inputs)
+        })
+    }
+
+    /// The guest broke the contract: its slot ends, as after a trap.
+    #[must_use]
+    pub fn condemn(&self, reason: String) -> GuestError {
+        self.0.lease.condemn(reason)
+    }
+}
+
+/// An upstream request in a backend.
+pub struct Attempt(Handle<crate::bindings::protocol::Protocol>);
+
+impl Attempt {
+    /// Begins an attempt for the members' calls.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn new(
+        generation: &Generation,
+        context: &types::Context,
+        worker: &backend::Worker,
+        members: &[inference::Call],
+        sources: &mut Sources,
+    ) -> Result<Self, GuestError> {
+        let Kind::Protocol(pool) = &generation.kind else {
+            return Err(wrong_world(generation));
+        };
+        let request: Arc<str> = context.request_id.as_str().into();
+        Handle::new(pool, false, &request, sources, |world, store| {
+            world
+                .tollgate_plugin_backend()
+                .attempt()
+                .call_constructor(store, context, worker, members)
+        })
+        .map(Self)
+    }
+
+    /// See `wit/backend.wit`.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn step(
+        &self,
+        sources: &mut Sources,
+        inputs: &[backend::Input],
+        large: bool,
+    ) -> Result<Vec<backend::Action>, GuestError> {
+        let Handle {
+            lease,
+            resource,
+            request,
+        } = &self.0;
+        let scope = Scope {
+            sources,
+            request,
+            large,
+        };
+        lease.call(scope, |world, store| {
+            world
+                .tollgate_plugin_backend()
+                .attempt()
+                .call_step(store, *resource, inputs)
+        })
+    }
+
+    /// The guest broke the contract: its slot ends, as after a trap.
+    #[must_use]
+    pub fn condemn(&self, reason: String) -> GuestError {
+        self.0.lease.condemn(reason)
+    }
+}
+
+/// A composed call.
+pub struct Composition(Handle<crate::bindings::compose::Compose>);
+
+impl Composition {
+    /// Begins to compose a call.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn new(
+        generation: &Generation,
+        context: &types::Context,
+        call: &inference::Call,
+        capabilities: &[composition::Capability],
+    ) -> Result<Self, GuestError> {
+        let Kind::Compose(pool) = &generation.kind else {
+            return Err(wrong_world(generation));
+        };
+        let request: Arc<str> = context.request_id.as_str().into();
+        Handle::new(pool, false, &request, &mut Sources::default(), |world, store| {
+            world
+                .tollgate_plugin_composition()
+                .composition()
+                .call_constructor(store, context, call, capabilities)
+        })
+        .map(Self)
+    }
+
+    /// See `wit/composition.wit`.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn step(
+        &self,
+        events: &[composition::SubEvent],
+    ) -> Result<Vec<composition::Action>, GuestError> {
+        let Handle {
+            lease,
+            resource,
+            request,
+        } = &self.0;
+        let scope = Scope {
+            sources: &mut Sources::default(),
+            request,
+            large: true,
+        };
+        lease.call(scope, |world, store| {
+            world
+                .tollgate_plugin_composition()
+                .composition()
+                .call_step(store, *resource, events)
+        })
+    }
+}
+
+/// A call in an in-process worker.
+pub struct Session(Handle<crate::bindings::worker::Worker>);
+
+impl Session {
+    /// Begins to serve a call.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn new(
+        generation: &Generation,
+        context: &types::Context,
+        call: &inference::Call,
+    ) -> Result<Self, GuestError> {
+        let Kind::Worker(pool) = &generation.kind else {
+            return Err(wrong_world(generation));
+        };
+        let request: Arc<str> = context.request_id.as_str().into();
+        Handle::new(pool, false, &request, &mut Sources::default(), |world, store| {
+            world
+                .tollgate_plugin_serving()
+                .session()
+                .call_constructor(store, context, call)
+        })
+        .map(Self)
+    }
+
+    /// See `wit/serving.wit`.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn step(&self) -> Result<serving::Stepped, GuestError> {
+        let Handle {
+            lease,
+            resource,
+            request,
+        } = &self.0;
+        let scope = Scope {
+            sources: &mut Sources::default(),
+            request,
+            large: true,
+        };
+        lease.call(scope, |world, store| {
+            world
+                .tollgate_plugin_serving()
+                .session()
+                .call_step(store, *resource)
+        })
+    }
+}
+
+fn once<W: World, T>(
+    pool: &Arc<SlotPool<W>>,
+    sources: &mut Sources,
+    call: impl FnOnce(&W, &mut wasmtime::Store<crate::host::Guest>) -> wasmtime::Result<T>,
+) -> Result<T, GuestError> {
+    pool.lease()?.call(
+        Scope {
+            sources,
+            request: &Arc::from("-"),
+            large: true,
+        },
+        call,
+    )
+}
+
+impl Generation {
+    /// Models of an in-process worker.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn models(&self) -> Result<Vec<inference::ModelInfo>, GuestError> {
+        let Kind::Worker(pool) = &self.kind else {
+            return Err(wrong_world(self));
+        };
+        once(pool, &mut Sources::default(), |world, store| {
+            world.tollgate_plugin_serving().call_models(store)
+        })
+    }
+
+    /// Calls with equal keys may be merged into one attempt.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn batch_key(
+        &self,
+        worker: &backend::Worker,
+        call: &inference::Call,
+        sources: &mut Sources,
+    ) -> Result<Option<String>, GuestError> {
+        let Kind::Protocol(pool) = &self.kind else {
+            return Err(wrong_world(self));
+        };
+        once(pool, sources, |world, store| {
+            world
+                .tollgate_plugin_backend()
+                .call_batch_key(store, worker, call)
+        })
+    }
+
+    /// What to ask a worker to learn how it is.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn probe(&self, worker: &backend::Worker) -> Result<Vec<backend::ProbeRequest>, GuestError> {
+        let Kind::Protocol(pool) = &self.kind else {
+            return Err(wrong_world(self));
+        };
+        once(pool, &mut Sources::default(), |world, store| {
+            world.tollgate_plugin_backend().call_probe(store, worker)
+        })
+    }
+
+    /// Reads the answers to a probe.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn judge(
+        &self,
+        worker: &backend::Worker,
+        responses: &[backend::ProbeResponse],
+    ) -> Result<backend::Health, GuestError> {
+        let Kind::Protocol(pool) = &self.kind else {
+            return Err(wrong_world(self));
+        };
+        once(pool, &mut Sources::default(), |world, store| {
+            world
+                .tollgate_plugin_backend()
+                .call_judge(store, worker, responses)
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Interface `body`: host-held bytes of the exchange or attempt being stepped.
+//!
+//! A source that it was not given, and a range that was released, are traps: the
+//! guest's picture of its own bytes is wrong, and nothing it says next can be trusted.
+
+use super::Guest;
+use crate::{
+    bindings::protocol::tollgate::plugin::{body, types},
+    sources::Misuse,
+};
+
+/// Most keys of one `json-members` call.
+const KEYS: usize = 64;
+
+impl body::Host for Guest {
+    fn available(&mut self, source: types::SourceId) -> wasmtime::Result<(u64, bool)> {
+        let progress = self.sources.get(source)?.progress();
+        Ok((progress.available, progress.end))
+    }
+
+    fn read(
+        &mut self,
+        source: types::SourceId,
+        offset: u64,
+        len: u32,
+    ) -> wasmtime::Result<Vec<u8>> {
+        let source = self.sources.get(source)?;
+        let bytes = source
+            .read(offset, u64::from(len))
+            .map_err(|_| Misuse::Released { offset })?;
+        Ok(bytes.to_vec())
+    }
+
+    fn json_members(
+        &mut self,
+        source: types::SourceId,
+        offset: u64,
+        len: u64,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<body::Member>, body::JsonProblem>> {
+        if keys.len() > KEYS {
+            return Err(Misuse::TooMany("keys").into());
+        }
+        let source = self.sources.get(source)?;
+        let bytes = source
+            .read(offset, len)
+            .map_err(|_| Misuse::Released { offset })?;
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        Ok(match tollgate_wire::json::members(&bytes, &keys) {
+            Ok(found) => Ok(found
+                .into_iter()
+                .map(|member| body::Member {
+                    key: u32::try_from(member.key).unwrap_or(u32::MAX),
+                    offset: offset + member.offset as u64,
+                    len: member.len as u64,
+                })
+                .collect()),
+            Err(problem) => Err(body::JsonProblem {
+                offset: offset + problem.offset as u64,
+                message: problem.message.to_string(),
+            }),
+        })
+    }
+
+    fn converted_len(
+        &mut self,
+        value: types::Held,
+        to: types::Encoding,
+    ) -> wasmtime::Result<Result<u64, String>> {
+        Ok(self.sources.converted_len(&value, &to)?)
+    }
+}

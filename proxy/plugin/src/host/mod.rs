@@ -1,0 +1,52 @@
+//! What guests may call: one file an imported interface, and the state behind them.
+
+mod body;
+mod log;
+mod types;
+
+use std::sync::Arc;
+
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+
+use crate::{budget::Budget, limits::Limits, sources::Sources};
+
+/// The state of one instance's store.
+pub(crate) struct Guest {
+    pub(crate) plugin: Arc<str>,
+    pub(crate) budget: Budget,
+    pub(crate) limits: StoreLimits,
+    /// Bytes of the exchange or attempt that is being stepped; empty between calls.
+    pub(crate) sources: Sources,
+    /// Request id of the same.
+    pub(crate) request: Option<Arc<str>>,
+    /// Lines that may still be logged by the call that runs.
+    log_allowance: u32,
+}
+
+/// Log lines of one call; more are dropped.
+const LOG_LINES: u32 = 8;
+
+impl Guest {
+    pub(crate) fn new(plugin: Arc<str>, limits: &Limits) -> Self {
+        Self {
+            plugin,
+            budget: Budget::new(),
+            limits: StoreLimitsBuilder::new()
+                .memory_size(limits.memory)
+                .table_elements(16_384)
+                .instances(16)
+                .memories(2)
+                .tables(8)
+                .trap_on_grow_failure(true)
+                .build(),
+            sources: Sources::default(),
+            request: None,
+            log_allowance: LOG_LINES,
+        }
+    }
+
+    pub(crate) fn begin(&mut self, limits: &Limits, large: bool) {
+        self.budget.begin(&limits.time, large);
+        self.log_allowance = LOG_LINES;
+    }
+}

@@ -1,0 +1,416 @@
+//! Instances and who shares them.
+//!
+//! A slot is one instance in a store of its own. It holds many exchanges as resources,
+//! at most `Limits::per_slot`, and is called by one thread at a time. A trap ends the
+//! store, and with it every exchange in it: their next call says [`GuestError::Lost`].
+//! A slot takes no new exchange after a random number of them, so that state that a
+//! plugin should not keep shows itself early.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
+
+use parking_lot::{Mutex, RwLock};
+use wasmtime::{Store, UpdateDeadline};
+
+use crate::{
+    budget::Spent,
+    engine::{Place, Sandbox},
+    host::Guest,
+    limits::Limits,
+    sources::{Misuse, Sources},
+    world::World,
+};
+
+/// How a call into a plugin ended badly.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GuestError {
+    /// The guest trapped, or passed a limit, in this very call.
+    #[error("plugin {plugin} failed: {reason}")]
+    Trapped {
+        /// Its name in the configuration.
+        plugin: Arc<str>,
+        /// For the log.
+        reason: String,
+        /// Which limit or rule it was.
+        kind: TrapKind,
+    },
+    /// The instance ended while another exchange was being served.
+    #[error("plugin {plugin} failed beside another request")]
+    Lost {
+        /// Its name in the configuration.
+        plugin: Arc<str>,
+    },
+    /// Every slot is full.
+    #[error("plugin {plugin} has no free instance")]
+    Full {
+        /// Its name in the configuration.
+        plugin: Arc<str>,
+    },
+}
+
+/// Why a guest's store was ended. The label is a metric's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrapKind {
+    /// A trap of the code's own: unreachable, out of bounds, stack overflow.
+    Trap,
+    /// Processor or wall time.
+    Time,
+    /// Memory or table growth.
+    Memory,
+    /// It handed over more than `Limits::output`.
+    Output,
+    /// It named what it does not have, or answered what the contract forbids.
+    Nonsense,
+}
+
+impl TrapKind {
+    /// Metric label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::Time => "time",
+            Self::Memory => "memory",
+            Self::Output => "output",
+            Self::Nonsense => "nonsense",
+        }
+    }
+}
+
+/// Counts of one generation, all monotonic but `exchanges` and `slots`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Calls into the guest.
+    pub calls: AtomicU64,
+    /// Stores ended by a trap or limit.
+    pub traps: AtomicU64,
+    /// Instances made.
+    pub instantiated: AtomicU64,
+    /// Exchanges, attempts and sessions that live now.
+    pub exchanges: AtomicUsize,
+}
+
+pub(crate) struct Slot<W: World> {
+    inner: Mutex<Option<Inner<W>>>,
+    live: AtomicUsize,
+    remaining: AtomicU32,
+}
+
+struct Inner<W: World> {
+    store: Store<Guest>,
+    world: W,
+    _place: Place,
+}
+
+/// The instances of one generation.
+pub(crate) struct SlotPool<W: World> {
+    plugin: Arc<str>,
+    sandbox: Sandbox,
+    pre: W::Pre,
+    options: Arc<str>,
+    limits: Limits,
+    slots: RwLock<Vec<Arc<Slot<W>>>>,
+    counters: Arc<Counters>,
+}
+
+impl<W: World> SlotPool<W> {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        sandbox: Sandbox,
+        pre: W::Pre,
+        options: Arc<str>,
+        limits: Limits,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            plugin,
+            sandbox,
+            pre,
+            options,
+            limits,
+            slots: RwLock::new(Vec::new()),
+            counters,
+        })
+    }
+
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.read().len()
+    }
+
+    /// A place for one exchange: in a slot that is free at this moment if there is one,
+    /// else in a new one, else in the least used one.
+    pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease<W>, GuestError> {
+        if let Some(lease) = self.lease_among_slots(true) {
+            return Ok(lease);
+        }
+        if self.slots.read().len() < self.limits.slots
+            && let Some(lease) = self.lease_new_slot()?
+        {
+            return Ok(lease);
+        }
+        self.lease_among_slots(false)
+            .ok_or_else(|| GuestError::Full {
+                plugin: self.plugin.clone(),
+            })
+    }
+
+    /// A place in an instance that nobody else shares, past `Limits::slots` if need be:
+    /// for the one replay of an exchange that was lost with its slot.
+    pub(crate) fn lease_alone(self: &Arc<Self>) -> Result<Lease<W>, GuestError> {
+        let slot = Arc::new(self.instantiate()?);
+        slot.remaining.store(0, Ordering::Relaxed);
+        slot.live.store(1, Ordering::Relaxed);
+        Ok(self.leased(slot))
+    }
+
+    fn leased(self: &Arc<Self>, slot: Arc<Slot<W>>) -> Lease<W> {
+        self.counters.exchanges.fetch_add(1, Ordering::Relaxed);
+        Lease {
+            slot,
+            pool: self.clone(),
+        }
+    }
+
+    fn lease_among_slots(self: &Arc<Self>, idle_only: bool) -> Option<Lease<W>> {
+        let slots = self.slots.read();
+        let open = slots.iter().filter(|slot| {
+            slot.remaining.load(Ordering::Relaxed) > 0
+                && slot.live.load(Ordering::Relaxed) < self.limits.per_slot
+                && (!idle_only || !slot.inner.is_locked())
+        });
+        let slot = if idle_only {
+            open.into_iter().next()
+        } else {
+            open.min_by_key(|slot| slot.live.load(Ordering::Relaxed))
+        }?;
+        let taken = slot
+            .live
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |live| {
+                (live < self.limits.per_slot).then_some(live + 1)
+            })
+            .is_ok();
+        if !taken {
+            return None;
+        }
+        let _ = slot
+            .remaining
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(1)
+            });
+        Some(self.leased(slot.clone()))
+    }
+
+    fn lease_new_slot(self: &Arc<Self>) -> Result<Option<Lease<W>>, GuestError> {
+        let slot = Arc::new(self.instantiate()?);
+        let mut slots = self.slots.write();
+        slots.retain(|slot| {
+            slot.remaining.load(Ordering::Relaxed) > 0 || slot.live.load(Ordering::Relaxed) > 0
+        });
+        if slots.len() >= self.limits.slots {
+            return Ok(None);
+        }
+        slot.live.store(1, Ordering::Relaxed);
+        slots.push(slot.clone());
+        Ok(Some(self.leased(slot)))
+    }
+
+    fn instantiate(&self) -> Result<Slot<W>, GuestError> {
+        let place = self.sandbox.place().ok_or_else(|| GuestError::Full {
+            plugin: self.plugin.clone(),
+        })?;
+        let (store, world) = instantiate::<W>(
+            &self.sandbox,
+            &self.pre,
+            &self.plugin,
+            &self.options,
+            &self.limits,
+        )
+        .map_err(|error| self.trapped(&error))?;
+        self.counters.instantiated.fetch_add(1, Ordering::Relaxed);
+        Ok(Slot {
+            inner: Mutex::new(Some(Inner {
+                store,
+                world,
+                _place: place,
+            })),
+            live: AtomicUsize::new(0),
+            remaining: AtomicU32::new(random_lifetime(self.limits.lifetime)),
+        })
+    }
+
+    fn trapped(&self, error: &wasmtime::Error) -> GuestError {
+        self.counters.traps.fetch_add(1, Ordering::Relaxed);
+        let kind = classify(error);
+        let reason = reason(error);
+        tracing::warn!(plugin = &*self.plugin, kind = kind.label(), %reason, "a plugin failed");
+        GuestError::Trapped {
+            plugin: self.plugin.clone(),
+            reason,
+            kind,
+        }
+    }
+}
+
+/// Makes a store, instantiates, and configures: every instance goes through here, the
+/// one on trial included.
+pub(crate) fn instantiate<W: World>(
+    sandbox: &Sandbox,
+    pre: &W::Pre,
+    plugin: &Arc<str>,
+    options: &str,
+    limits: &Limits,
+) -> wasmtime::Result<(Store<Guest>, W)> {
+    let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits)?;
+    prepare(&mut store, limits, true);
+    world
+        .configure(&mut store, options)?
+        .map_err(|_| Misuse::TooMany("problems: options that were accepted are refused now"))?;
+    Ok((store, world))
+}
+
+/// Makes a store and instantiates, without options: for `describe`.
+pub(crate) fn instantiate_bare<W: World>(
+    sandbox: &Sandbox,
+    pre: &W::Pre,
+    plugin: &Arc<str>,
+    limits: &Limits,
+) -> wasmtime::Result<(Store<Guest>, W)> {
+    let mut store = Store::new(sandbox.engine(), Guest::new(plugin.clone(), limits));
+    store.limiter(|guest| &mut guest.limits);
+    store.epoch_deadline_callback(|mut context| {
+        context.data_mut().budget.tick()?;
+        Ok(UpdateDeadline::Continue(1))
+    });
+    prepare(&mut store, limits, true);
+    let world = W::instantiate(pre, &mut store)?;
+    Ok((store, world))
+}
+
+/// Readies a store for one call.
+pub(crate) fn prepare(store: &mut Store<Guest>, limits: &Limits, large: bool) {
+    store.data_mut().begin(limits, large);
+    store.set_hostcall_fuel(limits.output);
+    store.set_epoch_deadline(1);
+}
+
+fn classify(error: &wasmtime::Error) -> TrapKind {
+    if error.is::<Spent>() {
+        return TrapKind::Time;
+    }
+    if error.is::<Misuse>() {
+        return TrapKind::Nonsense;
+    }
+    let said = format!("{error:#}");
+    if said.contains("growing memory") || said.contains("growing table") {
+        TrapKind::Memory
+    } else if said.contains("fuel") {
+        TrapKind::Output
+    } else {
+        TrapKind::Trap
+    }
+}
+
+/// The innermost words of an error, which say what happened; the backtrace of frames
+/// without names in between does not help an operator.
+fn reason(error: &wasmtime::Error) -> String {
+    let mut reason = format!("{:#}", error.root_cause());
+    let end = reason.floor_char_boundary(300);
+    reason.truncate(end);
+    reason
+}
+
+/// Between half and one and a half of the mean.
+fn random_lifetime(mean: u32) -> u32 {
+    if mean <= 1 {
+        return mean;
+    }
+    let mut bytes = [0; 4];
+    let random = getrandom::fill(&mut bytes).map_or(0, |()| u32::from_le_bytes(bytes));
+    (mean / 2).max(1) + random % mean
+}
+
+/// One exchange's place in a slot.
+pub(crate) struct Lease<W: World> {
+    slot: Arc<Slot<W>>,
+    pool: Arc<SlotPool<W>>,
+}
+
+/// For whom a call is made.
+pub(crate) struct Scope<'a> {
+    pub(crate) sources: &'a mut Sources,
+    pub(crate) request: &'a Arc<str>,
+    /// The inputs or what they name are large: a larger budget.
+    pub(crate) large: bool,
+}
+
+impl<W: World> Lease<W> {
+    /// Calls into the guest. An error ends the slot.
+    pub(crate) fn call<T>(
+        &self,
+        scope: Scope<'_>,
+        call: impl FnOnce(&W, &mut Store<Guest>) -> wasmtime::Result<T>,
+    ) -> Result<T, GuestError> {
+        let mut inner = self.slot.inner.lock();
+        let Some(Inner { store, world, .. }) = inner.as_mut() else {
+            return Err(GuestError::Lost {
+                plugin: self.pool.plugin.clone(),
+            });
+        };
+        self.pool.counters.calls.fetch_add(1, Ordering::Relaxed);
+        prepare(store, &self.pool.limits, scope.large);
+        let guest = store.data_mut();
+        std::mem::swap(&mut guest.sources, scope.sources);
+        guest.request = Some(scope.request.clone());
+        let result = call(world, store);
+        std::mem::swap(&mut store.data_mut().sources, scope.sources);
+        result.map_err(|error| {
+            self.end(&mut inner);
+            self.pool.trapped(&error)
+        })
+    }
+
+    /// The guest answered what the contract forbids: ends the slot.
+    pub(crate) fn condemn(&self, reason: String) -> GuestError {
+        self.end(&mut self.slot.inner.lock());
+        self.pool.counters.traps.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(plugin = &*self.pool.plugin, kind = "nonsense", %reason, "a plugin failed");
+        GuestError::Trapped {
+            plugin: self.pool.plugin.clone(),
+            reason,
+            kind: TrapKind::Nonsense,
+        }
+    }
+
+    fn end(&self, inner: &mut Option<Inner<W>>) {
+        // Stores are dropped whole: after a trap no resource in them can be dropped.
+        *inner = None;
+        self.slot.remaining.store(0, Ordering::Relaxed);
+    }
+
+    /// Drops what this lease's exchange has in the guest.
+    pub(crate) fn drop_resource(&self, resource: wasmtime::component::ResourceAny) {
+        let mut inner = self.slot.inner.lock();
+        if let Some(Inner { store, .. }) = inner.as_mut() {
+            prepare(store, &self.pool.limits, false);
+            if let Err(error) = resource.resource_drop(&mut *store) {
+                self.end(&mut inner);
+                let _ = self.pool.trapped(&error);
+            }
+        }
+    }
+}
+
+impl<W: World> Drop for Lease<W> {
+    fn drop(&mut self) {
+        self.pool.counters.exchanges.fetch_sub(1, Ordering::Relaxed);
+        let was = self.slot.live.fetch_sub(1, Ordering::AcqRel);
+        if was == 1 && self.slot.remaining.load(Ordering::Relaxed) == 0 {
+            self.pool
+                .slots
+                .write()
+                .retain(|slot| !Arc::ptr_eq(slot, &self.slot));
+        }
+    }
+}

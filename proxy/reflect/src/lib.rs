@@ -1,0 +1,1 @@
+//! gRPC reflection and health.
