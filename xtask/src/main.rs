@@ -3,8 +3,15 @@
 
 mod arch;
 mod components;
+mod demo;
+mod docs;
+mod examples;
 mod guest;
+mod materials;
+mod needs;
 mod process;
+mod stages;
+mod test;
 mod wasm;
 mod workspace;
 
@@ -16,8 +23,13 @@ const HELP: &str = "\
 cargo xtask VERB
 
   components [NAME…]   build the plugins as WebAssembly components (all, or those named)
+  demo [--once]        serve a tiny model over TLS, and call it as real clients do
+  test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
+
+/// Every verb, for the check of the documents.
+const VERBS: &[&str] = &["arch", "components", "demo", "help", "test"];
 
 fn main() -> ExitCode {
     match run() {
@@ -36,6 +48,8 @@ fn run() -> Result<()> {
     match verb.as_str() {
         "arch" => arch::run(),
         "components" => components::run(&rest),
+        "demo" => demo::run(&rest),
+        "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -35,7 +35,9 @@ impl Workspace {
     /// # Errors
     /// When cargo fails, which a broken `Cargo.toml` of any member makes it.
     pub(crate) fn load() -> Result<Self> {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Where cargo runs us from, which need not be where we were compiled.
+        let here = std::env::var_os("CARGO_MANIFEST_DIR")
+            .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let text = output(cargo().current_dir(here).args([
             "metadata",
             "--format-version=1",
@@ -63,6 +65,11 @@ impl Workspace {
     /// Where finished components are put.
     pub(crate) fn components(&self) -> PathBuf {
         self.target.join("components")
+    }
+
+    /// The proxy, as the dev profile builds it.
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.target.join("debug/tollgate")
     }
 }
 

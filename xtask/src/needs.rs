@@ -1,0 +1,151 @@
+//! What the tests need beyond the toolchain, fetched when it is missing: Python with the real
+//! clients, curl, cargo-deny.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{cargo, on_path, output, run};
+use crate::wasm::apt;
+use crate::workspace::Workspace;
+
+const REQUIREMENTS: &str = include_str!("../requirements.txt");
+const DENY_VERSION: &str = "0.20.2";
+
+/// Makes sure that there is a curl.
+///
+/// # Errors
+/// When there is none and it cannot be installed.
+pub(crate) fn curl() -> Result<()> {
+    if on_path("curl") {
+        return Ok(());
+    }
+    apt(&["curl", "ca-certificates"])
+}
+
+/// A Python environment in `target/venv` with the packages of `requirements.txt`, made anew
+/// when that file has changed. Returns its folder.
+///
+/// # Errors
+/// When there is no Python 3, or its packages cannot be installed.
+pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("venv");
+    let mark = folder.join("requirements.txt");
+    if fs::read_to_string(&mark).is_ok_and(|done| done == REQUIREMENTS) {
+        return Ok(folder);
+    }
+    if !on_path("python3") {
+        apt(&["python3", "python3-venv"])?;
+    }
+    println!("clients: a Python environment in {}", folder.display());
+    let venv = || {
+        let mut command = Command::new("python3");
+        command.args(["-m", "venv", "--clear"]).arg(&folder);
+        command
+    };
+    // Debian's python3 comes without what venv needs.
+    if output(&mut venv()).is_err() {
+        apt(&["python3-venv"])?;
+        run(&mut venv())?;
+    }
+    let wanted = folder.join("wanted.txt");
+    fs::write(&wanted, REQUIREMENTS)?;
+    run(Command::new(folder.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(["--only-binary=:all:", "--requirement"])
+        .arg(&wanted))?;
+    // Last: a half-filled environment is made anew.
+    fs::rename(&wanted, &mark)?;
+    Ok(folder)
+}
+
+/// cargo-deny: the one on PATH, the one in `target/tools`, or one that is being compiled into
+/// it at the lowest priority while other things go on.
+pub(crate) enum Deny {
+    Ready(PathBuf),
+    Compiling {
+        child: Child,
+        program: PathBuf,
+        log: PathBuf,
+    },
+}
+
+impl Deny {
+    /// Finds it, or starts to compile it.
+    ///
+    /// # Errors
+    /// When the compilation cannot be started.
+    pub(crate) fn start(workspace: &Workspace) -> Result<Self> {
+        if on_path("cargo-deny") {
+            return Ok(Self::Ready(PathBuf::from("cargo-deny")));
+        }
+        let tools = workspace.target.join("tools");
+        let program = tools.join("bin/cargo-deny");
+        if is_version(&program) {
+            return Ok(Self::Ready(program));
+        }
+        fs::create_dir_all(&tools)?;
+        let log = tools.join("cargo-deny.log");
+        println!(
+            "deny: compiling cargo-deny {DENY_VERSION} aside, some minutes; see {}",
+            log.display()
+        );
+        let install = cargo();
+        let mut command = if on_path("nice") {
+            let mut nice = Command::new("nice");
+            nice.args(["-n", "19"]).arg(install.get_program());
+            nice
+        } else {
+            install
+        };
+        let output = File::create(&log)?;
+        let child = command
+            .args(["install", "--locked", "--force", "--quiet"])
+            .args(["--version", DENY_VERSION, "cargo-deny", "--root"])
+            .arg(&tools)
+            // Its own folder: it must not hold the lock that our builds wait for.
+            .env("CARGO_TARGET_DIR", tools.join("build"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("cannot start cargo install")?;
+        Ok(Self::Compiling {
+            child,
+            program,
+            log,
+        })
+    }
+
+    /// Waits until it can be run.
+    ///
+    /// # Errors
+    /// When it did not compile.
+    pub(crate) fn wait(self) -> Result<PathBuf> {
+        match self {
+            Self::Ready(program) => Ok(program),
+            Self::Compiling {
+                mut child,
+                program,
+                log,
+            } => {
+                if !child.wait()?.success() {
+                    let log = fs::read_to_string(log).unwrap_or_default();
+                    bail!("cargo-deny did not compile:\n{log}");
+                }
+                // Some hundred megabytes that nobody needs again.
+                if let Some(tools) = program.parent().and_then(Path::parent) {
+                    fs::remove_dir_all(tools.join("build")).ok();
+                }
+                Ok(program)
+            }
+        }
+    }
+}
+
+fn is_version(program: &Path) -> bool {
+    output(Command::new(program).arg("--version"))
+        .is_ok_and(|text| text.split_whitespace().last() == Some(DENY_VERSION))
+}

@@ -1,0 +1,167 @@
+//! `test`: everything that a change has to pass, the same for developers and CI.
+//!
+//! 1. Fetch what is missing; cargo-deny compiles aside, at the lowest priority.
+//! 2. Format, components, lints, architecture, documents.
+//! 3. Build everything, run every test, and with the binary that was built: check every example
+//!    configuration, play the demonstration.
+//! 4. Dependencies, when cargo-deny is there.
+//! 5. Add up. A failed stage does not stop the ones that do not stand on it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::needs::{self, Deny};
+use crate::process::{cargo, run as run_command, shown};
+use crate::stages::{Counts, Stages};
+use crate::workspace::Workspace;
+use crate::{VERBS, arch, components, demo, docs, examples};
+
+/// Runs the stages; `--quick` leaves out lints and the check of dependencies.
+///
+/// # Errors
+/// When any stage failed; the summary has been printed then.
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let quick = match arguments {
+        [] => false,
+        [flag] if flag == "--quick" => true,
+        _ => bail!("cargo xtask test [--quick]"),
+    };
+    let workspace = Workspace::load()?;
+    let mut stages = Stages::default();
+
+    let mut deny = None;
+    let mut venv = PathBuf::new();
+    let clients = stages.check("clients", || {
+        needs::curl()?;
+        if !quick {
+            deny = Some(Deny::start(&workspace)?);
+        }
+        venv = needs::python(&workspace)?;
+        Ok(())
+    });
+    stages.check("format", || {
+        run_command(&mut plain(&workspace, &["fmt", "--all", "--check"]))
+    });
+    let built = stages.check("components", || components::build(&workspace, &[]));
+    stages.check("architecture", arch::run);
+    stages.check("documents", || docs::check(&workspace.root, VERBS));
+    if built {
+        if !quick {
+            stages.check("lints", || lints(&workspace));
+        }
+        let compiled = stages.check("build", || {
+            let mut command = plain(&workspace, &["build", "--workspace", "--all-targets"]);
+            run_command(&mut command)
+        });
+        if compiled {
+            if clients {
+                stages.counted("tests", || tests(&workspace, &venv));
+            } else {
+                stages.skip("tests");
+            }
+            stages.counted("examples", || examples::check(&workspace));
+            stages.check("demo", || demo::serve(&workspace, true));
+        } else {
+            for stage in ["tests", "examples", "demo"] {
+                stages.skip(stage);
+            }
+        }
+    } else {
+        stages.skip("build");
+    }
+    if let Some(deny) = deny {
+        stages.check("dependencies", || {
+            let program = deny.wait()?;
+            run_command(
+                Command::new(program)
+                    .current_dir(&workspace.root)
+                    .args(["--log-level", "error", "check", "--hide-inclusion-graph"])
+                    .args(["bans", "licenses", "sources"]),
+            )
+        });
+    }
+
+    let (summary, whole) = stages.summary();
+    println!("\n{summary}");
+    if !whole {
+        bail!("not everything passed");
+    }
+    Ok(())
+}
+
+fn plain(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = cargo();
+    command.current_dir(&workspace.root).args(arguments);
+    command
+}
+
+fn lints(workspace: &Workspace) -> Result<()> {
+    let mut command = plain(workspace, &["clippy", "--workspace", "--all-targets"]);
+    command.args(["--", "--deny", "warnings"]);
+    run_command(&mut command)
+}
+
+/// Runs every test of the workspace and counts them by cargo's own closing lines.
+fn tests(workspace: &Workspace, venv: &Path) -> Result<Counts> {
+    let mut command = plain(workspace, &["test", "--workspace", "--no-fail-fast"]);
+    command
+        .env("TOLLGATE_VENV", venv)
+        .env("TOLLGATE_COMPONENTS", workspace.components())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", shown(&command)))?;
+    let output = child.stdout.take().context("cargo's output is piped")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some(found) = closing(&line) {
+            counts.add(found);
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("{} ended with {status}", shown(&command));
+    }
+    if counts.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(counts)
+}
+
+/// Reads `test result: ok. 12 passed; 0 failed; …`.
+fn closing(line: &str) -> Option<Counts> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let number = |word: &str| {
+        let part = counts.split("; ").find(|part| part.ends_with(word))?;
+        part.split(' ').next()?.parse().ok()
+    };
+    Some(Counts {
+        passed: number(" passed")?,
+        failed: number(" failed")?,
+    })
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_read() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; \
+                    4 filtered out; finished in 0.01s";
+        assert_eq!(
+            closing(line),
+            Some(Counts {
+                passed: 12,
+                failed: 3
+            })
+        );
+        assert_eq!(closing("test a ... ok"), None);
+    }
+}
