@@ -1,0 +1,356 @@
+//! What servers of this protocol refuse, in their words.
+//!
+//! Some rules every server has: they are applied before a worker is looked for. Others
+//! are the original server's alone; they are applied when the request is translated,
+//! because a worker of another revision may take what they refuse, and a passed request
+//! is judged by its worker.
+
+use tollgate_sdk_protocol::{failure, types::Failure};
+
+use crate::{
+    fmaas::{DecodingMethod, Parameters, decoding_parameters::Guided},
+    options::Options,
+};
+
+const STOP_SEQUENCES: usize = 6;
+const STOP_SEQUENCE_BYTES: usize = 240;
+const TOP_TOKENS: u32 = 10;
+const LENGTH_PENALTY: std::ops::RangeInclusive<f32> = 1.0..=10.0;
+
+fn refusal(param: &str, message: impl Into<String>) -> Failure {
+    failure::invalid(message, Some(param))
+}
+
+fn bad_stop_sequences() -> Failure {
+    refusal(
+        "stop_sequences",
+        format!(
+            "can specify at most {STOP_SEQUENCES} non-empty stop sequences, \
+             each not more than {STOP_SEQUENCE_BYTES} UTF8 bytes"
+        ),
+    )
+}
+
+/// Rules that every server has.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn everywhere(params: &Parameters) -> Result<(), Failure> {
+    let sampling = params.sampling.unwrap_or_default();
+    // Sampling parameters are ignored by greedy decoding, whatever they say.
+    if params.method() == DecodingMethod::Sample {
+        if !(0.0..=1.0).contains(&sampling.top_p) {
+            return Err(refusal("top_p", "top_p must be > 0.0 and <= 1.0"));
+        }
+        if sampling.typical_p.is_nan() || sampling.typical_p > 1.0 {
+            return Err(refusal("typical_p", "typical_p must be <= 1.0"));
+        }
+    }
+    if let Some(stopping) = &params.stopping {
+        if stopping.max_new_tokens != 0 && stopping.min_new_tokens > stopping.max_new_tokens {
+            return Err(min_above_max());
+        }
+        let bad = |text: &String| text.is_empty() || text.chars().count() > STOP_SEQUENCE_BYTES;
+        if stopping.stop_sequences.len() > STOP_SEQUENCES || stopping.stop_sequences.iter().any(bad)
+        {
+            return Err(bad_stop_sequences());
+        }
+    }
+    if let Some(decoding) = &params.decoding {
+        if decoding.repetition_penalty.is_nan() || decoding.repetition_penalty < 0.0 {
+            return Err(refusal(
+                "repetition_penalty",
+                "repetition_penalty must be > 0.0",
+            ));
+        }
+        if let Some(penalty) = decoding.length_penalty
+            && !LENGTH_PENALTY.contains(&penalty.decay_factor)
+        {
+            return Err(refusal(
+                "length_penalty",
+                "length_penalty must be >= 1.0 and <= 10.0",
+            ));
+        }
+    }
+    let response = params.response.unwrap_or_default();
+    if response.top_n_tokens > TOP_TOKENS {
+        let asked = response.top_n_tokens;
+        return Err(refusal(
+            "top_n_tokens",
+            format!("top_n_tokens ({asked}) must be <= {TOP_TOKENS}"),
+        ));
+    }
+    let extra = response.token_logprobs || response.token_ranks || response.top_n_tokens != 0;
+    if extra && !(response.input_tokens || response.generated_tokens) {
+        return Err(failure::invalid(
+            "must request input and/or generated tokens to request extra token detail",
+            None,
+        ));
+    }
+    Ok(())
+}
+
+/// Rules of the original server, and what cannot be said in neutral words.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn translated(params: &Parameters, options: &Options) -> Result<(), Failure> {
+    let sampling = params.sampling.unwrap_or_default();
+    if DecodingMethod::try_from(params.method).is_err() {
+        return Err(refusal("method", "method is not a decoding method"));
+    }
+    if params.method() == DecodingMethod::Sample {
+        let temperature = sampling.temperature.unwrap_or(0.0);
+        if temperature.is_nan() || (temperature != 0.0 && temperature < 0.05) {
+            return Err(refusal("temperature", "temperature must be >= 0.05"));
+        }
+    }
+    let stopping = params.stopping.clone().unwrap_or_default();
+    if let Some(most) = options.max_new_tokens
+        && stopping.max_new_tokens > most
+    {
+        return Err(refusal(
+            "max_new_tokens",
+            format!("max_new_tokens must be <= {most}"),
+        ));
+    }
+    let limit = match stopping.max_new_tokens {
+        0 => options.default_max_new_tokens,
+        asked => asked,
+    };
+    if limit != 0 && stopping.min_new_tokens > limit {
+        return Err(min_above_max());
+    }
+    if stopping
+        .stop_sequences
+        .iter()
+        .any(|text| text.len() > STOP_SEQUENCE_BYTES)
+    {
+        return Err(bad_stop_sequences());
+    }
+    match params
+        .decoding
+        .as_ref()
+        .and_then(|decoding| decoding.guided.as_ref())
+    {
+        Some(Guided::Choice(choices)) if choices.choices.len() < 2 => {
+            Err(refusal("choice", "must provide at least two choices"))
+        }
+        Some(Guided::Format(format)) if !(0..=1).contains(format) => {
+            Err(refusal("format", "format is not a response format"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn min_above_max() -> Failure {
+    refusal("min_new_tokens", "min_new_tokens must be <= max_new_tokens")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fmaas::{
+        DecodingParameters, ResponseOptions, SamplingParameters, StoppingCriteria,
+        decoding_parameters::{LengthPenalty, StringChoices},
+    };
+
+    fn told(params: &Parameters) -> String {
+        everywhere(params)
+            .and_then(|()| translated(params, &Options::default()))
+            .map_or_else(|failure| failure.message, |()| "fine".to_owned())
+    }
+
+    fn sampling(sampling: SamplingParameters) -> Parameters {
+        let method = DecodingMethod::Sample.into();
+        Parameters {
+            method,
+            sampling: Some(sampling),
+            ..Default::default()
+        }
+    }
+
+    fn stopping(stopping: StoppingCriteria) -> Parameters {
+        Parameters {
+            stopping: Some(stopping),
+            ..Default::default()
+        }
+    }
+
+    fn decoding(decoding: DecodingParameters) -> Parameters {
+        Parameters {
+            decoding: Some(decoding),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn nothing_and_the_limits_themselves_are_fine() {
+        assert_eq!(told(&Parameters::default()), "fine");
+        let all = SamplingParameters {
+            temperature: Some(0.05),
+            top_k: 1,
+            top_p: 1.0,
+            typical_p: 1.0,
+            seed: Some(0),
+        };
+        assert_eq!(told(&sampling(all)), "fine");
+        let sequences = vec!["x".repeat(240); 6];
+        let all = StoppingCriteria {
+            min_new_tokens: 20,
+            stop_sequences: sequences,
+            ..Default::default()
+        };
+        assert_eq!(told(&stopping(all)), "fine");
+    }
+
+    #[test]
+    fn sampling_is_judged_only_when_it_is_used() {
+        let cases = [
+            (
+                SamplingParameters {
+                    temperature: Some(0.04),
+                    ..Default::default()
+                },
+                "temperature must be >= 0.05",
+            ),
+            (
+                SamplingParameters {
+                    top_p: 1.01,
+                    ..Default::default()
+                },
+                "top_p must be > 0.0 and <= 1.0",
+            ),
+            (
+                SamplingParameters {
+                    top_p: -0.1,
+                    ..Default::default()
+                },
+                "top_p must be > 0.0 and <= 1.0",
+            ),
+            (
+                SamplingParameters {
+                    top_p: f32::NAN,
+                    ..Default::default()
+                },
+                "top_p must be > 0.0 and <= 1.0",
+            ),
+            (
+                SamplingParameters {
+                    typical_p: 1.5,
+                    ..Default::default()
+                },
+                "typical_p must be <= 1.0",
+            ),
+        ];
+        for (values, text) in cases {
+            let mut params = sampling(values);
+            assert_eq!(told(&params), text);
+            params.method = DecodingMethod::Greedy.into();
+            assert_eq!(told(&params), "fine");
+        }
+    }
+
+    #[test]
+    fn stopping_is_judged() {
+        let stop =
+            "can specify at most 6 non-empty stop sequences, each not more than 240 UTF8 bytes";
+        for sequences in [
+            vec!["a".to_owned(); 7],
+            vec![String::new()],
+            vec!["é".repeat(121)],
+        ] {
+            let criteria = StoppingCriteria {
+                stop_sequences: sequences,
+                ..Default::default()
+            };
+            assert_eq!(told(&stopping(criteria)), stop);
+        }
+        for (min, max) in [(21, 0), (6, 5)] {
+            let criteria = StoppingCriteria {
+                min_new_tokens: min,
+                max_new_tokens: max,
+                ..Default::default()
+            };
+            assert_eq!(
+                told(&stopping(criteria)),
+                "min_new_tokens must be <= max_new_tokens"
+            );
+        }
+        let options = Options {
+            max_new_tokens: Some(100),
+            ..Default::default()
+        };
+        let params = stopping(StoppingCriteria {
+            max_new_tokens: 101,
+            ..Default::default()
+        });
+        assert_eq!(
+            translated(&params, &options).unwrap_err().message,
+            "max_new_tokens must be <= 100"
+        );
+    }
+
+    #[test]
+    fn decoding_and_detail_are_judged() {
+        let params = decoding(DecodingParameters {
+            repetition_penalty: -1.0,
+            ..Default::default()
+        });
+        assert_eq!(told(&params), "repetition_penalty must be > 0.0");
+        for decay_factor in [0.99, 10.5, f32::NAN] {
+            let penalty = LengthPenalty {
+                start_index: 1,
+                decay_factor,
+            };
+            let params = decoding(DecodingParameters {
+                length_penalty: Some(penalty),
+                ..Default::default()
+            });
+            assert_eq!(told(&params), "length_penalty must be >= 1.0 and <= 10.0");
+        }
+        let choice = Guided::Choice(StringChoices {
+            choices: vec!["a".to_owned()],
+        });
+        let params = decoding(DecodingParameters {
+            guided: Some(choice),
+            ..Default::default()
+        });
+        assert_eq!(told(&params), "must provide at least two choices");
+        let detail = ResponseOptions {
+            token_ranks: true,
+            ..Default::default()
+        };
+        let params = Parameters {
+            response: Some(detail),
+            ..Default::default()
+        };
+        assert_eq!(
+            told(&params),
+            "must request input and/or generated tokens to request extra token detail"
+        );
+        let detail = ResponseOptions {
+            top_n_tokens: 11,
+            ..Default::default()
+        };
+        let params = Parameters {
+            response: Some(detail),
+            ..Default::default()
+        };
+        assert_eq!(told(&params), "top_n_tokens (11) must be <= 10");
+    }
+
+    #[test]
+    fn what_only_the_original_refuses_is_let_through_to_others() {
+        let params = sampling(SamplingParameters {
+            temperature: Some(0.01),
+            ..Default::default()
+        });
+        assert!(everywhere(&params).is_ok());
+        let criteria = StoppingCriteria {
+            stop_sequences: vec!["é".repeat(240)],
+            ..Default::default()
+        };
+        assert!(everywhere(&stopping(criteria)).is_ok());
+    }
+}
