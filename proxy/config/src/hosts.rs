@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use schemars::json_schema;
 
 use crate::scalar::{Invalid, word};
-use crate::section::{Context, Decode};
 use crate::workers::ServerName;
-use crate::yaml::Node;
 
 /// A host's name or IP address, or `*.` and a name: any number of labels, at least one, before it.
 /// Compared without regard to case (RFC 9110, section 4.2.3).

@@ -57,10 +57,11 @@ fn the_ingress_routes_by_host_and_then_by_prefix() {
             .iter()
             .find_map(|m| Some((m.route.name.as_str(), m.strip(host, path)?.to_owned())))
     };
+    let runtime = &config.routes[0];
     let chat = "/v1/chat/completions";
     assert_eq!(
-        reach("vllm.runtimes.example.com", chat),
-        Some(("vllm", chat.to_owned()))
+        reach(&runtime.hosts[0].to_string(), chat),
+        Some((runtime.name.as_str(), chat.to_owned()))
     );
     assert_eq!(
         reach("Models.Example.com.", chat),
