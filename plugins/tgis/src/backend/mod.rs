@@ -297,7 +297,3 @@ impl Backend for Attempt {
         out
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -220,7 +220,3 @@ fn truncation(truncate: Option<Truncation>, worker: &WorkerOptions) -> Result<u3
     }
     Ok(truncate.tokens)
 }
-
-#[cfg(test)]
-#[path = "parameters_tests.rs"]
-mod tests;

@@ -265,7 +265,3 @@ impl Body {
         self.segments
     }
 }
-
-#[cfg(test)]
-#[path = "request_tests.rs"]
-mod tests;
