@@ -1,1 +1,76 @@
+//! The OpenAI API as vLLM serves it: a frontend for its clients, a backend for its
+//! workers. The core is plain Rust and runs natively; the component is a shell over it.
+#![deny(missing_docs)]
 
+mod affinity;
+mod backend;
+mod claims;
+mod docs;
+mod errors;
+mod frontend;
+mod options;
+
+use std::sync::Arc;
+
+use tollgate_sdk_protocol::{
+    Backend, Frontend, Protocol,
+    backend::{Health, ProbeRequest, ProbeResponse, Worker},
+    frontend::RequestHead,
+    inference::Call,
+    plugin::{Claim, Manifest, Problem},
+    types::Context,
+};
+
+pub use claims::{ENDPOINTS, Endpoint};
+pub use options::Options;
+
+/// The configured plugin.
+pub struct OpenAi {
+    options: Arc<Options>,
+}
+
+impl Protocol for OpenAi {
+    fn manifest() -> Manifest {
+        claims::manifest()
+    }
+
+    fn configure(options: &str) -> Result<(Self, Vec<Claim>), Vec<Problem>> {
+        let options = Options::parse(options)?;
+        let claims = claims::claims(&options);
+        Ok((
+            Self {
+                options: Arc::new(options),
+            },
+            claims,
+        ))
+    }
+
+    fn exchange(&self, context: Context, head: RequestHead) -> Box<dyn Frontend> {
+        Box::new(frontend::Exchange::new(
+            Arc::clone(&self.options),
+            context,
+            head,
+        ))
+    }
+
+    fn attempt(&self, _context: Context, worker: Worker, members: Vec<Call>) -> Box<dyn Backend> {
+        Box::new(backend::Attempt::new(
+            self.options.target(&worker.options),
+            members,
+        ))
+    }
+
+    fn batch_key(&self, worker: &Worker, call: &Call) -> Option<String> {
+        backend::batch_key(&self.options.target(&worker.options), call)
+    }
+
+    fn probe(&self, _worker: &Worker) -> Vec<ProbeRequest> {
+        backend::probe::requests()
+    }
+
+    fn judge(&self, _worker: &Worker, responses: Vec<ProbeResponse>) -> Health {
+        backend::probe::judge(&responses)
+    }
+}
+
+tollgate_sdk_protocol::export_protocol!(OpenAi);

@@ -1,0 +1,350 @@
+//! A whole response as neutral events, divided among the members of an attempt.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tollgate_sdk_protocol::{
+    backend::MemberEvent,
+    failure,
+    inference::{
+        Call, Delta, Embedding, Event, ServerInfo, Settings, Started, Task, Tokenized, Usage,
+        Vector,
+    },
+    text,
+    types::{Failure, FailureKind, SourceId},
+};
+
+use super::{
+    batch, finished, generation, probe,
+    reply::{self, Choice, Reply},
+    stream::{items_of, wants_tokens},
+};
+
+/// Events of a response that is there as a whole, which began at a source's start.
+///
+/// # Errors
+/// When the response is not the API's, or does not have all that was asked for.
+pub fn events(
+    members: &[Call],
+    source: SourceId,
+    status: u16,
+    body: &[u8],
+) -> Result<Vec<MemberEvent>, Failure> {
+    let call = &members[0];
+    let one = |events: Vec<Event>| {
+        events
+            .into_iter()
+            .map(|event| MemberEvent { member: 0, event })
+            .collect()
+    };
+    Ok(match &call.task {
+        Task::Generate(_) | Task::Chat(_) => choices(members, parse(body)?)?,
+        Task::Embed(_) => embeddings(members, parse(body)?)?,
+        Task::Tokenize(_) => one(tokenized(parse(body)?)),
+        Task::Detokenize(_) => one(detokenized(source, body)?),
+        Task::ListModels => one(vec![Event::Models(probe::models(body)?), Event::End]),
+        Task::ModelMetadata => {
+            let mut models = probe::models(body)?;
+            models.retain(|model| model.name == call.model);
+            if models.is_empty() {
+                let message = format!("The worker has no model `{}`.", call.model);
+                return Err(failure::of(FailureKind::NotFound, message));
+            }
+            one(vec![Event::Models(models), Event::End])
+        }
+        Task::ModelReady => {
+            let there = probe::models(body)?
+                .iter()
+                .any(|model| model.name == call.model);
+            one(vec![Event::Ready(there), Event::End])
+        }
+        Task::ServerLive | Task::ServerReady => one(vec![Event::Ready(status == 200), Event::End]),
+        Task::ServerMetadata => one(version(parse(body)?)),
+        _ => {
+            return Err(failure::of(
+                FailureKind::Unsupported,
+                "This task has no answer here.",
+            ));
+        }
+    })
+}
+
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body)
+        .map_err(|error| failure::upstream_invalid(format!("The worker's answer is odd: {error}.")))
+}
+
+fn short() -> Failure {
+    failure::upstream_invalid("The worker's answer has not all that was asked for.")
+}
+
+fn choices(members: &[Call], mut reply: Reply) -> Result<Vec<MemberEvent>, Failure> {
+    let expected: usize = members.iter().map(items_of).sum();
+    reply.choices.sort_by_key(|choice| choice.index);
+    let in_order = reply
+        .choices
+        .iter()
+        .enumerate()
+        .all(|(at, choice)| choice.index as usize == at);
+    if reply.choices.len() != expected || !in_order {
+        return Err(short());
+    }
+    let alone = expected == 1;
+    let mut out = Vec::new();
+    let mut choices = reply.choices.into_iter();
+    for (member, call) in members.iter().enumerate() {
+        let settings = generation::settings(&call.task).ok_or_else(short)?;
+        let n = settings.n.max(1) as usize;
+        let (mut input, mut output) = (Some(0u64), Some(0u64));
+        for (item, mut choice) in choices.by_ref().take(items_of(call)).enumerate() {
+            // Chat tells the prompt's tokens beside the choices.
+            if choice.prompt_logprobs.is_none() {
+                choice.prompt_logprobs = reply.prompt_logprobs.clone();
+            }
+            if choice.prompt_token_ids.is_none() {
+                choice.prompt_token_ids = reply.prompt_token_ids.clone();
+            }
+            let counts = reply.usage.unwrap_or_default();
+            let one_prompt = members.len() == 1 && items_of(call) == n;
+            let of_item = Counted {
+                input: counts.prompt_tokens.filter(|_| one_prompt),
+                output: counts.completion_tokens.filter(|_| alone),
+            };
+            let told = item_events(settings, item, choice, of_item, &mut |event| {
+                out.push(MemberEvent {
+                    member: member as u32,
+                    event,
+                });
+            })?;
+            if item % n == 0 {
+                input = sum(input, told.input);
+            }
+            output = sum(output, told.output);
+        }
+        let usage = match reply.usage {
+            Some(counts) if members.len() == 1 => Some(counts.usage()),
+            _ if input.is_some() && output.is_some() => Some(Usage {
+                input_tokens: input,
+                output_tokens: output,
+                cached_tokens: None,
+                extensions: Vec::new(),
+            }),
+            _ => None,
+        };
+        let end = usage.map(Event::Usage).into_iter().chain([Event::End]);
+        out.extend(end.map(|event| MemberEvent {
+            member: member as u32,
+            event,
+        }));
+    }
+    Ok(out)
+}
+
+fn sum(total: Option<u64>, more: Option<u32>) -> Option<u64> {
+    Some(total? + u64::from(more?))
+}
+
+#[derive(Clone, Copy)]
+struct Counted {
+    input: Option<u32>,
+    output: Option<u32>,
+}
+
+fn item_events(
+    settings: &Settings,
+    item: usize,
+    choice: Choice,
+    counted: Counted,
+    tell: &mut dyn FnMut(Event),
+) -> Result<Counted, Failure> {
+    let item = item as u32;
+    let len = |list: usize| u32::try_from(list).ok();
+    let prompt_tokens = choice
+        .prompt_logprobs
+        .map(|places| reply::prompt_tokens(places, choice.prompt_token_ids.as_ref()))
+        .unwrap_or_default();
+    let tokens = choice
+        .logprobs
+        .map(reply::Logprobs::tokens)
+        .unwrap_or_default();
+    // Listed tokens count what the sum over all answers does not tell. An echo is
+    // listed too, so then the list counts nothing.
+    let listed = (!tokens.is_empty() && !settings.detail.echo).then_some(tokens.len());
+    let counted = Counted {
+        input: counted
+            .input
+            .or_else(|| {
+                choice
+                    .prompt_token_ids
+                    .as_ref()
+                    .and_then(|ids| len(ids.len()))
+            })
+            .or_else(|| len(prompt_tokens.len()).filter(|count| *count > 0)),
+        output: counted
+            .output
+            .or_else(|| choice.token_ids.as_ref().and_then(|ids| len(ids.len())))
+            .or_else(|| listed.and_then(len)),
+    };
+    tell(Event::Started(Started {
+        item,
+        input_tokens: counted.input,
+        seed: None,
+        echo: None,
+        tokens: if settings.detail.input_tokens {
+            prompt_tokens
+        } else {
+            Vec::new()
+        },
+    }));
+    let extras = choice
+        .delta
+        .as_ref()
+        .map(reply::Message::extras)
+        .unwrap_or_default();
+    let text = choice
+        .text
+        .or(choice.delta.and_then(|message| message.content))
+        .unwrap_or_default();
+    let tokens = if wants_tokens(Some(settings)) {
+        tokens
+    } else {
+        Vec::new()
+    };
+    if !text.is_empty() || !tokens.is_empty() || !extras.is_empty() {
+        tell(Event::Delta(Delta {
+            item,
+            text,
+            tokens,
+            output_tokens: counted.output,
+            extras,
+        }));
+    }
+    let reason = choice.finish_reason.ok_or_else(short)?;
+    let limited = settings.stopping.max_tokens.is_some();
+    let mut end = finished(item, &reason, choice.stop_reason.as_ref(), limited);
+    end.input_tokens = counted.input;
+    end.output_tokens = counted.output;
+    tell(Event::Finished(end));
+    Ok(counted)
+}
+
+#[derive(Deserialize)]
+struct Embeddings<'a> {
+    #[serde(borrow)]
+    data: Vec<Data<'a>>,
+    #[serde(default)]
+    usage: Option<reply::Counts>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow)]
+    embedding: &'a RawValue,
+}
+
+fn embeddings(members: &[Call], mut reply: Embeddings) -> Result<Vec<MemberEvent>, Failure> {
+    let expected: usize = members.iter().map(items_of).sum();
+    reply.data.sort_by_key(|data| data.index);
+    let in_order = reply
+        .data
+        .iter()
+        .enumerate()
+        .all(|(at, data)| data.index as usize == at);
+    if reply.data.len() != expected || !in_order {
+        return Err(short());
+    }
+    let total = reply.usage.and_then(|usage| usage.prompt_tokens);
+    let shares = batch::shares(members, total.map(u64::from));
+    let mut out = Vec::new();
+    let mut data = reply.data.into_iter();
+    for (at, (call, share)) in members.iter().zip(shares).enumerate() {
+        let vectors = data
+            .by_ref()
+            .take(items_of(call))
+            .enumerate()
+            .map(|(item, data)| {
+                let values = Vector::Floats(floats(data.embedding.get())?);
+                Ok(Embedding {
+                    item: item as u32,
+                    values,
+                })
+            })
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let events = [Event::Embeddings(vectors)]
+            .into_iter()
+            .chain(share.map(Event::Usage))
+            .chain([Event::End]);
+        out.extend(events.map(|event| MemberEvent {
+            member: at as u32,
+            event,
+        }));
+    }
+    Ok(out)
+}
+
+/// A vector: a list of numbers, or base64 of little-endian floats.
+fn floats(json: &str) -> Result<Vec<f32>, Failure> {
+    if json.starts_with('[') {
+        return parse(json.as_bytes());
+    }
+    let odd = || failure::upstream_invalid("The worker's embedding is no list and no base64.");
+    let text: String = serde_json::from_str(json).map_err(|_| odd())?;
+    let raw = STANDARD.decode(text).map_err(|_| odd())?;
+    if raw.len() % 4 != 0 {
+        return Err(odd());
+    }
+    let four = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    Ok(raw.chunks_exact(4).map(four).collect())
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    count: u32,
+    #[serde(default)]
+    tokens: Vec<u32>,
+    #[serde(default)]
+    token_strs: Option<Vec<String>>,
+}
+
+fn tokenized(tokens: Tokens) -> Vec<Event> {
+    let tokenized = Tokenized {
+        item: 0,
+        count: tokens.count,
+        ids: tokens.tokens,
+        texts: tokens.token_strs.unwrap_or_default(),
+        offsets: Vec::new(),
+    };
+    vec![Event::Tokenized(vec![tokenized]), Event::End]
+}
+
+fn detokenized(source: SourceId, body: &[u8]) -> Result<Vec<Event>, Failure> {
+    #[derive(Deserialize)]
+    struct Prompt<'a> {
+        #[serde(borrow)]
+        prompt: &'a RawValue,
+    }
+    let json = parse::<Prompt>(body)?.prompt.get();
+    if !json.starts_with('"') {
+        return Err(short());
+    }
+    let at = json.as_ptr() as usize - body.as_ptr() as usize;
+    let text = text::held_json(source, at as u64, json.len() as u64);
+    Ok(vec![Event::Detokenized(text), Event::End])
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: String,
+}
+
+fn version(version: Version) -> Vec<Event> {
+    let info = ServerInfo {
+        name: "vllm".to_owned(),
+        version: version.version,
+        features: Vec::new(),
+        facts: Vec::new(),
+    };
+    vec![Event::Metadata(info), Event::End]
+}

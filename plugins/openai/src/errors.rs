@@ -1,0 +1,125 @@
+//! Error bodies in vLLM's two shapes: as templates for the host, and written here for
+//! streams that have begun.
+
+use serde_json::json;
+use tollgate_contract::failure::{self as table, TABLE};
+use tollgate_sdk_protocol::{failure, plugin::ErrorTemplate, types::Failure};
+
+use crate::options::ErrorShape;
+
+/// vLLM's `type` for a kind of failure.
+fn type_of(label: &str) -> &'static str {
+    match label {
+        "not-found" => "NotFoundError",
+        "method-not-allowed" => "Method Not Allowed",
+        "permission-denied" => "PermissionDeniedError",
+        "conflict" => "ConflictError",
+        "unprocessable" => "UnprocessableEntityError",
+        "rate-limited" => "RateLimitError",
+        "overloaded" => "Service Unavailable",
+        "unsupported" => "NotImplementedError",
+        "deadline-exceeded" => "Gateway Timeout",
+        "upstream-unavailable" | "upstream-invalid" | "plugin-failed" => "Bad Gateway",
+        "internal" => "InternalServerError",
+        _ => "BadRequestError",
+    }
+}
+
+/// The HTTP status: the table's, but vLLM says 400 to a content type it does not take.
+fn status_of(label: &str) -> u16 {
+    match label {
+        "unsupported-media-type" => 400,
+        label => table::by_label(label).http,
+    }
+}
+
+/// A template for every kind of failure.
+pub fn templates(shape: ErrorShape) -> Vec<ErrorTemplate> {
+    let template = |label: &str, kind: &str| ErrorTemplate {
+        label: label.to_owned(),
+        status: (!kind.is_empty()).then(|| status_of(kind)),
+        content_type: "application/json".to_owned(),
+        body: match (kind, shape) {
+            ("unauthenticated", _) => r#"{"error":"Unauthorized"}"#.to_owned(),
+            (kind, ErrorShape::Nested) => format!(
+                r#"{{"error":{{"message":"{{message}}","type":"{}","param":{{param}},"code":{{status}}}}}}"#,
+                type_of(kind)
+            ),
+            (kind, ErrorShape::Flat) => format!(
+                r#"{{"object":"error","message":"{{message}}","type":"{}","param":{{param}},"code":{{status}}}}"#,
+                type_of(kind)
+            ),
+        },
+    };
+    let mut all: Vec<_> = TABLE
+        .iter()
+        .map(|row| template(row.label, row.label))
+        .collect();
+    all.push(ErrorTemplate {
+        status: None,
+        ..template("", "internal")
+    });
+    all
+}
+
+/// The body of a failure, for an event within a stream.
+pub fn body(shape: ErrorShape, failed: &Failure) -> Vec<u8> {
+    let label = failure::label(&failed.kind);
+    let (kind, status) = (type_of(label), status_of(label));
+    let (message, param) = (&failed.message, &failed.param);
+    let body = match shape {
+        ErrorShape::Nested => json!({
+            "error": {"message": message, "type": kind, "param": param, "code": status}
+        }),
+        ErrorShape::Flat => json!({
+            "object": "error", "message": message, "type": kind, "param": param, "code": status
+        }),
+    };
+    body.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_template_that_is_json_once_filled() {
+        for shape in [ErrorShape::Nested, ErrorShape::Flat] {
+            let templates = templates(shape);
+            assert_eq!(templates.len(), TABLE.len() + 1);
+            for template in templates {
+                let filled = template
+                    .body
+                    .replace("{message}", "it \\\"failed\\\"")
+                    .replace("{param}", "null")
+                    .replace("{status}", "418");
+                let value: serde_json::Value = serde_json::from_str(&filled).unwrap();
+                if template.label == "unauthenticated" {
+                    assert_eq!(value["error"], "Unauthorized");
+                } else {
+                    let error = if shape == ErrorShape::Nested {
+                        &value["error"]
+                    } else {
+                        &value
+                    };
+                    assert_eq!(error["code"], 418);
+                    assert_eq!(error["message"], "it \"failed\"");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_within_a_stream_has_the_same_shape() {
+        let failed = failure::invalid("no", Some("n"));
+        let nested: serde_json::Value =
+            serde_json::from_slice(&body(ErrorShape::Nested, &failed)).unwrap();
+        assert_eq!(
+            nested,
+            json!({"error": {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}})
+        );
+        let flat: serde_json::Value =
+            serde_json::from_slice(&body(ErrorShape::Flat, &failed)).unwrap();
+        assert_eq!(flat["object"], "error");
+    }
+}

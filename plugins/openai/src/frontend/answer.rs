@@ -1,0 +1,252 @@
+//! From events to a response: gathers them for a unary answer, or writes each as it
+//! comes for a stream. A call that breaks off ends as a failure, never as an answer.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tollgate_sdk_protocol::{
+    actions, failure,
+    frontend::{Action, CallUsage},
+    inference::{
+        Delta, Embedding, Event, FinishReason, Finished, Started, Token, Tokenized, Usage,
+    },
+    text,
+    types::{Failure, FailureKind, Segment, Text},
+};
+
+use super::{CALL, choices, request::Form, stream::Stream, vectors};
+use crate::{claims::Endpoint, options::Options};
+
+/// One answer, as far as it has come.
+#[derive(Debug, Default)]
+pub struct Item {
+    pub text: String,
+    pub tokens: Vec<Token>,
+    pub prompt_tokens: Vec<Token>,
+    pub echo: Option<String>,
+    pub input_tokens: Option<u32>,
+    pub output_tokens: Option<u32>,
+    pub finished: Option<Finished>,
+    /// Members of the message beyond its text, by name.
+    pub extras: Vec<(String, Value)>,
+}
+
+/// The response to a translated call.
+pub struct Answer {
+    options: Arc<Options>,
+    form: Form,
+    items: Vec<Item>,
+    usage: Option<Usage>,
+    embeddings: Vec<Embedding>,
+    tokenized: Option<Tokenized>,
+    detokenized: Option<Text>,
+    /// The stream, when one was asked for.
+    stream: Option<Stream>,
+    done: bool,
+}
+
+impl Answer {
+    /// A response of this form.
+    pub fn new(options: Arc<Options>, form: Form) -> Self {
+        let chosen = matches!(form.endpoint, Endpoint::Chat | Endpoint::Completions);
+        let items = if chosen { form.items } else { 0 };
+        Self {
+            stream: form.streaming.then(|| Stream::new(&form, &options)),
+            options,
+            form,
+            items: std::iter::repeat_with(Item::default).take(items).collect(),
+            usage: None,
+            embeddings: Vec::new(),
+            tokenized: None,
+            detokenized: None,
+            done: false,
+        }
+    }
+
+    /// The exchange is complete.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Takes one event. Events of items that were not asked for are a failure.
+    pub fn event(&mut self, event: Event, out: &mut Vec<Action>) {
+        match event {
+            Event::Started(started) => self.started(started),
+            Event::Delta(delta) => self.delta(delta, out),
+            Event::Finished(finished) => self.finished(finished, out),
+            Event::Embeddings(embeddings) => self.embeddings.extend(embeddings),
+            Event::Tokenized(tokenized) => self.tokenized = tokenized.into_iter().next(),
+            Event::Detokenized(text) => self.detokenized = Some(text),
+            Event::Usage(usage) => self.usage = Some(usage),
+            Event::End => self.end(out),
+            Event::Failed(failed) => self.fail(failed, out),
+            _ => {}
+        }
+    }
+
+    fn started(&mut self, started: Started) {
+        if let Some(item) = self.items.get_mut(started.item as usize) {
+            item.input_tokens = started.input_tokens.or(item.input_tokens);
+            item.echo = started.echo.or(item.echo.take());
+            if !started.tokens.is_empty() {
+                item.prompt_tokens = started.tokens;
+            }
+        }
+    }
+
+    fn delta(&mut self, delta: Delta, out: &mut Vec<Action>) {
+        let at = delta.item as usize;
+        let Some(item) = self.items.get_mut(at) else {
+            return self.fail(odd("an answer that nobody asked for"), out);
+        };
+        item.output_tokens = delta.output_tokens.or(item.output_tokens);
+        if let Some(stream) = &mut self.stream {
+            return stream.delta(&self.form, &self.options, item, &delta, out);
+        }
+        item.text.push_str(&delta.text);
+        item.tokens.extend(delta.tokens);
+        for extra in delta.extras {
+            let Ok(value) = serde_json::from_str(&extra.json) else {
+                return self.fail(odd("an answer with a member that is no JSON"), out);
+            };
+            choices::merge(&mut item.extras, &extra.name, value);
+        }
+    }
+
+    fn finished(&mut self, finished: Finished, out: &mut Vec<Action>) {
+        if finished.reason == FinishReason::Error {
+            let message = "The worker ended with an error.";
+            return self.fail(failure::of(FailureKind::Internal, message), out);
+        }
+        let Some(item) = self.items.get_mut(finished.item as usize) else {
+            return self.fail(odd("an end that nobody asked for"), out);
+        };
+        item.input_tokens = finished.input_tokens.or(item.input_tokens);
+        item.output_tokens = finished.output_tokens.or(item.output_tokens);
+        if let Some(stream) = &mut self.stream {
+            stream.finished(&self.form, item, &finished, out);
+        }
+        item.finished = Some(finished);
+    }
+
+    /// Totals: as told, else summed over the items when each has told.
+    fn totals(&self) -> Option<(u64, u64, Option<u64>)> {
+        let told = self.usage.as_ref();
+        let input = told.and_then(|usage| usage.input_tokens).or_else(|| {
+            let firsts = self.items.iter().step_by(self.form.n.max(1));
+            sum(firsts.map(|item| item.input_tokens))
+        });
+        let output = told
+            .and_then(|usage| usage.output_tokens)
+            .or_else(|| sum(self.items.iter().map(|item| item.output_tokens)));
+        let output = if self.items.is_empty() {
+            Some(output.unwrap_or(0))
+        } else {
+            output
+        };
+        Some((input?, output?, told.and_then(|usage| usage.cached_tokens)))
+    }
+
+    fn end(&mut self, out: &mut Vec<Action>) {
+        let whole = match self.form.endpoint {
+            Endpoint::Chat | Endpoint::Completions => {
+                self.items.iter().all(|item| item.finished.is_some())
+            }
+            Endpoint::Embeddings => vectors::are_complete(&mut self.embeddings, self.form.items),
+            Endpoint::Tokenize => self.tokenized.is_some(),
+            _ => self.detokenized.is_some(),
+        };
+        if !whole {
+            return self.fail(odd("an end before the whole answer"), out);
+        }
+        let totals = self.totals();
+        if let Some((input, output, cached)) = totals {
+            let usage = Usage {
+                input_tokens: Some(input),
+                output_tokens: Some(output),
+                cached_tokens: cached,
+                extensions: Vec::new(),
+            };
+            out.push(Action::Usage(CallUsage { id: CALL, usage }));
+        }
+        if let Some(stream) = &mut self.stream {
+            stream.end(&self.form, totals, out);
+        } else {
+            let usage = totals.map_or(Value::Null, usage_json);
+            match self.body(usage) {
+                Ok(body) => {
+                    out.push(actions::head(200, "application/json"));
+                    out.push(Action::Data(body));
+                    out.push(Action::Finish);
+                }
+                Err(failed) => return self.fail(failed, out),
+            }
+        }
+        self.done = true;
+    }
+
+    fn body(&mut self, usage: Value) -> Result<Vec<Segment>, Failure> {
+        Ok(match self.form.endpoint {
+            Endpoint::Chat | Endpoint::Completions => {
+                let body = choices::body(&self.form, &self.options, &mut self.items, usage);
+                vec![Segment::Inline(body)]
+            }
+            Endpoint::Embeddings => {
+                vectors::body(&self.form, std::mem::take(&mut self.embeddings), &usage)?
+            }
+            Endpoint::Tokenize => {
+                let tokenized = self.tokenized.take().expect("seen to be there");
+                // Ids are none of the worker's answer when it gives texts alone.
+                let ids =
+                    (tokenized.ids.len() == tokenized.count as usize).then_some(&tokenized.ids);
+                let texts = (self.form.token_texts
+                    && tokenized.texts.len() == tokenized.count as usize)
+                    .then_some(&tokenized.texts);
+                let body = json!({
+                    "count": tokenized.count,
+                    "max_model_len": null,
+                    "tokens": ids,
+                    "token_strs": texts,
+                });
+                vec![Segment::Inline(body.to_string().into_bytes())]
+            }
+            _ => {
+                let text = self.detokenized.take().expect("seen to be there");
+                vec![
+                    Segment::Inline(b"{\"prompt\":".to_vec()),
+                    text::json_string(&text),
+                    Segment::Inline(b"}".to_vec()),
+                ]
+            }
+        })
+    }
+
+    fn fail(&mut self, failed: Failure, out: &mut Vec<Action>) {
+        if self.done {
+            return;
+        }
+        self.done = true;
+        match &mut self.stream {
+            Some(stream) if stream.has_begun() => stream.fail(&self.options, &failed, out),
+            _ => out.extend(actions::refuse(failed)),
+        }
+    }
+}
+
+fn odd(what: &str) -> Failure {
+    failure::upstream_invalid(format!("The worker gave {what}."))
+}
+
+fn sum(counts: impl Iterator<Item = Option<u32>>) -> Option<u64> {
+    counts.map(|count| count.map(u64::from)).sum()
+}
+
+/// Usage as the API writes it.
+pub fn usage_json((input, output, cached): (u64, u64, Option<u64>)) -> Value {
+    json!({
+        "prompt_tokens": input,
+        "total_tokens": input + output,
+        "completion_tokens": output,
+        "prompt_tokens_details": cached.map(|cached| json!({"cached_tokens": cached})),
+    })
+}

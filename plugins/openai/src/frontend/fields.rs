@@ -1,0 +1,200 @@
+//! The members of a JSON request body: found by the host, read here only when needed.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tollgate_sdk_protocol::{
+    Bytes, failure,
+    types::{Failure, SourceId},
+};
+
+/// Bodies up to this length are read at once when they are taken apart.
+const SMALL: u64 = 32 * 1024;
+
+/// Where the members lie that were asked for.
+#[derive(Debug)]
+pub struct Fields {
+    source: SourceId,
+    found: Vec<(&'static str, u64, u64)>,
+    /// The whole body, when it is small.
+    body: Option<Vec<u8>>,
+}
+
+impl Fields {
+    /// Finds members by name.
+    ///
+    /// # Errors
+    /// When the body is not a JSON object.
+    pub fn find(
+        bytes: &dyn Bytes,
+        source: SourceId,
+        len: u64,
+        names: &[&'static str],
+    ) -> Result<Self, Failure> {
+        let keys: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let members = bytes
+            .json_members(source, 0, len, &keys)
+            .map_err(|problem| {
+                let message = format!(
+                    "JSON decode error at byte {}: {}",
+                    problem.offset, problem.message
+                );
+                failure::invalid(message, None)
+            })?;
+        let found = members
+            .into_iter()
+            .map(|member| (names[member.key as usize], member.offset, member.len))
+            .collect();
+        Ok(Self {
+            source,
+            found,
+            body: None,
+        })
+    }
+
+    /// Reads a small body at once: cheaper than member by member.
+    pub fn load(&mut self, bytes: &dyn Bytes, len: u64) {
+        if len <= SMALL {
+            self.body = Some(bytes.read_all(self.source, 0, len));
+        }
+    }
+
+    /// The first of these names that stands more than once.
+    pub fn repeated(&self, names: &[&str]) -> Option<&'static str> {
+        names.iter().find_map(|name| {
+            let mut places = self.found.iter().filter(|place| place.0 == *name);
+            places.next()?;
+            places.next().map(|place| place.0)
+        })
+    }
+
+    /// Range of a member's value. The last one counts, as in most JSON readers.
+    pub fn place(&self, name: &str) -> Option<(u64, u64)> {
+        self.found
+            .iter()
+            .rev()
+            .find(|place| place.0 == name)
+            .map(|place| (place.1, place.2))
+    }
+
+    /// The JSON of a member.
+    pub fn raw(&self, bytes: &dyn Bytes, name: &str) -> Option<Vec<u8>> {
+        let (offset, len) = self.place(name)?;
+        Some(match &self.body {
+            Some(body) => body[offset as usize..(offset + len) as usize].to_vec(),
+            None => bytes.read_all(self.source, offset, len),
+        })
+    }
+
+    /// The JSON of a member as text; none when absent or `null`.
+    pub fn json(&self, bytes: &dyn Bytes, name: &str) -> Option<String> {
+        let raw = self.raw(bytes, name)?;
+        let text = String::from_utf8(raw).unwrap_or_default();
+        (text != "null").then_some(text)
+    }
+
+    /// A member's value; none when absent or `null`. `kind` is said to the client when
+    /// it is something else, as in "a valid number".
+    ///
+    /// # Errors
+    /// When it is of another type; the failure names the member.
+    pub fn value<T: DeserializeOwned>(
+        &self,
+        bytes: &dyn Bytes,
+        name: &str,
+        kind: &str,
+    ) -> Result<Option<T>, Failure> {
+        let Some(raw) = self.raw(bytes, name) else {
+            return Ok(None);
+        };
+        serde_json::from_slice::<Option<T>>(&raw).map_err(|_| wrong_type(name, kind))
+    }
+
+    /// A number.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn number(&self, bytes: &dyn Bytes, name: &str) -> Result<Option<f64>, Failure> {
+        self.value(bytes, name, "a valid number")
+    }
+
+    /// A number within bounds.
+    ///
+    /// # Errors
+    /// When it is none, or outside.
+    pub fn within(
+        &self,
+        bytes: &dyn Bytes,
+        name: &str,
+        least: f64,
+        most: f64,
+    ) -> Result<Option<f64>, Failure> {
+        let value = self.number(bytes, name)?;
+        if let Some(value) = value
+            && !(least..=most).contains(&value)
+        {
+            return Err(if most.is_finite() {
+                out_of_domain(name, &format!("in [{least}, {most}]"), value)
+            } else {
+                out_of_domain(name, &format!("at least {least}"), value)
+            });
+        }
+        Ok(value)
+    }
+
+    /// A whole number; `4.0` is one.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn integer(&self, bytes: &dyn Bytes, name: &str) -> Result<Option<i64>, Failure> {
+        let value: Option<Value> = self.value(bytes, name, "a valid integer")?;
+        let Some(value) = value else { return Ok(None) };
+        let whole = value.as_i64().or_else(|| {
+            let value = value.as_f64()?;
+            (value.fract() == 0.0 && value.abs() < 9e15).then_some(value as i64)
+        });
+        whole
+            .map(Some)
+            .ok_or_else(|| wrong_type(name, "a valid integer"))
+    }
+
+    /// A count of at least `least`.
+    ///
+    /// # Errors
+    /// When it is none, or out of bounds.
+    pub fn count(&self, bytes: &dyn Bytes, name: &str, least: u32) -> Result<Option<u32>, Failure> {
+        let Some(value) = self.integer(bytes, name)? else {
+            return Ok(None);
+        };
+        match u32::try_from(value) {
+            Ok(count) if count >= least => Ok(Some(count)),
+            _ => Err(out_of_domain(
+                name,
+                &format!("at least {least}"),
+                value as f64,
+            )),
+        }
+    }
+
+    /// A boolean.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn boolean(&self, bytes: &dyn Bytes, name: &str) -> Result<Option<bool>, Failure> {
+        self.value(bytes, name, "a valid boolean")
+    }
+}
+
+/// A member of another type.
+pub fn wrong_type(name: &str, kind: &str) -> Failure {
+    failure::invalid(format!("{name}: Input should be {kind}"), Some(name))
+}
+
+/// A value that the member may not have.
+pub fn out_of_domain(name: &str, domain: &str, value: f64) -> Failure {
+    failure::invalid(format!("{name} must be {domain}, got {value}."), Some(name))
+}
+
+/// A member that must be there.
+pub fn missing(name: &str) -> Failure {
+    failure::invalid(format!("{name}: Field required"), Some(name))
+}

@@ -1,0 +1,444 @@
+//! A request that goes on as it came: the model's name replaced, usage asked for; and
+//! the response on its way back: the name restored, usage counted, the chunk that the
+//! client did not ask for left out.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tollgate_sdk_protocol::{
+    Bytes, actions, failure,
+    frontend::{Action, CallUsage, Edit, Passed, ResponseMode},
+    inference::Usage,
+    sse,
+    text::{quoted, span},
+    types::{Context, Cut, Failure, FailureKind, Progress, ResponseHead, Segment},
+};
+
+use super::{CALL, prompts::place_in, request::Request};
+use crate::{claims::Endpoint, errors, options::Options};
+
+/// Longest event of a stream.
+const EVENT: usize = 4 << 20;
+/// Bytes of a stream read at once.
+const WINDOW: u64 = 64 * 1024;
+
+/// A passed request's response.
+pub struct Passing {
+    mode: ResponseMode,
+    streaming: bool,
+    /// The client's name for the model, when it must be restored.
+    alias: Option<Vec<u8>>,
+    /// The usage chunk is ours.
+    drop_usage: bool,
+    head: Option<ResponseHead>,
+    /// The response is a stream of events.
+    events: bool,
+    reader: sse::Reader,
+    position: u64,
+    /// The head has gone out.
+    begun: bool,
+    /// The terminator has come, or the whole of a unary response.
+    complete: bool,
+    done: bool,
+}
+
+impl Passing {
+    /// Decides what must be seen of the response.
+    pub fn new(request: &Request, context: &Context, served: &str) -> Self {
+        let shown = request.shown_model(context, served);
+        let alias = (shown != served).then(|| quoted(&shown));
+        let wanted = request
+            .stream_options
+            .is_some_and(|options| options.include_usage);
+        let drop_usage = request.streaming && !wanted;
+        let mode = match request.endpoint {
+            // Neither the model nor a count stands in these.
+            Endpoint::Tokenize | Endpoint::Detokenize => ResponseMode::Blind,
+            _ if alias.is_some() || drop_usage => ResponseMode::Filter,
+            _ => ResponseMode::Tap,
+        };
+        Self {
+            mode,
+            streaming: request.streaming,
+            alias,
+            drop_usage,
+            head: None,
+            events: false,
+            reader: sse::Reader::new(EVENT),
+            position: 0,
+            begun: false,
+            complete: false,
+            done: false,
+        }
+    }
+
+    /// The request as it goes on.
+    pub fn passed(&self, request: &Request, bytes: &dyn Bytes, served: &str) -> Passed {
+        let mut edits = Vec::new();
+        let mut inserted = Vec::new();
+        match request.fields.place("model") {
+            Some(_) if request.model.as_deref() == Some(served) => {}
+            Some((offset, len)) => edits.push(replace(offset, len, quoted(served))),
+            None => {
+                inserted.extend_from_slice(b"\"model\":");
+                inserted.extend(quoted(served));
+                inserted.push(b',');
+            }
+        }
+        if self.drop_usage {
+            match request.fields.place("stream_options") {
+                Some((offset, len)) => {
+                    let raw = request
+                        .fields
+                        .raw(bytes, "stream_options")
+                        .unwrap_or_default();
+                    edits.push(replace(offset, len, asking_for_usage(&raw)));
+                }
+                None => inserted.extend_from_slice(b"\"stream_options\":{\"include_usage\":true},"),
+            }
+        }
+        if !inserted.is_empty() {
+            edits.push(replace(after_brace(bytes, request.len), 0, inserted));
+        }
+        edits.sort_by_key(|edit| edit.offset);
+        Passed {
+            id: CALL,
+            path: None,
+            query: None,
+            set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            edits,
+            response: self.mode,
+        }
+    }
+
+    /// The exchange is complete.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The response begins.
+    pub fn head(&mut self, head: ResponseHead, out: &mut Vec<Action>) {
+        let content_type = actions::header_value(&head.headers, "content-type").unwrap_or("");
+        self.events = self.streaming
+            && head.status == 200
+            && content_type.trim_start().starts_with("text/event-stream");
+        self.head = Some(head);
+        if self.events {
+            self.begin(out);
+        }
+    }
+
+    /// Sends the head: without the length, which may change.
+    fn begin(&mut self, out: &mut Vec<Action>) {
+        if self.begun || self.mode != ResponseMode::Filter {
+            return;
+        }
+        self.begun = true;
+        if let Some(mut head) = self.head.take() {
+            head.headers.retain(|header| {
+                !matches!(header.name.as_str(), "content-length" | "transfer-encoding")
+            });
+            out.push(Action::Head(head));
+        }
+    }
+
+    /// The response got further.
+    pub fn bytes(
+        &mut self,
+        bytes: &dyn Bytes,
+        progress: Progress,
+        options: &Options,
+        out: &mut Vec<Action>,
+    ) {
+        if self.mode == ResponseMode::Blind || self.complete {
+            return;
+        }
+        if self.events {
+            self.stream(bytes, progress, options, out);
+        } else if progress.end {
+            self.whole(bytes, progress, out);
+        } else {
+            out.push(Action::Need(actions::whole(progress.source)));
+        }
+    }
+
+    /// A unary response is there.
+    fn whole(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
+        self.complete = true;
+        let (source, len) = (progress.source, progress.available);
+        let succeeded = self.head.as_ref().is_none_or(|head| head.status == 200);
+        let keys = ["model".to_owned(), "usage".to_owned()];
+        let members = if succeeded && len > 0 {
+            bytes
+                .json_members(source, 0, len, &keys)
+                .unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        if self.mode == ResponseMode::Filter {
+            let mut segments = Vec::new();
+            let mut from = 0;
+            let models = members.iter().filter(|member| member.key == 0);
+            if let Some(alias) = &self.alias {
+                for member in models {
+                    segments.push(span(source, from, member.offset - from));
+                    segments.push(Segment::Inline(alias.clone()));
+                    from = member.offset + member.len;
+                }
+            }
+            if from < len {
+                segments.push(span(source, from, len - from));
+            }
+            self.begin(out);
+            if !segments.is_empty() {
+                out.push(Action::Data(segments));
+            }
+        }
+        if let Some(member) = members.iter().rev().find(|member| member.key == 1) {
+            let raw = bytes.read_all(source, member.offset, member.len);
+            out.extend(usage_action(&raw));
+        }
+    }
+
+    /// More of a stream of events is there.
+    fn stream(
+        &mut self,
+        bytes: &dyn Bytes,
+        progress: Progress,
+        options: &Options,
+        out: &mut Vec<Action>,
+    ) {
+        let source = progress.source;
+        let mut segments = Vec::new();
+        let mut usage = None;
+        while self.position < progress.available && !self.complete {
+            let len = (progress.available - self.position).min(WINDOW);
+            let piece = bytes.read_all(source, self.position, len);
+            self.position += piece.len() as u64;
+            let Ok(events) = self.reader.push(&piece) else {
+                if self.mode == ResponseMode::Filter {
+                    push_data(out, segments);
+                    let failed = failure::upstream_invalid("The worker sent too long an event.");
+                    out.push(Action::Cancel(CALL));
+                    self.fail(&failed, options, out);
+                }
+                self.complete = true;
+                return;
+            };
+            for event in events {
+                self.one_event(source, &event, &mut segments, &mut usage);
+            }
+        }
+        push_data(out, segments);
+        if let Some(usage) = usage {
+            out.push(usage);
+        }
+        // What an output names is kept by it; only a begun event must stay.
+        let keep_from = match self.mode {
+            ResponseMode::Filter => self.reader.given_out().min(self.position),
+            _ => self.position,
+        };
+        out.push(Action::Need(actions::keep(source, keep_from)));
+    }
+
+    fn one_event(
+        &mut self,
+        source: u32,
+        event: &sse::Event,
+        segments: &mut Vec<Segment>,
+        usage: &mut Option<Action>,
+    ) {
+        if self.complete {
+            return;
+        }
+        let through = (event.at.start, event.at.end);
+        if event.data == b"[DONE]" {
+            self.complete = true;
+            return push_span(segments, source, through.0, through.1);
+        }
+        let chunk: Chunk = serde_json::from_slice(&event.data).unwrap_or_default();
+        if let Some(counted) = chunk
+            .usage
+            .and_then(|usage| usage_action(usage.get().as_bytes()))
+        {
+            *usage = Some(counted);
+        }
+        let nothing_chosen = chunk
+            .choices
+            .is_some_and(|choices| is_empty_list(choices.get()));
+        if self.drop_usage && nothing_chosen && chunk.usage.is_some() {
+            return;
+        }
+        match (&self.alias, chunk.model, &event.data_at) {
+            (Some(alias), Some(model), Some(at)) => {
+                let from = at.start + place_in(&event.data, model.get());
+                push_span(segments, source, through.0, from);
+                segments.push(Segment::Inline(alias.clone()));
+                push_span(segments, source, from + model.get().len() as u64, through.1);
+            }
+            // Data over several lines: written anew.
+            (Some(alias), Some(model), None) => {
+                let from = place_in(&event.data, model.get()) as usize;
+                let mut data = event.data[..from].to_vec();
+                data.extend_from_slice(alias);
+                data.extend_from_slice(&event.data[from + model.get().len()..]);
+                let mut written = Vec::new();
+                sse::write(&mut written, event.name.as_deref(), &data);
+                segments.push(Segment::Inline(written));
+            }
+            _ => push_span(segments, source, through.0, through.1),
+        }
+    }
+
+    /// The response ended as it should.
+    pub fn end(&mut self, options: &Options, out: &mut Vec<Action>) {
+        if self.done {
+            return;
+        }
+        if self.mode == ResponseMode::Filter {
+            if self.events && !self.complete {
+                let message = "The worker's stream ended without its terminator.";
+                return self.fail(&failure::upstream_unavailable(message), options, out);
+            }
+            self.begin(out);
+        }
+        self.done = true;
+        out.push(Action::Finish);
+    }
+
+    /// The response broke off.
+    pub fn cut(&mut self, cut: &Cut, options: &Options, out: &mut Vec<Action>) {
+        if self.complete {
+            // All of it had come.
+            self.done = true;
+            out.push(Action::Finish);
+            return;
+        }
+        let failed = match cut {
+            Cut::Deadline => failure::of(FailureKind::DeadlineExceeded, "The time is over."),
+            _ => failure::upstream_unavailable("The worker's answer broke off."),
+        };
+        self.fail(&failed, options, out);
+    }
+
+    /// Ends with a failure, in whatever form is still possible.
+    pub fn fail(&mut self, failed: &Failure, options: &Options, out: &mut Vec<Action>) {
+        self.done = true;
+        match self.mode {
+            ResponseMode::Filter if !self.begun => out.extend(actions::refuse(failed.clone())),
+            ResponseMode::Filter => {
+                let mut written = Vec::new();
+                if self.events {
+                    sse::write(
+                        &mut written,
+                        None,
+                        &errors::body(options.error_shape, failed),
+                    );
+                    sse::write(&mut written, None, b"[DONE]");
+                    out.push(Action::Data(vec![Segment::Inline(written)]));
+                }
+                out.push(Action::Finish);
+            }
+            // The bytes went past us; the host ends them as they ended.
+            _ => out.push(Action::Finish),
+        }
+    }
+}
+
+/// The members of a chunk that matter on the way through.
+#[derive(Default, Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
+fn is_empty_list(json: &str) -> bool {
+    json.strip_prefix('[')
+        .is_some_and(|rest| rest.trim_start().starts_with(']'))
+}
+
+fn replace(offset: u64, len: u64, with: Vec<u8>) -> Edit {
+    Edit {
+        offset,
+        len,
+        replacement: vec![Segment::Inline(with)],
+    }
+}
+
+/// `stream_options` as the client wrote them, asking for usage once at the end.
+fn asking_for_usage(raw: &[u8]) -> Vec<u8> {
+    let mut given: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(raw).unwrap_or_default();
+    given.remove("continuous_usage_stats");
+    given.insert("include_usage".to_owned(), true.into());
+    serde_json::Value::Object(given).to_string().into_bytes()
+}
+
+/// The place past the body's opening brace.
+fn after_brace(bytes: &dyn Bytes, len: u64) -> u64 {
+    let mut from = 0;
+    while from < len {
+        let piece = bytes.read_all(0, from, (len - from).min(256));
+        if let Some(at) = piece.iter().position(|byte| *byte == b'{') {
+            return from + at as u64 + 1;
+        }
+        from += piece.len() as u64;
+        if piece.is_empty() {
+            break;
+        }
+    }
+    unreachable!("the host found an object here")
+}
+
+/// A span, joined to the one before when it goes on from there.
+fn push_span(segments: &mut Vec<Segment>, source: u32, from: u64, to: u64) {
+    if from == to {
+        return;
+    }
+    if let Some(Segment::Span(last)) = segments.last_mut()
+        && last.source == source
+        && last.offset + last.len == from
+    {
+        last.len += to - from;
+        return;
+    }
+    segments.push(span(source, from, to - from));
+}
+
+fn push_data(out: &mut Vec<Action>, segments: Vec<Segment>) {
+    if !segments.is_empty() {
+        out.push(Action::Data(segments));
+    }
+}
+
+/// Usage as the API writes it.
+#[derive(Deserialize)]
+struct RawUsage {
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
+}
+
+fn usage_action(raw: &[u8]) -> Option<Action> {
+    let usage: RawUsage = serde_json::from_slice(raw).ok()?;
+    Some(Action::Usage(CallUsage {
+        id: CALL,
+        usage: Usage {
+            input_tokens: usage.prompt_tokens,
+            output_tokens: usage.completion_tokens,
+            cached_tokens: usage
+                .prompt_tokens_details
+                .and_then(|details| details.cached_tokens),
+            extensions: Vec::new(),
+        },
+    }))
+}

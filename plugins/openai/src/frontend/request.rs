@@ -1,0 +1,391 @@
+//! What a client asks: read from the body, told to the host as an intent, and taken
+//! apart into a neutral call when it must be translated.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tollgate_sdk_protocol::{
+    Bytes, actions, failure,
+    frontend::{Affinity, Cost, Intent, RequestHead},
+    inference::{Call, Chat, Detokenize, Embed, Generate, Prompt, Task, TaskKind, Tokenize},
+    types::{Context, Failure, FailureKind},
+};
+
+use super::{
+    fields::{Fields, missing, wrong_type},
+    intent, prompts, settings,
+};
+use crate::{
+    affinity,
+    claims::Endpoint,
+    options::{AffinityOption, Options},
+};
+
+/// Members that are looked at before a worker is found.
+const FIRST: [&str; 12] = [
+    "model",
+    "stream",
+    "stream_options",
+    "prompt",
+    "messages",
+    "input",
+    "tokens",
+    "prompt_embeds",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "encoding_format",
+];
+
+/// `stream_options`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct StreamOptions {
+    /// A last chunk with the totals.
+    pub include_usage: bool,
+    /// Totals so far in every chunk.
+    pub continuous_usage_stats: bool,
+}
+
+/// A request that was understood as far as passing it on needs.
+#[derive(Debug)]
+pub struct Request {
+    pub endpoint: Endpoint,
+    pub fields: Fields,
+    pub len: u64,
+    /// As the client wrote it.
+    pub model: Option<String>,
+    pub streaming: bool,
+    pub stream_options: Option<StreamOptions>,
+    /// End of the response's `id`.
+    id: Option<String>,
+}
+
+/// What the response to a translated request must look like.
+#[derive(Clone, Debug)]
+pub struct Form {
+    pub endpoint: Endpoint,
+    pub streaming: bool,
+    pub stream_options: StreamOptions,
+    /// The model's name as the client knows it.
+    pub model: String,
+    /// End of the response's `id`.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Answers to come, over all prompts.
+    pub items: usize,
+    /// Answers for one prompt.
+    pub n: usize,
+    /// The prompt stands before the text.
+    pub echo: bool,
+    /// Tokens are reported.
+    pub logprobs: bool,
+    /// Tokens of the prompt are reported.
+    pub prompt_logprobs: bool,
+    /// Vectors are base64.
+    pub base64: bool,
+    /// Tokens' texts are wanted.
+    pub token_texts: bool,
+}
+
+impl Request {
+    /// Reads the members that say what is asked.
+    ///
+    /// # Errors
+    /// When the content type is not JSON's, the body is no object, a member that is
+    /// written anew stands twice, or one is of another type or missing.
+    pub fn read(
+        endpoint: Endpoint,
+        bytes: &dyn Bytes,
+        head: &RequestHead,
+        len: u64,
+    ) -> Result<Self, Failure> {
+        let content_type = actions::header_value(&head.headers, "content-type").unwrap_or("");
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if !media_type.eq_ignore_ascii_case("application/json") {
+            return Err(failure::of(
+                FailureKind::InvalidArgument,
+                "Unsupported Media Type: Only 'application/json' is allowed",
+            ));
+        }
+        let fields = Fields::find(bytes, 0, len, &FIRST)?;
+        if let Some(name) = fields.repeated(&["model", "stream", "stream_options"]) {
+            return Err(failure::invalid(
+                format!("{name} is given more than once."),
+                Some(name),
+            ));
+        }
+        let model: Option<String> = fields.value(bytes, "model", "a valid string")?;
+        let streams = matches!(endpoint, Endpoint::Chat | Endpoint::Completions);
+        let streaming = streams && fields.boolean(bytes, "stream")?.unwrap_or(false);
+        let stream_options = if streams {
+            stream_options(bytes, &fields)?
+        } else {
+            None
+        };
+        if stream_options.is_some() && !streaming {
+            return Err(failure::invalid(
+                "Stream options can only be defined when `stream=True`.",
+                Some("stream_options"),
+            ));
+        }
+        let given = |name| fields.place(name).is_some();
+        let (subject, there) = match endpoint {
+            Endpoint::Chat => ("messages", given("messages")),
+            Endpoint::Completions => ("prompt", given("prompt") || given("prompt_embeds")),
+            Endpoint::Embeddings => ("input", given("input") || given("messages")),
+            Endpoint::Tokenize => ("prompt", given("prompt") || given("messages")),
+            _ => ("tokens", given("tokens")),
+        };
+        if !there {
+            return Err(missing(subject));
+        }
+        let id = actions::header_value(&head.headers, "x-request-id").map(str::to_owned);
+        Ok(Self {
+            endpoint,
+            fields,
+            len,
+            model,
+            streaming,
+            stream_options,
+            id,
+        })
+    }
+
+    /// The question for a worker. Costs are guesses: four bytes a token, and the limit
+    /// of new tokens that the client set.
+    pub fn intent(&self, bytes: &dyn Bytes, options: &Options) -> Intent {
+        let task = self.endpoint.task().unwrap_or(TaskKind::Generate);
+        let subject = self.subject();
+        let input = subject.map_or(0, |(_, len)| u32::try_from(len / 4).unwrap_or(u32::MAX));
+        let count = |name| self.fields.integer(bytes, name).ok().flatten();
+        let output = match self.endpoint {
+            Endpoint::Chat => count("max_completion_tokens")
+                .or_else(|| count("max_tokens"))
+                .unwrap_or(256),
+            Endpoint::Completions => count("max_tokens").unwrap_or(16),
+            _ => 0,
+        };
+        let answers = count("n").unwrap_or(1).clamp(1, 1024);
+        let output = output.clamp(0, 1 << 20).saturating_mul(answers);
+        let affinity = match (options.affinity, subject) {
+            (AffinityOption::Prefix, Some((offset, len)))
+                if matches!(self.endpoint, Endpoint::Chat | Endpoint::Completions) =>
+            {
+                affinity::of_prefix(bytes, offset, len)
+            }
+            _ => Affinity::None,
+        };
+        Intent {
+            streaming: self.streaming,
+            cost: Cost {
+                input,
+                output: u32::try_from(output).unwrap_or(u32::MAX),
+            },
+            affinity,
+            ..intent(task, self.model.clone())
+        }
+    }
+
+    fn subject(&self) -> Option<(u64, u64)> {
+        ["messages", "prompt", "input", "tokens"]
+            .iter()
+            .find_map(|name| self.fields.place(name))
+    }
+
+    /// The model's name to show to the client, when its worker knows it as `served`.
+    pub fn shown_model(&self, context: &Context, served: &str) -> String {
+        self.model
+            .clone()
+            .or_else(|| context.default_model.clone())
+            .unwrap_or_else(|| served.to_owned())
+    }
+
+    /// Takes the body apart, for a worker that knows the model as `served`.
+    ///
+    /// # Errors
+    /// When a member is of another type, out of its domain, or has no neutral form.
+    pub fn materialise(
+        &mut self,
+        bytes: &dyn Bytes,
+        context: &Context,
+        served: &str,
+    ) -> Result<(Call, Form), Failure> {
+        let mut form = Form {
+            endpoint: self.endpoint,
+            streaming: self.streaming,
+            stream_options: self.stream_options.unwrap_or_default(),
+            model: self.shown_model(context, served),
+            id: self
+                .id
+                .clone()
+                .unwrap_or_else(|| context.request_id.clone()),
+            created: context.unix_time,
+            items: 1,
+            n: 1,
+            echo: false,
+            logprobs: false,
+            prompt_logprobs: false,
+            base64: false,
+            token_texts: false,
+        };
+        let task = match self.endpoint {
+            Endpoint::Chat => self.chat(bytes, &mut form)?,
+            Endpoint::Completions => self.completion(bytes, &mut form)?,
+            Endpoint::Embeddings => self.embed(bytes, &mut form)?,
+            Endpoint::Tokenize => self.tokenize(bytes, &mut form)?,
+            _ => self.detokenize(bytes)?,
+        };
+        let call = Call {
+            model: served.to_owned(),
+            version: None,
+            streaming: self.streaming,
+            task,
+            extensions: Vec::new(),
+        };
+        Ok((call, form))
+    }
+
+    fn all(&self, bytes: &dyn Bytes, names: &[&'static str]) -> Result<Fields, Failure> {
+        let mut fields = Fields::find(bytes, 0, self.len, names)?;
+        fields.load(bytes, self.len);
+        Ok(fields)
+    }
+
+    fn chat(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(bytes, &settings::names(&["messages"]))?;
+        let mut settings = settings::read(bytes, &fields, true, self.streaming)?;
+        let messages = prompts::messages(bytes, &fields, &mut settings.extras)?;
+        form.n = settings.n as usize;
+        form.items = form.n;
+        form.logprobs = settings.detail.output_tokens;
+        form.prompt_logprobs = settings.detail.input_tokens;
+        let tools = fields
+            .json(bytes, "tools")
+            .filter(|tools| tools.trim() != "[]");
+        if let Some(tools) = &tools
+            && serde_json::from_str::<Vec<Value>>(tools).is_err()
+        {
+            return Err(wrong_type("tools", "a valid list"));
+        }
+        Ok(Task::Chat(Chat {
+            messages,
+            settings,
+            tools,
+            tool_choice: fields.json(bytes, "tool_choice"),
+        }))
+    }
+
+    fn completion(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(bytes, &settings::names(&["prompt"]))?;
+        let settings = settings::read(bytes, &fields, false, self.streaming)?;
+        let prompts = prompts::read(bytes, &fields, "prompt")?;
+        form.n = settings.n as usize;
+        form.items = form.n * prompts.len();
+        form.echo = settings.detail.echo;
+        form.logprobs = settings.detail.output_tokens;
+        form.prompt_logprobs = settings.detail.input_tokens;
+        Ok(Task::Generate(Generate { prompts, settings }))
+    }
+
+    fn embed(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        const EXTRAS: [(&str, &str); 6] = [
+            ("add_special_tokens", "true"),
+            ("embed_dtype", "\"float32\""),
+            ("endianness", "\"native\""),
+            ("normalize", "true"),
+            ("use_activation", "true"),
+            ("mm_processor_kwargs", "{}"),
+        ];
+        let mut names = vec![
+            "input",
+            "encoding_format",
+            "dimensions",
+            "truncate_prompt_tokens",
+            "truncation_side",
+        ];
+        names.extend(EXTRAS.iter().map(|row| row.0));
+        let fields = self.all(bytes, &names)?;
+        if fields.place("input").is_none() {
+            return Err(only_passed("Embedding a conversation", "messages"));
+        }
+        let format: Option<String> = fields.value(bytes, "encoding_format", "a valid string")?;
+        form.base64 = match format.as_deref() {
+            None | Some("float") => false,
+            Some("base64") => true,
+            Some(_) => return Err(wrong_type("encoding_format", "'float' or 'base64'")),
+        };
+        let inputs = prompts::read(bytes, &fields, "input")?;
+        form.items = inputs.len();
+        let mut extras = Vec::new();
+        for (name, neutral) in EXTRAS {
+            if let Some(json) = fields.json(bytes, name)
+                && json != neutral
+            {
+                extras.push(tollgate_sdk_protocol::inference::Extra {
+                    name: name.to_owned(),
+                    json,
+                });
+            }
+        }
+        Ok(Task::Embed(Embed {
+            inputs,
+            dimensions: fields.count(bytes, "dimensions", 1)?,
+            truncate: settings::truncation(bytes, &fields, &mut extras)?,
+            extras,
+        }))
+    }
+
+    fn tokenize(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(
+            bytes,
+            &["prompt", "add_special_tokens", "return_token_strs"],
+        )?;
+        if fields.place("prompt").is_none() {
+            return Err(only_passed("Tokenizing a conversation", "messages"));
+        }
+        let mut prompt = prompts::read(bytes, &fields, "prompt")?;
+        let Some(Prompt::Text(text)) = prompt.pop().filter(|_| prompt.is_empty()) else {
+            return Err(wrong_type("prompt", "a valid string"));
+        };
+        form.token_texts = fields.boolean(bytes, "return_token_strs")?.unwrap_or(false);
+        Ok(Task::Tokenize(Tokenize {
+            inputs: vec![text],
+            add_special_tokens: Some(fields.boolean(bytes, "add_special_tokens")?.unwrap_or(true)),
+            tokens: form.token_texts,
+            offsets: false,
+            truncate: None,
+            extras: Vec::new(),
+        }))
+    }
+
+    fn detokenize(&self, bytes: &dyn Bytes) -> Result<Task, Failure> {
+        let tokens = self.fields.value(bytes, "tokens", "a list of token ids")?;
+        Ok(Task::Detokenize(Detokenize {
+            tokens: tokens.ok_or_else(|| missing("tokens"))?,
+        }))
+    }
+}
+
+fn only_passed(what: &str, param: &str) -> Failure {
+    Failure {
+        param: Some(param.to_owned()),
+        ..failure::of(
+            FailureKind::Unsupported,
+            format!("{what} needs a worker that speaks this API itself."),
+        )
+    }
+}
+
+fn stream_options(bytes: &dyn Bytes, fields: &Fields) -> Result<Option<StreamOptions>, Failure> {
+    #[derive(Deserialize)]
+    struct Given {
+        include_usage: Option<bool>,
+        continuous_usage_stats: Option<bool>,
+    }
+    let given: Option<Given> = fields.value(bytes, "stream_options", "a valid dictionary")?;
+    Ok(given.map(|given| StreamOptions {
+        include_usage: given.include_usage.unwrap_or(false),
+        continuous_usage_stats: given.continuous_usage_stats.unwrap_or(false),
+    }))
+}

@@ -1,0 +1,177 @@
+//! The plugin's options, and a worker's.
+
+use serde::Deserialize;
+use tollgate_sdk_protocol::plugin::Problem;
+
+/// JSON Schema of [`Options`].
+pub const SCHEMA: &str = r#"{
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "openai",
+  "type": "object",
+  "additionalProperties": false,
+  "properties": {
+    "error-shape": {
+      "description": "nested: {\"error\": {…}}, as vLLM since late 2025; flat: {\"object\": \"error\", …}, as before.",
+      "enum": ["nested", "flat"], "default": "nested"
+    },
+    "reasoning-field": {
+      "description": "Name of the member of messages and deltas that carries reasoning.",
+      "enum": ["reasoning", "reasoning_content"], "default": "reasoning"
+    },
+    "affinity": {
+      "description": "prefix: ask for the worker that has seen the prompt's beginning.",
+      "enum": ["none", "prefix"], "default": "none"
+    },
+    "version": {
+      "description": "What GET /version answers. The plugin's own version by default.",
+      "type": "string"
+    },
+    "generation": {
+      "description": "Which vLLM workers are, where their own options do not say.",
+      "enum": ["new", "old"], "default": "new"
+    },
+    "max-stop-sequences": {
+      "description": "How many stop sequences a worker takes. 4 for new workers, no limit for old ones.",
+      "type": "integer", "minimum": 0
+    },
+    "merge-embeddings": {
+      "description": "Whether embedding calls may share a request. Its token count is then divided by the inputs' lengths.",
+      "type": "boolean", "default": true
+    }
+  }
+}"#;
+
+/// What the configuration says of this plugin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// Shape of error bodies.
+    pub error_shape: ErrorShape,
+    /// Where reasoning goes.
+    pub reasoning_field: ReasoningField,
+    /// Whether a worker is wished for.
+    pub affinity: AffinityOption,
+    /// Answer of `GET /version`.
+    pub version: Option<String>,
+    /// Workers' generation, unless they have their own.
+    pub generation: Generation,
+    /// Most stop sequences in a request to a worker.
+    pub max_stop_sequences: Option<usize>,
+    /// Whether embedding calls are merged.
+    pub merge_embeddings: Option<bool>,
+}
+
+/// Shape of error bodies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorShape {
+    /// `{"error": {"message", "type", "param", "code"}}`.
+    #[default]
+    Nested,
+    /// `{"object": "error", "message", "type", "param", "code"}`.
+    Flat,
+}
+
+/// Name of the member that carries reasoning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ReasoningField {
+    /// Today's name.
+    #[default]
+    #[serde(rename = "reasoning")]
+    Reasoning,
+    /// The name until late 2025.
+    #[serde(rename = "reasoning_content")]
+    ReasoningContent,
+}
+
+impl ReasoningField {
+    /// The name itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reasoning => "reasoning",
+            Self::ReasoningContent => "reasoning_content",
+        }
+    }
+}
+
+/// Whether a worker is wished for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AffinityOption {
+    /// Any worker will do.
+    #[default]
+    None,
+    /// The one that has seen the prompt's beginning.
+    Prefix,
+}
+
+/// Which vLLM a worker is: the names of some fields differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generation {
+    /// `structured_outputs`, `truncation_side`, `return_token_ids`.
+    #[default]
+    New,
+    /// `guided_*`, truncation on the task's own side.
+    Old,
+}
+
+/// What the configuration says of one worker.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct WorkerOptions {
+    generation: Option<Generation>,
+    max_stop_sequences: Option<usize>,
+    merge_embeddings: Option<bool>,
+}
+
+/// A worker, with the plugin's options for what its own leave open.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its generation.
+    pub generation: Generation,
+    /// Most stop sequences that it takes.
+    pub max_stop_sequences: usize,
+    /// Whether embedding calls may be merged for it.
+    pub merge_embeddings: bool,
+}
+
+impl Options {
+    /// Reads the options; empty text is `{}`.
+    ///
+    /// # Errors
+    /// One problem, with the place where it is.
+    pub fn parse(options: &str) -> Result<Self, Vec<Problem>> {
+        if options.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(options).map_err(|error| {
+            vec![Problem {
+                at: String::new(),
+                message: error.to_string(),
+            }]
+        })
+    }
+
+    /// What holds for a worker with these options of its own. Unreadable ones count as
+    /// none: the host has shown their schema when it loaded them.
+    pub fn target(&self, worker: &str) -> Target {
+        let own: WorkerOptions = serde_json::from_str(worker).unwrap_or_default();
+        let generation = own.generation.unwrap_or(self.generation);
+        let usual = match generation {
+            Generation::New => 4,
+            Generation::Old => usize::MAX,
+        };
+        Target {
+            generation,
+            max_stop_sequences: own
+                .max_stop_sequences
+                .or(self.max_stop_sequences)
+                .unwrap_or(usual),
+            merge_embeddings: own
+                .merge_embeddings
+                .or(self.merge_embeddings)
+                .unwrap_or(true),
+        }
+    }
+}
