@@ -24,7 +24,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{Builder, Connection as Wire, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, coop::unconstrained};
 
 use crate::{
     body::{Boxed, Incoming, Outgoing, Reader as AnyReader, Response, boxed},
@@ -73,7 +73,13 @@ impl Member for Connection {
 
     fn usable(&mut self) -> bool {
         // Sees what has come since the last exchange: the end, or bytes that nobody asked for.
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        // Outside tokio's budget of a task: with that spent, a live connection would look busy
+        // and a dead one alive.
+        let look = pin!(unconstrained(poll_fn(|cx| {
+            self.drive(cx);
+            Poll::Ready(())
+        })));
+        let _ = look.poll(&mut still());
         !self.ended && !self.sender.is_closed()
     }
 
@@ -163,6 +169,10 @@ async fn exchange(
     // Borrowed apart from the sender, which the answer holds.
     let (wire, ended) = (&mut connection.wire, &mut connection.ended);
     let answered = poll_fn(|cx| {
+        // As for a body, below.
+        if let Poll::Ready(answer) = answer.as_mut().poll(&mut still()) {
+            return Poll::Ready(answer);
+        }
         if !*ended && wire.as_mut().poll(cx).is_ready() {
             *ended = true;
         }
@@ -240,13 +250,14 @@ impl Reader {
         let polled = match &mut self.connection {
             None => Pin::new(&mut self.body).poll_frame(cx),
             Some(connection) => {
-                // 1. says that there is room; 2. reads, which wakes this task when there is more;
-                // 3. takes what was read. The body needs no waker: only step 2 brings anything.
-                let mut still = Context::from_waker(Waker::noop());
-                match Pin::new(&mut self.body).poll_frame(&mut still) {
+                // 1. takes what is there, or says that there is room, with no waker: so step 2 does
+                //    not wake the task that it runs in; 2. moves bytes, and has this task woken
+                //    when there are more; 3. takes what that brought, with a waker, as a task
+                //    whose budget is spent is told that there is nothing, and to come again.
+                match Pin::new(&mut self.body).poll_frame(&mut still()) {
                     Poll::Pending => {
                         connection.drive(cx);
-                        Pin::new(&mut self.body).poll_frame(&mut still)
+                        Pin::new(&mut self.body).poll_frame(cx)
                     }
                     ready => ready,
                 }
@@ -310,6 +321,11 @@ impl Drop for Reader {
             self.give_back();
         }
     }
+}
+
+/// For a poll that nobody is to be woken for.
+fn still() -> Context<'static> {
+    Context::from_waker(Waker::noop())
 }
 
 /// A task that ends with its owner.

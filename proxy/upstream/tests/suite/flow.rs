@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt;
 use tollgate_upstream::{Bounds, Response, Transport, Upstream};
 
 use crate::support::{
-    Endless, Exchange, collect, empty, get, listen, post, push, read_head, serve_h2, spec, turn,
-    within,
+    Endless, Exchange, Turns, closed, collect, empty, get, listen, post, push, read_head, serve_h2,
+    spec, within,
 };
 
 const WINDOW: usize = 128 * 1024;
@@ -183,12 +183,14 @@ async fn http1_reads_nothing_ahead() {
                 stream.write_all(&chunk).await.unwrap();
                 counted.fetch_add(chunk.len(), Ordering::SeqCst);
             }
+            closed(&mut stream).await;
         });
         let mut response = upstream.send(get("/"), empty()).await.unwrap();
         response.body.data().await.unwrap().unwrap();
         // More than the sockets of both sides hold would have come in so many turns.
+        let mut turns = Turns::new().await;
         for _ in 0..2000 {
-            turn().await;
+            turns.turn().await;
         }
         let unread = sent.load(Ordering::SeqCst);
         assert!(

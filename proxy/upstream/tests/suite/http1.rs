@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollgate_upstream::{Transport, Upstream};
 
 use crate::support::{
-    closed, collect, empty, fed, full, get, listen, post, read_head, spec, within,
+    closed, collect, empty, fed, full, get, listen, post, read_head, spec, spent, within,
 };
 
 /// Answers with the request's line, fields and body; `/close` and `/empty` as they say. Counts
@@ -270,6 +270,30 @@ async fn a_request_goes_out_while_its_response_is_not_read() {
         }
         server.await.unwrap();
         assert_eq!(collect(&mut response.body).await, b"done");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_with_its_budget_spent_misses_nothing() {
+    within(async {
+        let (listener, address) = listen().await;
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                read_head(&mut stream).await;
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            closed(&mut stream).await;
+        });
+        let upstream = Upstream::new(spec(Transport::H1, address)).unwrap();
+        for _ in 0..2 {
+            let mut response = spent(upstream.send(get("/"), empty())).await.unwrap();
+            assert_eq!(spent(response.body.data()).await.unwrap().unwrap(), "ok");
+            assert!(spent(response.body.data()).await.is_none());
+            assert_eq!(upstream.gauges().idle, 1);
+        }
     })
     .await;
 }

@@ -133,8 +133,10 @@ async fn a_broken_connection_makes_room_for_a_new_one() {
 #[tokio::test]
 async fn nobody_there() {
     within(async {
-        let (listener, address) = listen().await;
-        drop(listener);
+        // Bound, so that nobody else gets the port, and not listening.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
         for transport in [Transport::H1, Transport::H2] {
             let upstream = Upstream::new(spec(transport, address)).unwrap();
             upstream.warm().await;

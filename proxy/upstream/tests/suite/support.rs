@@ -153,13 +153,41 @@ pub(crate) async fn closed(stream: &mut TcpStream) {
     }
 }
 
-/// A turn of the reactor: whatever was ready on any socket of this thread is known afterwards.
+/// Two ends of a connection, to have the reactor take turns.
+pub(crate) struct Turns(TcpStream, TcpStream);
+
+impl Turns {
+    pub(crate) async fn new() -> Self {
+        let (listener, address) = listen().await;
+        let near = TcpStream::connect(address).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        Self(near, far)
+    }
+
+    /// Whatever was ready on any socket of this thread is known afterwards.
+    pub(crate) async fn turn(&mut self) {
+        self.1.write_all(b"!").await.unwrap();
+        self.0.read_u8().await.unwrap();
+    }
+}
+
 pub(crate) async fn turn() {
-    let (listener, address) = listen().await;
-    let mut near = TcpStream::connect(address).await.unwrap();
-    let (mut far, _) = listener.accept().await.unwrap();
-    far.write_all(b"!").await.unwrap();
-    near.read_u8().await.unwrap();
+    Turns::new().await.turn().await;
+}
+
+/// Polls `work` first with the task's budget spent (tokio's cooperative scheduling), as it is in
+/// a task that had much to do.
+pub(crate) async fn spent<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut first = true;
+    std::future::poll_fn(|cx| {
+        while first && let Poll::Ready(proceed) = tokio::task::coop::poll_proceed(cx) {
+            proceed.made_progress();
+        }
+        first = false;
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// A request as an HTTP/2 server's test sees it.
