@@ -79,4 +79,12 @@ impl Protocol for Tgis {
     }
 }
 
+/// A line in the proxy's log. Natively, in tests, there is no log to write to.
+fn note(message: &str) {
+    #[cfg(target_arch = "wasm32")]
+    tollgate_sdk_protocol::log::write(tollgate_sdk_protocol::log::Level::Info, message);
+    #[cfg(not(target_arch = "wasm32"))]
+    let _ = message;
+}
+
 tollgate_sdk_protocol::export_protocol!(Tgis);

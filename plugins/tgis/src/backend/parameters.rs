@@ -20,7 +20,7 @@ use crate::{
 const STOP_SEQUENCES: usize = 6;
 const STOP_SEQUENCE_BYTES: usize = 240;
 /// Below this the original server refuses, and the result is the same.
-const LEAST_TEMPERATURE: f64 = 0.05;
+pub const LEAST_TEMPERATURE: f64 = 0.05;
 
 fn refusal(param: &str, why: impl Into<String>) -> Failure {
     failure::invalid(why, Some(param))

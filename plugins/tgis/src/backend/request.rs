@@ -13,7 +13,7 @@ use tollgate_sdk_protocol::{
     types::{Failure, Segment, Text},
 };
 
-use super::parameters::parameters;
+use super::parameters::{LEAST_TEMPERATURE, parameters};
 use crate::{
     fmaas::{BatchedTokenizeRequest, ModelInfoRequest, SERVICE, number},
     options::{Revision, WorkerOptions},
@@ -130,6 +130,14 @@ fn generation(
         return Err(failure::upstream_invalid("nothing to generate"));
     };
     let params = parameters(settings, worker)?;
+    if params.sampling.is_some()
+        && settings
+            .sampling
+            .temperature
+            .is_some_and(|given| given < LEAST_TEMPERATURE)
+    {
+        crate::note("a temperature below this worker's least was raised to it");
+    }
     let mut body = Body::default();
     body.string(number::MODEL_ID, &call.model);
     let adapter_field = match worker.revision {

@@ -6,6 +6,7 @@
 //! 3. Passed: the response is watched for token counts. Translated: the events become
 //!    messages (`batch`, `stream`, `reply`).
 
+mod ask;
 mod batch;
 mod neutral;
 mod reply;
@@ -19,16 +20,13 @@ use std::sync::Arc;
 use prost::Message;
 use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
-    frontend::{
-        Action, Affinity, CallUsage, Cost, Dispatched, Edit, Input, Intent, Materialised, PassTo,
-        Passed, ResponseMode, Way,
-    },
-    inference::{TaskKind, Usage},
+    frontend::{Action, CallUsage, Dispatched, Input, Materialised, Way},
+    inference::{Event, Usage},
     types::{Cut, Failure, FailureKind, Need, Progress, ResponseEnd, Segment, Want},
 };
 
 use crate::{
-    fmaas::{BatchedGenerationRequest, BatchedGenerationResponse, BatchedTokenizeResponse, number},
+    fmaas::{BatchedGenerationResponse, BatchedTokenizeResponse},
     options::Options,
 };
 use reply::{Output, Reply};
@@ -38,9 +36,6 @@ use tap::Tap;
 
 /// The one call of an exchange.
 const CALL: u32 = 0;
-
-/// Bytes of text that are taken for one token, to guess the work.
-const BYTES_A_TOKEN: u64 = 4;
 
 /// One client request.
 pub struct Exchange {
@@ -59,7 +54,7 @@ enum State {
     /// The request was passed, and the response is watched.
     Passing(Asked, Tap),
     /// The events make the answer.
-    Answering(Asked, Reply),
+    Answering(Asked, Box<Reply>),
     /// Nothing more is done.
     Over,
 }
@@ -128,40 +123,9 @@ impl Exchange {
                 self.carry_out(vec![Output::Message(empty), Output::Done], None, out);
             }
             Ok(asked) => {
-                out.push(Action::Call(self.intent(&asked)));
+                out.push(Action::Call(ask::intent(&asked, &self.options)));
                 self.state = State::Waiting(asked);
             }
-        }
-    }
-
-    fn intent(&self, asked: &Asked) -> Intent {
-        let (task, streaming, output) = match &asked.what {
-            What::Generate(generate) => {
-                let stopping = generate.params.stopping.as_ref();
-                let each = match stopping.map_or(0, |stopping| stopping.max_new_tokens) {
-                    0 => self.options.default_max_new_tokens,
-                    asked => asked,
-                };
-                let all = u64::from(each) * generate.prompts.len() as u64;
-                (TaskKind::Generate, generate.stream, batch::saturated(all))
-            }
-            What::Tokenize(_) => (TaskKind::Tokenize, false, 0),
-            What::Model => (TaskKind::ModelMetadata, false, 0),
-        };
-        let named = !asked.model.is_empty() && !self.options.ignore_model_id;
-        Intent {
-            id: CALL,
-            task,
-            model: named.then(|| asked.model.clone()),
-            version: None,
-            streaming,
-            cost: Cost {
-                input: batch::saturated(asked.text_bytes() / BYTES_A_TOKEN),
-                output,
-            },
-            affinity: Affinity::None,
-            repeatable: true,
-            priority: 0,
         }
     }
 
@@ -173,7 +137,7 @@ impl Exchange {
         };
         match dispatched.way {
             Way::Pass(to) => {
-                out.push(Action::Pass(self.pass(&asked, &to)));
+                out.push(Action::Pass(ask::pass(&asked, &to, &self.options)));
                 self.state = State::Passing(asked, Tap::default());
             }
             Way::Translate(to) => {
@@ -184,59 +148,15 @@ impl Exchange {
                     self.fail(failure, out);
                     return;
                 }
-                let reply = Reply::to(&asked, &to.model, self.limited(&asked));
+                let reply = Reply::to(&asked, &to.model, ask::limited(&asked, &self.options));
                 let call = neutral::call(&asked, to.model, &self.options);
                 out.push(Action::Materialise(Materialised { id: CALL, call }));
-                self.state = State::Answering(asked, reply);
+                self.state = State::Answering(asked, Box::new(reply));
             }
             Way::Other(other) => {
                 let what = format!("dispatched in an unknown way: {}", other.name);
                 self.fail(failure::of(FailureKind::Internal, what), out);
             }
-        }
-    }
-
-    /// Whether new tokens have a limit of the client's, given or by default.
-    fn limited(&self, asked: &Asked) -> bool {
-        let What::Generate(generate) = &asked.what else {
-            return false;
-        };
-        let stopping = generate.params.stopping.as_ref();
-        stopping.is_some_and(|stopping| stopping.max_new_tokens != 0)
-            || self.options.default_max_new_tokens != 0
-    }
-
-    fn pass(&self, asked: &Asked, to: &PassTo) -> Passed {
-        let mut edits = Vec::new();
-        if asked.model != to.model {
-            let only = BatchedGenerationRequest {
-                model_id: to.model.clone(),
-                ..Default::default()
-            };
-            debug_assert_eq!(
-                number::MODEL_ID,
-                1,
-                "the same in every request of this service"
-            );
-            edits.push(Edit {
-                offset: asked.model_at.offset,
-                len: asked.model_at.len,
-                replacement: vec![Segment::Inline(only.encode_to_vec())],
-            });
-        }
-        let counted = matches!(asked.what, What::Generate(_)) && self.options.count_usage;
-        Passed {
-            id: CALL,
-            path: None,
-            query: None,
-            set_headers: Vec::new(),
-            remove_headers: Vec::new(),
-            edits,
-            response: if counted {
-                ResponseMode::Tap
-            } else {
-                ResponseMode::Blind
-            },
         }
     }
 
@@ -265,7 +185,7 @@ impl Exchange {
         }
     }
 
-    fn event(&mut self, event: tollgate_sdk_protocol::inference::Event, out: &mut Vec<Action>) {
+    fn event(&mut self, event: Event, out: &mut Vec<Action>) {
         let State::Answering(_, reply) = &mut self.state else {
             return;
         };
