@@ -33,11 +33,11 @@ impl Source {
             .map(|(at, _)| at + 1)
     }
 
-    /// Whether it is a test: below a folder `tests`, or a sibling file named `tests`.
+    /// Whether it is a test: below a folder `tests`, or a sibling file whose name ends so.
     pub(super) fn is_test(&self) -> bool {
         self.path.starts_with("tests/")
             || self.path.contains("/tests/")
-            || self.path.ends_with("/tests.rs")
+            || self.path.ends_with("tests.rs")
     }
 }
 
