@@ -1,1 +1,119 @@
-fn main() {}
+//! `tollgate`: an edge proxy for model servers.
+//!
+//! `main.rs` reads the command line; `assemble.rs` makes a house of a configuration;
+//! `run.rs` opens the doors and closes them. The way of a request is in the crate
+//! `tollgate-exchange`, `serve.rs`.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod assemble;
+mod bundled;
+mod plugins;
+mod run;
+mod tokens;
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+use tollgate_config::{Config, LogFormat};
+
+/// An edge proxy for model servers.
+#[derive(Parser)]
+#[command(version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves until SIGTERM or SIGINT.
+    Run {
+        /// The configuration.
+        config: PathBuf,
+    },
+    /// Reads configurations and says what is wrong with them; opens nothing.
+    Check {
+        /// Also loads the plugins, and prints what requests would meet.
+        #[arg(long)]
+        explain: bool,
+        /// The configurations.
+        #[arg(required = true)]
+        configs: Vec<PathBuf>,
+    },
+    /// Prints the JSON Schema of a configuration.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run(&config),
+        Command::Check { explain, configs } => {
+            let bad = configs
+                .iter()
+                .filter(|config| !check(config, explain))
+                .count();
+            if bad == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Command::Schema => {
+            println!("{:#}", tollgate_config::schema());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run(path: &std::path::Path) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => Arc::new(config),
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let json = matches!(config.log.format, LogFormat::Json);
+    if let Err(error) = tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    match run::run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tollgate: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(path: &std::path::Path, explain: bool) -> bool {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return false;
+        }
+    };
+    if !explain {
+        println!("{}: ok", path.display());
+        return true;
+    }
+    print!("{}", tollgate_config::explain(&config));
+    match assemble::assemble(Arc::new(config)) {
+        Ok(assembled) => {
+            for route in &assembled.routes {
+                println!("route {} answers:", route.name());
+                for line in route.describe() {
+                    println!("  {line}");
+                }
+            }
+            true
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            false
+        }
+    }
+}

@@ -12,6 +12,8 @@ use tollgate_plugin::{
     manifest::{Gathering, Surface},
 };
 
+use tollgate_wire::headers::StripList;
+
 use crate::failures::Wording;
 
 /// A claim in force.
@@ -26,6 +28,8 @@ pub(crate) struct Claimed {
     pub(crate) client_streaming: bool,
     /// What the frontend speaks here.
     pub(crate) dialect: Arc<str>,
+    /// Headers of clients that must not reach a worker.
+    pub(crate) strip: StripList,
 }
 
 /// What was found for a head.
@@ -90,6 +94,7 @@ impl ClaimTable {
                         gathering,
                         client_streaming,
                         dialect: dialect.into(),
+                        strip: StripList::new(&manifest.strip_headers).unwrap_or_default(),
                     }),
                 );
             }
@@ -268,6 +273,7 @@ mod tests {
                 gathering: Gathering::Nothing,
                 client_streaming: false,
                 dialect: "x".into(),
+                strip: StripList::default(),
             }),
         };
         rest.matches(path)

@@ -1,1 +1,36 @@
+//! The path of one request.
+//!
+//! [`serve`] is the way in, and reads from top to bottom: route, claim, authenticate,
+//! limit, gather, and then the frontend (`exchange.rs`), which finds workers
+//! (`calling.rs`), passes (`pass.rs`) or has a backend translate (`attempt.rs`), an
+//! in-process worker answer (`session.rs`) or a composition do both (`compose.rs`).
+//! Nothing here outlives a request but the [`House`] that all of them stand in.
+#![forbid(unsafe_code)]
 
+mod attempt;
+mod builtin;
+mod calling;
+mod claims;
+mod compose;
+mod context;
+mod events;
+mod exchange;
+mod failures;
+mod house;
+mod messages;
+mod outgoing;
+mod pass;
+mod pieces;
+mod probe;
+mod reading;
+mod rebase;
+mod responder;
+mod serve;
+mod session;
+pub mod tasks;
+
+pub use attempt::Member;
+pub use house::{House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station};
+pub use probe::probe;
+pub use responder::{Body, Broken};
+pub use serve::{Router, serve};

@@ -32,8 +32,7 @@ struct Shared {
     head: Option<Response<()>>,
     frames: VecDeque<Frame<Bytes>>,
     queued: usize,
-    /// Length of the body, when it was known at the head.
-    length: Option<u64>,
+    begun: bool,
     broken: Option<&'static str>,
 }
 
@@ -41,24 +40,19 @@ struct Shared {
 #[derive(Clone, Default)]
 pub(crate) struct Responder {
     shared: Arc<Mutex<Shared>>,
-    begun: bool,
 }
 
 impl Responder {
     /// Whether anything has gone out.
     pub(crate) fn begun(&self) -> bool {
-        self.begun
+        self.shared.lock().begun
     }
 
     /// The head. Only the first one counts.
     pub(crate) fn head(&mut self, head: Response<()>) {
-        if !self.begun {
-            self.begun = true;
-            let mut shared = self.shared.lock();
-            shared.length = head
-                .headers()
-                .get(http::header::CONTENT_LENGTH)
-                .and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut shared = self.shared.lock();
+        if !shared.begun {
+            shared.begun = true;
             shared.head = Some(head);
         }
     }

@@ -1,0 +1,240 @@
+//! A task made of other tasks: the composition's sub-calls are ordinary calls, each
+//! authorized, queued and sent like a client's own, at most [`AT_ONCE`] together.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
+use tollgate_dispatch::catalogue::Resolved;
+use tollgate_edge::Identity;
+use tollgate_plugin::{Composition, GuestError, Sources, composition, inference, types};
+use tollgate_wire::failure::Failure;
+
+use crate::{
+    attempt::{self, Member},
+    calling::{self, Ask, Ways},
+    context::Trace,
+    events::{self, EventReceiver, EventSender, Pushed, Said},
+    exchange::Run,
+    failures,
+    house::{House, Route},
+    session::{inline_texts, inline_vectors},
+    tasks,
+};
+
+/// Sub-calls at once.
+const AT_ONCE: usize = 64;
+
+/// What a composed call is made of.
+pub(crate) struct Plan {
+    pub(crate) house: Arc<House>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) identity: Arc<Identity>,
+    /// The composition plugin's name.
+    pub(crate) composition: Arc<str>,
+    pub(crate) resolved: Arc<Resolved>,
+    pub(crate) ask: Ask,
+    pub(crate) context: types::Context,
+    pub(crate) trace: Trace,
+    pub(crate) deadline: Instant,
+    pub(crate) call: inference::Call,
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) events: EventSender,
+}
+
+/// Runs a composed call to its end: its last event is `end` or `failed`.
+pub(crate) async fn run(mut plan: Plan) {
+    let events = std::mem::replace(&mut plan.events, events::channel(0).0);
+    if let Err(failure) = compose(plan, &events).await {
+        events.push(Said {
+            event: inference::Event::Failed(failures::to_guest(&failure)),
+            sources: Arc::default(),
+        });
+    }
+}
+
+type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
+
+/// What a sub-call said, and who goes on listening.
+type Heard = (u32, Option<EventReceiver>, Result<Vec<Said>, Failure>);
+
+async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
+    let failed = |error: GuestError| Failure::plugin_failed(error.to_string());
+    let Some(generation) = plan.house.shelf.get(&plan.composition) else {
+        return Err(Failure::internal("the composition is not there"));
+    };
+    let mut call = plan.call.clone();
+    inline_texts(&mut call, &plan.sources)?;
+    call.model = plan.resolved.name.to_string();
+    let capabilities = [composition::Capability {
+        model: plan.resolved.name.to_string(),
+        tasks: plan.resolved.tasks().map(tasks::kind).collect(),
+    }];
+    let guest =
+        Composition::new(&generation, &plan.context, &call, &capabilities).map_err(failed)?;
+    let mut waiting = Waiting::new();
+    // Sub-calls run beside each other, all of them dropped with this one.
+    let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let mut cancelled: HashMap<u32, ()> = HashMap::new();
+    let mut told: Vec<composition::SubEvent> = Vec::new();
+    loop {
+        for action in guest.step(&told).map_err(failed)? {
+            match action {
+                composition::Action::Call(sub) => {
+                    if waiting.len() >= AT_ONCE {
+                        return Err(Failure::plugin_failed(
+                            "a composition makes too many calls at once",
+                        ));
+                    }
+                    let (sender, receiver) =
+                        events::channel(plan.route.spec.limits.event_buffer);
+                    running.push(begin(&plan, sub.call, sender).boxed());
+                    waiting.push(listen(sub.id, receiver));
+                }
+                composition::Action::Cancel(id) => {
+                    cancelled.insert(id, ());
+                }
+                composition::Action::Events(said) => {
+                    events.room().await;
+                    for event in said {
+                        let over =
+                            matches!(event, inference::Event::End | inference::Event::Failed(_));
+                        let pushed = events.push(Said {
+                            event,
+                            sources: Arc::default(),
+                        });
+                        if over || pushed != Pushed::Queued {
+                            return Ok(());
+                        }
+                    }
+                }
+                composition::Action::Other(_) => {}
+            }
+        }
+        told = loop {
+            tokio::select! {
+                biased;
+                heard = waiting.next() => {
+                    let Some((id, receiver, said)) = heard else {
+                        return Err(Failure::plugin_failed("a composition waits for nothing"));
+                    };
+                    if cancelled.contains_key(&id) {
+                        continue;
+                    }
+                    break sub_events(id, receiver, said?, &mut waiting)?;
+                }
+                Some(()) = running.next(), if !running.is_empty() => {}
+                () = events.gone() => return Ok(()),
+            }
+        };
+    }
+}
+
+fn listen(id: u32, receiver: EventReceiver) -> BoxFuture<'static, Heard> {
+    async move {
+        let said = receiver.take().await;
+        (id, Some(receiver), Ok(said))
+    }
+    .boxed()
+}
+
+fn sub_events(
+    id: u32,
+    receiver: Option<EventReceiver>,
+    said: Vec<Said>,
+    waiting: &mut Waiting,
+) -> Result<Vec<composition::SubEvent>, Failure> {
+    if said.is_empty() {
+        return Err(Failure::upstream_unavailable("a worker's answer broke off"));
+    }
+    let mut told = Vec::with_capacity(said.len());
+    let mut over = false;
+    for Said { mut event, sources } in said {
+        if let inference::Event::Other(other) = &event
+            && other.name == attempt::ELSEWHERE
+        {
+            event = inference::Event::Failed(failures::to_guest(&attempt::elsewhere_failure(
+                &other.payload,
+            )));
+        }
+        inline_vectors(&mut event, &sources)?;
+        over |= matches!(event, inference::Event::End | inference::Event::Failed(_));
+        told.push(composition::SubEvent { id, event });
+    }
+    if let (false, Some(receiver)) = (over, receiver) {
+        waiting.push(listen(id, receiver));
+    }
+    Ok(told)
+}
+
+/// One sub-call, from its authorization to its last event.
+fn begin(
+    plan: &Plan,
+    mut call: inference::Call,
+    events: EventSender,
+) -> impl Future<Output = ()> + Send + 'static {
+    let house = plan.house.clone();
+    let route = plan.route.clone();
+    let identity = plan.identity.clone();
+    let context = plan.context.clone();
+    let trace = plan.trace.clone();
+    let deadline = plan.deadline;
+    let ask = Ask {
+        task: tasks::kind(tasks::of(&call.task)),
+        model: Some(call.model.clone()),
+        streaming: call.streaming,
+        ..plan.ask.clone()
+    };
+    async move {
+        let placed = async {
+            // The dialect of nobody: a sub-call is always translated.
+            let Ways::Workers(resolved, eligible) =
+                calling::ways(&house, &route, &identity, "", &ask)?
+            else {
+                return Err(Failure::unsupported(
+                    "a composition asks for what no worker offers",
+                ));
+            };
+            let place = calling::submit(
+                &house, &route, &identity, &ask, &resolved, eligible, None, deadline,
+            )?;
+            let assignment = place.await.map_err(|refused| calling::rejected(&refused))?;
+            Ok((resolved, assignment))
+        }
+        .await;
+        let (resolved, assignment) = match placed {
+            Ok(placed) => placed,
+            Err(failure) => {
+                events.push(Said {
+                    event: inference::Event::Failed(failures::to_guest(&failure)),
+                    sources: Arc::default(),
+                });
+                return;
+            }
+        };
+        let worker = assignment.worker().id();
+        let Some(station) = house.station(worker).cloned() else {
+            return;
+        };
+        if let Some(served_as) = resolved.served_as(worker) {
+            call.model = served_as.to_string();
+        }
+        let limits = &route.spec.limits;
+        let run = Run {
+            house,
+            station,
+            batch: assignment.batch().clone(),
+            context,
+            trace,
+            deadline,
+            limit: limits.body.max(limits.message),
+        };
+        run.run(vec![Member {
+            call,
+            sources: Arc::default(),
+            events,
+        }])
+        .await;
+        drop(assignment);
+    }
+}

@@ -1,0 +1,451 @@
+//! The way of a request, step by step.
+//!
+//! Each step either hands the request on or answers it. Up to the frontend no guest is
+//! called and no body is read; errors are worded by the templates of the claim, so
+//! that they are in the client's dialect even here.
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{Request, Response, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tollgate_edge::{Identity, Peer};
+use tollgate_plugin::{frontend, manifest::Gathering, types};
+use tollgate_telemetry::{Record, RecordStart, trace::TraceContext};
+use tollgate_wire::{
+    failure::Failure,
+    grpc,
+    headers::{self, Client},
+    inflate::{Format, InflateError, inflate},
+    source::Source,
+};
+
+use crate::{
+    builtin::{self, Builtin},
+    claims::{Claimed, Found},
+    context::{self, Trace},
+    exchange::{self, Asked, ClientBody, Ended},
+    failures::Wording,
+    house::{House, Route},
+    reading::{Read, Reader},
+    responder::{Body, Responder, respond},
+};
+
+/// Finds the route for a listener, a host and a path; gives the path without prefix.
+pub type Router =
+    Arc<dyn Fn(&str, Option<&str>, &str) -> Option<(Arc<Route>, String)> + Send + Sync>;
+
+/// Serves one request. Dropped, the request ends wherever it is.
+pub async fn serve(
+    house: Arc<House>,
+    router: Router,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+) -> Response<Body> {
+    let responder = Responder::default();
+    let driver = way(house, router, request, peer, responder.clone()).boxed();
+    respond(driver, &responder).await
+}
+
+/// What is known before the route.
+struct Arrived {
+    request_id: String,
+    trace: Trace,
+    is_grpc: bool,
+    responder: Responder,
+    record: Record,
+}
+
+async fn way(
+    house: Arc<House>,
+    router: Router,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+    responder: Responder,
+) {
+    let (mut parts, body) = request.into_parts();
+    let (request_id, trace) = identify(&mut parts.headers);
+    let is_grpc = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(grpc::is_content_type);
+    let record = Record::begin(
+        &house.metrics,
+        RecordStart {
+            request_id: request_id.clone(),
+            route: String::new(),
+            listener: peer.listener.to_string(),
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            protocol: if peer.h2 { "h2" } else { "h1" },
+            peer: peer.address.to_string(),
+        },
+    );
+    let mut arrived = Arrived {
+        request_id,
+        trace,
+        is_grpc,
+        responder,
+        record,
+    };
+
+    // 1. A request that could be read in two ways goes no further.
+    let plain = Wording::default();
+    if let Err(problem) = headers::check_request(&parts) {
+        return arrived
+            .refuse(&plain, Failure::invalid_argument(problem.to_string()))
+            .await;
+    }
+    let host = match headers::authority(&parts) {
+        Ok(authority) => authority.map(|authority| authority.host),
+        Err(problem) => {
+            return arrived
+                .refuse(&plain, Failure::invalid_argument(problem.to_string()))
+                .await;
+        }
+    };
+
+    // 2. Route: by listener, host and prefix.
+    let Some((route, path)) = router(&peer.listener, host.as_deref(), parts.uri.path()) else {
+        return arrived
+            .refuse(&plain, Failure::not_found("no route for this host and path"))
+            .await;
+    };
+    arrived.record.route(route.name());
+    let claims = route.claims.load_full();
+
+    // 3. Claim: by method and path, or by gRPC service and method.
+    let found = if is_grpc {
+        match claims.grpc(&path) {
+            Some(claimed) => Ok((claimed.clone(), Vec::new())),
+            None => match Builtin::of(&path) {
+                Some(builtin) => Err(builtin),
+                None => {
+                    let failure = Failure::unsupported(format!("unknown method {path}"));
+                    return arrived.refuse(&claims.wording, failure).await;
+                }
+            },
+        }
+    } else {
+        match claims.rest(&parts.method, &path) {
+            Found::Claim(claimed, parameters) => Ok((claimed, parameters)),
+            Found::OtherMethod(allowed) => {
+                let failure =
+                    Failure::method_not_allowed(format!("Method Not Allowed; use {allowed}"));
+                return arrived.refuse(&claims.wording, failure).await;
+            }
+            Found::Nothing => {
+                return arrived
+                    .refuse(&claims.wording, Failure::not_found("Not Found"))
+                    .await;
+            }
+        }
+    };
+    let wording = match &found {
+        Ok((claimed, _)) => claimed.wording.clone(),
+        Err(_) => claims.wording.clone(),
+    };
+
+    // 4. Authenticate: nobody anonymous reaches a guest, unless the route is open.
+    let identity = if route.spec.open {
+        Identity::anonymous()
+    } else {
+        match house.authenticator.authenticate(&parts.headers) {
+            Ok(identity) => identity,
+            Err(why) => {
+                return arrived
+                    .refuse(&wording, Failure::unauthenticated(why.to_string()))
+                    .await;
+            }
+        }
+    };
+    arrived.record.identity(identity.name());
+
+    // 5. Limit: before a body is read.
+    let Some(_entered) = route.enter() else {
+        house.metrics.rejected(route.name(), "concurrency");
+        let failure =
+            Failure::overloaded("too many requests on this route").with_retry_after(1000);
+        return arrived.refuse(&wording, failure).await;
+    };
+    let deadline = Instant::now() + timeout(&parts.headers, &route);
+    let (claimed, parameters) = match found {
+        Ok(found) => found,
+        Err(builtin) => {
+            let served = builtin::serve(
+                builtin,
+                &house,
+                &route,
+                &parts.headers,
+                body,
+                &arrived.responder,
+            );
+            let _ = tokio::time::timeout_at(deadline, served).await;
+            arrived.record.status(200);
+            return;
+        }
+    };
+    arrived
+        .record
+        .frontend(claimed.frontend.name(), claimed.frontend.number());
+
+    // 6. The body, as far as the frontend wants it before it begins.
+    let gathered = gather(&mut parts, body, &claimed, &route, is_grpc);
+    let body = match tokio::time::timeout_at(deadline, gathered).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(failure)) => return arrived.refuse(&wording, failure).await,
+        Err(_) => {
+            let failure = Failure::deadline_exceeded("the request did not arrive in time");
+            return arrived.refuse(&wording, failure).await;
+        }
+    };
+
+    // 7. The frontend takes over: what is asked, of whom, and the answer.
+    let address = SocketAddr::ip(&peer.address);
+    headers::forward(
+        &mut parts.headers,
+        Client {
+            address,
+            secure: peer.tls,
+            host: host.as_deref(),
+            trusted: false,
+        },
+    );
+    let asked = Asked {
+        head: frontend::RequestHead {
+            claim: claimed.number,
+            method: parts.method.to_string(),
+            path,
+            query: parts.uri.query().map(str::to_owned),
+            parameters: parameters
+                .into_iter()
+                .map(|(name, value)| frontend::Parameter { name, value })
+                .collect(),
+            headers: context::wanted(
+                &parts.headers,
+                &claimed.frontend.manifest().read_headers,
+            ),
+        },
+        context: types::Context {
+            request_id: arrived.request_id.clone(),
+            unix_time: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            seed: seed(),
+            route: route.name().to_string(),
+            default_model: route.spec.default_model.clone(),
+            deadline_ms: Some(
+                u64::try_from(
+                    deadline
+                        .saturating_duration_since(Instant::now())
+                        .as_millis(),
+                )
+                .unwrap_or(u64::MAX),
+            ),
+            extensions: Vec::new(),
+        },
+        house,
+        route,
+        claimed,
+        identity,
+        parts,
+        trace: arrived.trace.clone(),
+        deadline,
+        is_grpc,
+        record: arrived.record.clone(),
+    };
+    converse(&asked, body, arrived.responder).await;
+}
+
+/// Runs the exchange; a request that is lost with its plugin's instance, is still held
+/// and has not been answered runs once more, alone.
+async fn converse(asked: &Asked, body: ClientBody, mut responder: Responder) {
+    let again = match &body {
+        ClientBody::Nothing => Some(ClientBody::Nothing),
+        ClientBody::Whole(source) => Some(ClientBody::Whole(source.clone())),
+        ClientBody::Arriving(..) => None,
+    };
+    let Ended::Lost(first) = exchange::run(asked, false, body, responder.clone()).await else {
+        return;
+    };
+    let lost = match again {
+        Some(body) => {
+            asked.record.retried();
+            match exchange::run(asked, true, body, responder.clone()).await {
+                Ended::Done => return,
+                Ended::Lost(second) => second,
+            }
+        }
+        None => first,
+    };
+    let failure = match &lost {
+        tollgate_plugin::GuestError::Full { .. } => {
+            Failure::overloaded(lost.to_string()).with_retry_after(1000)
+        }
+        _ => Failure::plugin_failed(lost.to_string()),
+    };
+    exchange::refuse(asked, &failure, &mut responder).await;
+}
+
+impl Arrived {
+    async fn refuse(&mut self, wording: &Wording, failure: Failure) {
+        let (mut head, body) = wording.response(&failure, self.is_grpc, &self.request_id);
+        head.headers_mut()
+            .insert(context::REQUEST_ID, self.trace.request_id.clone());
+        self.record.failed(failure.label());
+        self.record.status(head.status().as_u16());
+        if self.is_grpc {
+            self.record.grpc_status(failure.grpc());
+        }
+        self.responder.head(head);
+        self.responder.data(body).await;
+    }
+}
+
+/// Reads what the frontend wants before its first step.
+async fn gather(
+    parts: &mut http::request::Parts,
+    body: Incoming,
+    claimed: &Claimed,
+    route: &Route,
+    is_grpc: bool,
+) -> Result<ClientBody, Failure> {
+    let limits = &route.spec.limits;
+    if is_grpc {
+        let mut reader = Reader::new(body, &parts.headers, limits.message);
+        if claimed.client_streaming {
+            return Ok(ClientBody::Arriving(None, reader));
+        }
+        return match reader.next(&types::Want::More).await {
+            Read::Message(source) => match reader.peek(&types::Want::More) {
+                Some(Read::End(_)) => Ok(ClientBody::Whole(source)),
+                Some(Read::Message(_)) => Err(Failure::invalid_argument(
+                    "this method takes one message",
+                )),
+                Some(Read::Cut(cut)) => Err(cut_failure(&reader, &cut)),
+                _ => Ok(ClientBody::Arriving(Some(source), reader)),
+            },
+            Read::Cut(cut) => Err(cut_failure(&reader, &cut)),
+            _ => Err(Failure::invalid_argument("the request has no message")),
+        };
+    }
+    match claimed.gathering {
+        Gathering::Nothing => Ok(ClientBody::Nothing),
+        Gathering::Streamed => {
+            if parts.headers.contains_key(header::CONTENT_ENCODING) {
+                return Err(Failure::unsupported_media_type(
+                    "a compressed body cannot be streamed here",
+                ));
+            }
+            Ok(ClientBody::Arriving(
+                None,
+                Reader::new(body, &http::HeaderMap::new(), limits.body),
+            ))
+        }
+        Gathering::Whole => whole(parts, body, limits.body)
+            .await
+            .map(|bytes| ClientBody::Whole(Source::whole(bytes))),
+    }
+}
+
+fn cut_failure(reader: &Reader<Incoming>, _cut: &types::Cut) -> Failure {
+    reader
+        .failure()
+        .unwrap_or_else(|| Failure::invalid_argument("the request broke off"))
+}
+
+async fn whole(
+    parts: &mut http::request::Parts,
+    mut body: Incoming,
+    limit: u64,
+) -> Result<Bytes, Failure> {
+    let too_large =
+        || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
+    if context::content_length(&parts.headers).is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut chunks: Vec<Bytes> = Vec::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|_| Failure::invalid_argument("the request body broke off"))?;
+        if let Ok(data) = frame.into_data() {
+            length += data.len() as u64;
+            if length > limit {
+                return Err(too_large());
+            }
+            if !data.is_empty() {
+                chunks.push(data);
+            }
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    let bytes = match chunks.len() {
+        0 => Bytes::new(),
+        1 => chunks.swap_remove(0),
+        _ => chunks.concat().into(),
+    };
+    let Some(encoding) = parts.headers.remove(header::CONTENT_ENCODING) else {
+        return Ok(bytes);
+    };
+    let format = match encoding.as_bytes() {
+        b"identity" => return Ok(bytes),
+        b"gzip" | b"x-gzip" => Format::Gzip,
+        b"deflate" => Format::Deflate,
+        _ => {
+            return Err(Failure::unsupported_media_type(
+                "this content-encoding is not understood; use gzip, deflate or none",
+            ));
+        }
+    };
+    inflate(bytes, format, limit).map_err(|error| match error {
+        InflateError::TooLarge { .. } => too_large(),
+        _ => Failure::invalid_argument(format!("the compressed body is damaged: {error}")),
+    })
+}
+
+fn timeout(headers: &http::HeaderMap, route: &Route) -> std::time::Duration {
+    let own = route.spec.limits.timeout;
+    headers
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(grpc::parse_timeout)
+        .map_or(own, |asked| asked.min(own))
+}
+
+/// The request's id, carried or made, and its trace.
+fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
+    let carried = headers
+        .get(context::REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| !id.is_empty() && id.len() <= 128)
+        .map(str::to_owned);
+    let trace = TraceContext::from_headers(headers);
+    let request_id = carried.unwrap_or_else(|| trace.trace_id());
+    let (traceparent, tracestate) = trace.child();
+    let value = http::HeaderValue::from_str(&request_id)
+        .unwrap_or_else(|_| http::HeaderValue::from_static("invalid"));
+    headers.insert(context::REQUEST_ID, value.clone());
+    (
+        request_id,
+        Trace {
+            request_id: value,
+            traceparent,
+            tracestate,
+            is_grpc: false,
+        },
+    )
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}

@@ -1,0 +1,213 @@
+//! From the configuration's plugins to generations in force, at start and at a reload.
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use tollgate_config::{Config, Isolation, Plugin, PluginLimits, Source};
+use tollgate_dispatch::policy::{Policy, PolicyGone};
+use tollgate_plugin::{
+    Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError,
+    Loader, Order, Sandbox, Shelf, TimeLimits,
+};
+
+use crate::bundled;
+
+/// A plugin cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PluginError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("plugin {plugin}: there is no bundled component {name}; this binary carries {carried}")]
+    NotBundled {
+        plugin: String,
+        name: String,
+        carried: String,
+    },
+    #[error("plugin {plugin}: {path}: {error}")]
+    Read {
+        plugin: String,
+        path: String,
+        error: std::io::Error,
+    },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("{kind} {name} is a component of the world {world}")]
+    World {
+        kind: &'static str,
+        name: String,
+        world: &'static str,
+    },
+}
+
+/// The loader for a configuration.
+pub(crate) fn loader(config: &Config) -> Result<Loader, PluginError> {
+    let largest = config
+        .plugins
+        .values()
+        .map(|plugin| plugin.limits.memory.get())
+        .max()
+        .unwrap_or_default()
+        .max(HostLimits::default().memory);
+    let sandbox = Sandbox::new(HostLimits {
+        memory: largest,
+        ..HostLimits::default()
+    })?;
+    let cache = config
+        .runtime
+        .cache_dir
+        .as_ref()
+        .map(|folder| Cache::open(folder.as_ref()))
+        .transpose()?;
+    Ok(Loader::new(sandbox, cache))
+}
+
+/// Loads all plugins of a configuration, several at once.
+pub(crate) fn load_all(
+    loader: &Loader,
+    config: &Config,
+) -> Result<Vec<Arc<Generation>>, PluginError> {
+    let orders = config
+        .plugins
+        .iter()
+        .map(|(name, plugin)| order(name.as_str(), plugin))
+        .collect::<Result<Vec<_>, _>>()?;
+    let generations = std::thread::scope(|scope| {
+        let loading: Vec<_> = orders
+            .into_iter()
+            .map(|order| scope.spawn(move || loader.load(order)))
+            .collect();
+        loading
+            .into_iter()
+            .map(|thread| thread.join().expect("loading does not panic"))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    for generation in &generations {
+        if generation.world() == "scheduler" {
+            return Err(PluginError::World {
+                kind: "plugin",
+                name: generation.name().to_string(),
+                world: generation.world(),
+            });
+        }
+    }
+    Ok(generations)
+}
+
+/// Loads one scheduler.
+pub(crate) fn load_scheduler(
+    loader: &Loader,
+    name: &str,
+    scheduler: &tollgate_config::Scheduler,
+) -> Result<Arc<Generation>, PluginError> {
+    let generation = loader.load(Order {
+        name: name.to_owned(),
+        wasm: wasm(name, &scheduler.source)?,
+        options: scheduler.options.to_string(),
+        limits: Limits::default(),
+    })?;
+    if generation.world() != "scheduler" {
+        return Err(PluginError::World {
+            kind: "scheduler",
+            name: name.to_owned(),
+            world: generation.world(),
+        });
+    }
+    Ok(generation)
+}
+
+/// Makes policies of a scheduler generation.
+pub(crate) fn policies(
+    generation: Arc<Generation>,
+) -> impl Fn() -> Result<Box<dyn Policy>, PolicyGone> + Send + Sync {
+    move || {
+        GuestPolicy::new(&generation)
+            .map(|policy| Box::new(policy) as Box<dyn Policy>)
+            .map_err(|error| PolicyGone {
+                reason: error.to_string(),
+            })
+    }
+}
+
+/// Loads anew what comes from files and has changed, and puts it in force. One that
+/// cannot be loaded leaves the one in force where it is.
+pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc<Generation>> {
+    let mut changed = Vec::new();
+    for (name, plugin) in &config.plugins {
+        if !matches!(plugin.source, Source::File(_)) {
+            continue;
+        }
+        let loaded = order(name.as_str(), plugin).and_then(|order| Ok(loader.load(order)?));
+        match loaded {
+            Ok(generation) => {
+                let same = shelf
+                    .get(name.as_str())
+                    .is_some_and(|old| old.digest() == generation.digest());
+                if !same {
+                    tracing::info!(
+                        plugin = name.as_str(),
+                        digest = generation.digest(),
+                        "a new generation is in force"
+                    );
+                    shelf.put(generation.clone());
+                    changed.push(generation);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the generation in force stays");
+            }
+        }
+    }
+    changed
+}
+
+fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
+    let limits = limits(&plugin.limits);
+    Ok(Order {
+        name: name.to_owned(),
+        wasm: wasm(name, &plugin.source)?,
+        options: plugin.options.to_string(),
+        limits: match plugin.isolation {
+            Isolation::Shared => limits,
+            Isolation::Exchange => limits.isolated(),
+        },
+    })
+}
+
+fn wasm(plugin: &str, source: &Source) -> Result<Bytes, PluginError> {
+    match source {
+        Source::Bundled(name) => bundled::component(name.as_str())
+            .map(Bytes::from_static)
+            .ok_or_else(|| PluginError::NotBundled {
+                plugin: plugin.to_owned(),
+                name: name.to_string(),
+                carried: bundled::names(),
+            }),
+        Source::File(path) => {
+            let path: &Path = path.as_ref();
+            std::fs::read(path)
+                .map(Bytes::from)
+                .map_err(|error| PluginError::Read {
+                    plugin: plugin.to_owned(),
+                    path: path.display().to_string(),
+                    error,
+                })
+        }
+    }
+}
+
+fn limits(limits: &PluginLimits) -> Limits {
+    Limits {
+        memory: limits.memory.get(),
+        output: limits.output.get(),
+        time: TimeLimits {
+            cpu: limits.cpu.get(),
+            cpu_large: limits.cpu_large.get(),
+            wall: limits.wall.get(),
+        },
+        per_slot: limits.exchanges_per_slot.get(),
+        slots: limits.slots.get(),
+        ..Limits::default()
+    }
+}
