@@ -227,7 +227,9 @@ impl Writer {
     /// Adds pieces at the end. Whoever adds bounds how many wait.
     pub fn extend(&mut self, pieces: Vec<Piece>) {
         for piece in pieces {
-            let pin = piece.names().map(|(source, offset, _)| source.pin(offset));
+            // Nothing needs no pin, and must not hold back what lies behind it.
+            let named = piece.names().filter(|(_, _, len)| *len != Some(0));
+            let pin = named.map(|(source, offset, _)| source.pin(offset));
             self.pending.push_back(Pending {
                 piece,
                 pin,
@@ -254,8 +256,8 @@ impl Writer {
                 Ok(Step::Bytes(bytes)) => return Some(Ok(self.join(bytes))),
                 Ok(Step::Done) => return None,
                 Ok(Step::Wait(until)) => {
-                    if let Some(pin) = self.pending.front().and_then(|front| front.pin.as_ref()) {
-                        pin.reach(until).await;
+                    if let Some((source, keep)) = self.keeps() {
+                        source.reach_keeping(Some(keep), until).await;
                     }
                 }
                 Err(failed) => self.failed = Some(failed),
@@ -277,6 +279,22 @@ impl Writer {
                 Some(Err(failed))
             }
         }
+    }
+
+    /// The source that the first piece names, and the lowest offset of it that this
+    /// writer still needs: a later piece may name earlier bytes, and what it keeps must
+    /// not count as another's, or the wait would never end.
+    fn keeps(&self) -> Option<(&Source, u64)> {
+        let (source, ..) = self.pending.front()?.piece.names()?;
+        let lowest = self
+            .pending
+            .iter()
+            .filter(|pending| pending.pin.is_some())
+            .filter_map(|pending| Some((pending.piece.names()?, pending.written)))
+            .filter(|((named, ..), _)| *named == source)
+            .map(|((_, offset, _), written)| offset.saturating_add(written))
+            .min()?;
+        Some((source, lowest))
     }
 
     /// Joins a small chunk with small ones that follow and are there.

@@ -227,7 +227,8 @@ impl Source {
         self.reach_keeping(None, at_least)
     }
 
-    async fn reach_keeping(&self, keep: Option<u64>, at_least: u64) -> Progress {
+    /// As [`Source::reach`], counting bytes from `keep` on as kept by this reader.
+    pub(crate) async fn reach_keeping(&self, keep: Option<u64>, at_least: u64) -> Progress {
         let waiting = {
             let mut state = self.shared.state.lock();
             let progress = state.progress();
