@@ -171,6 +171,45 @@ fn a_held_prompt_is_converted_where_it_lies() {
 }
 
 #[test]
+fn prompts_of_every_size_are_framed_whether_held_or_not() {
+    let (input, output) = method("Generate");
+    let answer = encode(
+        &output,
+        &json!({"responses": [{"stopReason": "EOS_TOKEN"}]}),
+    );
+    // Where the length of the text, or of the message around it, takes a byte more.
+    for len in [
+        0_usize, 1, 123, 124, 125, 126, 127, 128, 16_379, 16_380, 16_383, 16_384,
+    ] {
+        let prompt = "p".repeat(len);
+        let sources = Memory::default().with(4, prompt.clone());
+        for text in [
+            Text::Inline(prompt.clone()),
+            text::held_plain(4, 0, len as u64),
+        ] {
+            let mut call = generate("", Value::Null);
+            let Task::Generate(generation) = &mut call.task else {
+                unreachable!()
+            };
+            generation.prompts = vec![Prompt::Text(text)];
+            let answer = Answer::grpc(vec![answer.clone()], 0, None);
+            let driver = Worker {
+                answer,
+                sources: sources.clone(),
+            };
+            let attempt = plugin().attempt(context(), worker(&Value::Null), vec![call]);
+            let request = driver.play(attempt, Pace::Whole).request.unwrap();
+            let request = decode(&input, &request.body);
+            assert_eq!(
+                request["requests"][0]["text"].as_str().unwrap_or(""),
+                prompt
+            );
+            assert_eq!(request["params"]["stopping"]["maxNewTokens"], 1024);
+        }
+    }
+}
+
+#[test]
 fn who_has_left_is_told_nothing() {
     let (_, output) = method("Generate");
     let answer = encode(
