@@ -1,0 +1,164 @@
+//! Figures that other parts own (queue depths, pool gauges, plugin counts), read at scrape time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+type LabelSet = Vec<(&'static str, String)>;
+/// What fills in the samples of one scrape.
+pub(crate) type Source = Box<dyn Fn(&mut Samples) + Send + Sync>;
+
+/// Samples of one scrape, gathered by name: a metric whose samples come from several sources is
+/// still written as one family, as OpenMetrics demands.
+#[derive(Debug)]
+pub struct Samples {
+    room: usize,
+    dropped: u64,
+    families: BTreeMap<&'static str, Family>,
+}
+
+#[derive(Debug)]
+struct Family {
+    help: &'static str,
+    kind: Kind,
+    samples: BTreeMap<LabelSet, f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+impl Samples {
+    /// Room for at most `max` samples; more are counted and left out.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            room: max,
+            dropped: 0,
+            families: BTreeMap::new(),
+        }
+    }
+
+    /// A value that goes up and down. `name` is without the prefix `tollgate_`; by the conventions
+    /// of OpenMetrics its unit is its last word. Label values are configured names or values of a
+    /// closed set.
+    pub fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: f64,
+    ) {
+        self.add(Kind::Gauge, name, help, labels, value);
+    }
+
+    /// A value that only grows; `_total` is appended to its name.
+    pub fn counter(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: u64,
+    ) {
+        // Exact up to 2^53; a counter that grows a million times a second gets there in 285 years.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        self.add(Kind::Counter, name, help, labels, value as f64);
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: f64,
+    ) {
+        if self.room == 0 {
+            self.dropped += 1;
+            return;
+        }
+        let family = self.families.entry(name).or_insert_with(|| Family {
+            help,
+            kind,
+            samples: BTreeMap::new(),
+        });
+        let labels: LabelSet = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        // One name with two kinds, or one series twice, would make the whole page unreadable.
+        if family.kind != kind || family.samples.contains_key(&labels) {
+            self.dropped += 1;
+            return;
+        }
+        self.room -= 1;
+        family.samples.insert(labels, value);
+    }
+}
+
+/// The sources, as the registry's collector.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    max_samples: usize,
+    sources: Arc<RwLock<Vec<Source>>>,
+}
+
+impl Sources {
+    pub(crate) fn new(max_samples: usize) -> Self {
+        Self {
+            max_samples,
+            sources: Arc::default(),
+        }
+    }
+
+    pub(crate) fn add(&self, source: Source) {
+        self.sources.write().push(source);
+    }
+
+    fn scrape(&self) -> Samples {
+        let mut samples = Samples::new(self.max_samples);
+        for source in self.sources.read().iter() {
+            source(&mut samples);
+        }
+        samples
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let samples = self.scrape();
+        for (name, family) in &samples.families {
+            let kind = match family.kind {
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Counter => MetricType::Counter,
+            };
+            let mut metric = encoder.encode_descriptor(name, family.help, None, kind)?;
+            for (labels, value) in &family.samples {
+                let encoder = metric.encode_family(labels)?;
+                match family.kind {
+                    Kind::Gauge => ConstGauge::new(*value).encode(encoder)?,
+                    Kind::Counter => ConstCounter::new(*value).encode(encoder)?,
+                }
+            }
+        }
+        let metric = encoder.encode_descriptor(
+            "samples_left_out",
+            "Samples of this scrape that had no room or stood twice",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(samples.dropped).encode(metric)
+    }
+}
