@@ -5,6 +5,10 @@
 //! 3. Its head goes to the worker with the least `busy / slots`, then the lowest number; requests
 //!    of the same lane with the same batch key ride along, up to the worker's `max_batch`.
 //! 4. A worker where the request failed before is used only if no other one accepts.
+//! 5. A pinned request goes to one worker only, chosen by its pin (the highest hash of pin and
+//!    worker, so that no table of pins is needed, and every fallback chooses alike), and waits for
+//!    it. When that worker no longer accepts, its pins spread over the others; the rest stay. A wish
+//!    (`prefer`) is not followed.
 //!
 //! It never waits to fill a batch, and never turns away what can still be done in time. A step costs
 //! `lanes × workers` for each batch dispatched, whatever the queue's length.
@@ -14,8 +18,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::policy::{
-    ALONE, Action, Event, Page, Policy, PolicyGone, RejectReason, Request, RequestId, Worker,
-    WorkerId,
+    ALONE, Action, Affinity, Event, Page, Policy, PolicyGone, RejectReason, Request, RequestId,
+    Worker, WorkerId,
 };
 
 /// A request's place in its lane: higher priority first, then the older one.
@@ -27,6 +31,7 @@ struct LaneKey {
     model: u32,
     eligible: Arc<[WorkerId]>,
     avoid: Vec<WorkerId>,
+    pin: Option<u64>,
 }
 
 #[derive(Default)]
@@ -52,6 +57,10 @@ impl LaneKey {
             model: request.model,
             eligible: request.eligible.clone(),
             avoid: request.avoid.clone(),
+            pin: match request.affinity {
+                Affinity::Pin(pin) => Some(pin),
+                Affinity::None | Affinity::Prefer(_) => None,
+            },
         }
     }
 }
@@ -130,10 +139,15 @@ impl Fallback {
                 .filter(|worker| worker.accepting && head.may_use(worker))
         };
         let avoidable = usable().any(|worker| !lane.avoid.contains(&worker.id));
-        usable()
-            .filter(|worker| !(avoidable && lane.avoid.contains(&worker.id)))
-            .filter(|worker| worker.has_room())
-            .min_by(|a, b| by_load(a, b))
+        let chosen = usable().filter(|worker| !(avoidable && lane.avoid.contains(&worker.id)));
+        match lane.pin {
+            Some(pin) => chosen
+                .max_by_key(|worker| (rank(pin, worker.id), worker.id))
+                .filter(|worker| worker.has_room()),
+            None => chosen
+                .filter(|worker| worker.has_room())
+                .min_by(|a, b| by_load(a, b)),
+        }
     }
 
     /// The foremost request that can go now, and where to.
@@ -171,6 +185,14 @@ fn by_load(a: &Worker, b: &Worker) -> Ordering {
     let left = u64::from(a.busy) * u64::from(b.slots);
     let right = u64::from(b.busy) * u64::from(a.slots);
     left.cmp(&right).then(a.id.cmp(&b.id))
+}
+
+/// How well a worker suits a pin: the finalizer of SplitMix64 over both.
+fn rank(pin: u64, worker: WorkerId) -> u64 {
+    let mut z = pin ^ u64::from(worker).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 impl Policy for Fallback {

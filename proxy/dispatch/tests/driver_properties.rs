@@ -489,12 +489,6 @@ impl World {
     }
 }
 
-/// Whether the fallback's own promise can be asked for: it is not, while pages are handed over,
-/// since another policy rules afterwards that has not been stepped for this event.
-fn fallback_rules(world: &World) -> bool {
-    world.driver.gauges().fallback
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -507,7 +501,7 @@ proptest! {
         for op in &history {
             world.apply(op);
             world.check_decisions();
-            if fallback_rules(&world) {
+            if world.driver.gauges().fallback {
                 world.check_work_conserving();
             }
         }
@@ -550,7 +544,7 @@ proptest! {
 /// A request as a policy is told of it carries what the arrival said.
 #[test]
 fn a_policy_is_told_of_the_whole_request() {
-    struct Spy(std::sync::mpsc::Sender<Request>);
+    struct Spy(std::sync::mpsc::SyncSender<Request>);
     impl Policy for Spy {
         fn restore(&mut self, _: u64, _: Page) -> Result<(), PolicyGone> {
             Ok(())
@@ -564,7 +558,7 @@ fn a_policy_is_told_of_the_whole_request() {
             Ok(Vec::new())
         }
     }
-    let (sender, told) = std::sync::mpsc::channel();
+    let (sender, told) = std::sync::mpsc::sync_channel(4);
     let mut driver = Driver::new(Limits::default()).unwrap();
     driver.swap(0, Box::new(Spy(sender)));
     let arrival = Arrival {

@@ -180,3 +180,34 @@ fn too_late_is_told_and_takes_no_slot() {
     ];
     assert_eq!(actions, expected);
 }
+
+#[test]
+fn a_pin_holds_while_its_worker_accepts_and_pins_are_spread() {
+    let pinned = |id, pin| Request {
+        affinity: Affinity::Pin(pin),
+        ..request(id)
+    };
+    let place = |workers: Vec<Worker>, pin| {
+        let sent = sends(workers, vec![pinned(1, pin)]);
+        sent.first().map(|(worker, _)| *worker)
+    };
+    let all = || (1..=4).map(|id| worker(id, 1, 0, 1)).collect::<Vec<_>>();
+    let mut used = std::collections::BTreeSet::new();
+    for pin in 0..64 {
+        let home = place(all(), pin).unwrap();
+        used.insert(home);
+        let at = home as usize - 1;
+        // It is waited for while it is busy.
+        let mut busy = all();
+        busy[at].busy = 1;
+        assert_eq!(place(busy, pin), None);
+        // Only the pins of a worker that has gone move.
+        for gone in 0..4 {
+            let mut fewer = all();
+            fewer[gone].accepting = false;
+            let next = place(fewer, pin).unwrap();
+            assert_eq!(next == home, gone != at);
+        }
+    }
+    assert_eq!(used.len(), 4);
+}

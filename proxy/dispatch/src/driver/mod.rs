@@ -20,152 +20,23 @@
 //! none is in two places, none goes to a worker that is gone, full, or not allowed to serve it.
 
 mod limits;
+mod reign;
 mod truth;
+mod types;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 pub use self::limits::{Limits, LimitsError};
+use self::reign::{Heir, Ruler};
 use self::truth::{Terms, Truth, Unfit};
+pub use self::types::{Arrival, Decision, Full, Gauges, Rejection, Trouble};
 use crate::fallback::Fallback;
 use crate::policy::{
-    Action, Affinity, BatchId, Event, Page, Policy, PolicyGone, RejectReason, Request, RequestId,
-    Worker, WorkerId,
+    Action, BatchId, Event, Policy, RejectReason, Request, RequestId, Worker, WorkerId,
 };
 
 /// Refusals that are told to a policy at one time; more are counted only.
 const MAX_REFUSALS: usize = 64;
-/// Troubles that are kept for the owner; older ones are dropped.
-const MAX_TROUBLES: usize = 16;
-
-/// A request as it comes, before it has a number. See [`Request`] for the fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrival {
-    /// Interned; [`NO_MODEL`](crate::policy::NO_MODEL): any worker.
-    pub model: u32,
-    /// Interned.
-    pub tenant: u32,
-    /// Interned; [`ALONE`](crate::policy::ALONE): never merged.
-    pub batch_key: u32,
-    /// Workers that may serve it; empty: every worker that has the model.
-    pub eligible: Arc<[WorkerId]>,
-    /// Higher goes first.
-    pub priority: i32,
-    /// A guess.
-    pub input_cost: u32,
-    /// A guess.
-    pub output_cost: u32,
-    /// In the driver's microseconds.
-    pub deadline: Option<u64>,
-    /// Where it belongs.
-    pub affinity: Affinity,
-    /// Memory that it holds while it waits.
-    pub bytes: u64,
-    /// Longest wait, in microseconds, if it is shorter than the driver's `queue_timeout`.
-    pub queue_timeout: Option<u64>,
-    /// Longest wait without a worker, if it is shorter than the driver's `workerless_timeout`.
-    pub workerless_timeout: Option<u64>,
-}
-
-/// The queue has no room for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Full {
-    /// Too many wait.
-    #[error("too many requests wait")]
-    Requests,
-    /// Those that wait hold too many bytes.
-    #[error("the requests that wait hold too many bytes")]
-    Bytes,
-}
-
-/// Why a waiting request was turned away.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
-    /// The policy says that there is too much work.
-    #[error("overloaded")]
-    Overloaded,
-    /// The policy says that the tenant has had its share.
-    #[error("over the tenant's share")]
-    OverShare,
-    /// The deadline has passed, or the policy says that it will.
-    #[error("too late for the deadline")]
-    TooLate,
-    /// It waited for longer than the queue allows.
-    #[error("waited too long")]
-    QueueTimeout,
-    /// No worker that may serve it accepted for too long.
-    #[error("no worker accepts")]
-    NoWorker,
-    /// The policy gave a reason of its own.
-    #[error("turned away: {0}")]
-    Other(String),
-}
-
-/// What the owner has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Send these requests to the worker. The batch is in flight until
-    /// [`Driver::batch_finished`].
-    Dispatch {
-        /// The batch.
-        batch: BatchId,
-        /// Where to.
-        worker: WorkerId,
-        /// The members, in order.
-        requests: Vec<RequestId>,
-    },
-    /// Tell the client no.
-    Reject {
-        /// Which one.
-        id: RequestId,
-        /// Why.
-        reason: Rejection,
-    },
-}
-
-/// A policy was replaced by the fallback.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// It failed in a step, or while it was restored.
-    #[error(transparent)]
-    PolicyGone(#[from] PolicyGone),
-    /// It answered nothing but actions that do not fit.
-    #[error("the scheduling policy answers nonsense: {0}")]
-    Nonsense(&'static str),
-}
-
-/// Figures for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Requests that wait.
-    pub pending: usize,
-    /// Bytes that they hold.
-    pub bytes: u64,
-    /// Requests in batches that run.
-    pub in_flight: usize,
-    /// Batches that run.
-    pub batches: usize,
-    /// Workers.
-    pub workers: usize,
-    /// Actions refused, in total.
-    pub refused: u64,
-    /// Steps of policies, in total.
-    pub steps: u64,
-    /// The native fallback rules.
-    pub fallback: bool,
-}
-
-enum Ruler {
-    Fallback(Fallback),
-    Given(Box<dyn Policy>),
-}
-
-/// A policy that is being restored.
-struct Heir {
-    policy: Box<dyn Policy>,
-    pages: VecDeque<Page>,
-    kept: Vec<Event>,
-}
 
 /// The truth of one pool, and the policy that decides over it.
 pub struct Driver {
@@ -329,31 +200,6 @@ impl Driver {
         let now = self.at(now);
         self.run(now);
         self.hand_page(now);
-    }
-
-    /// Lets another policy rule, as the module says. One that was being restored is dropped.
-    pub fn swap(&mut self, now: u64, policy: Box<dyn Policy>) {
-        let now = self.at(now);
-        let pages = VecDeque::from(self.truth.pages());
-        let many = pages.len() > 1;
-        self.heir = Some(Heir {
-            policy,
-            pages,
-            kept: Vec::new(),
-        });
-        if many && matches!(self.ruler, Ruler::Given(_)) {
-            self.enthrone_fallback();
-            self.deliver(now);
-        }
-        self.hand_page(now);
-    }
-
-    /// Lets the native fallback rule. A policy that was being restored is dropped.
-    pub fn fall_back(&mut self, now: u64) {
-        let now = self.at(now);
-        self.heir = None;
-        self.enthrone_fallback();
-        self.deliver(now);
     }
 
     // === what follows ===
@@ -538,59 +384,5 @@ impl Driver {
                 reason,
             });
         }
-    }
-
-    // === who rules ===
-
-    /// Hands one page to the policy that is being restored; after the last one it rules.
-    fn hand_page(&mut self, now: u64) {
-        let Some(heir) = &mut self.heir else {
-            return;
-        };
-        if let Some(page) = heir.pages.pop_front()
-            && let Err(gone) = heir.policy.restore(now, page)
-        {
-            self.heir = None;
-            self.trouble(Trouble::PolicyGone(gone));
-            return;
-        }
-        if !heir.pages.is_empty() {
-            return;
-        }
-        if let Some(heir) = self.heir.take() {
-            self.enthrone(Ruler::Given(heir.policy));
-            // What was kept comes before the timer that tells it to begin.
-            self.events.splice(0..0, heir.kept);
-            self.deliver(now);
-        }
-    }
-
-    fn enthrone(&mut self, ruler: Ruler) {
-        self.ruler = ruler;
-        self.timer = None;
-        self.refused_in_a_row = 0;
-        self.events = vec![Event::Timer];
-    }
-
-    /// Replaces the ruler by a fallback that knows the truth.
-    fn enthrone_fallback(&mut self) {
-        let mut fallback = Fallback::new();
-        for page in self.truth.pages() {
-            // The fallback's `restore` always succeeds.
-            let _ = fallback.restore(self.now, page);
-        }
-        self.enthrone(Ruler::Fallback(fallback));
-    }
-
-    fn depose(&mut self, trouble: Trouble) {
-        self.enthrone_fallback();
-        self.trouble(trouble);
-    }
-
-    fn trouble(&mut self, trouble: Trouble) {
-        if self.troubles.len() == MAX_TROUBLES {
-            self.troubles.pop_front();
-        }
-        self.troubles.push_back(trouble);
     }
 }
