@@ -6,7 +6,7 @@ WORKDIR /source
 RUN rustup target add wasm32-unknown-unknown
 COPY . .
 # The components come first: the binary carries them.
-RUN cargo xtask components \
+RUN cargo xtask components --bundled \
  && cargo build --release --locked --package tollgate \
  && strip --strip-debug --output-file=/tollgate target/release/tollgate
 

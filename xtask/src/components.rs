@@ -1,6 +1,6 @@
 //! `components`: builds every guest for WebAssembly and makes it a component.
 //!
-//! 1. One cargo call builds all guests for `wasm32-unknown-unknown`, profile `component`.
+//! 1. Two cargo calls build what ships, and then the fixtures, for `wasm32-unknown-unknown`.
 //! 2. Each module is encoded as a component and validated.
 //! 3. Its imports must stay inside its world.
 //! 4. It is written only when its bytes changed, so that nothing is rebuilt needlessly.
@@ -21,69 +21,96 @@ use crate::process::{output, shown};
 use crate::wasm::{self, TARGET, Way};
 use crate::workspace::Workspace;
 
-/// Builds the named guests, or all of them, and says what changed.
+/// Which guests to build.
+#[derive(Clone, Copy)]
+pub(crate) enum Which<'a> {
+    All,
+    /// Those that ship in the binary: no fixtures.
+    Bundled,
+    /// Those of these names, or names of packages.
+    Named(&'a [String]),
+}
+
+impl Which<'_> {
+    fn has(self, guest: &Guest) -> bool {
+        match self {
+            Self::All => true,
+            Self::Bundled => !guest.fixture,
+            Self::Named(names) => names.contains(&guest.name) || names.contains(&guest.package),
+        }
+    }
+}
+
+/// Builds the named guests, those of `--bundled`, or all of them, and says what changed.
 ///
 /// # Errors
 /// When a name is unknown, a guest does not compile, or a component breaks its world.
-pub(crate) fn run(names: &[String]) -> Result<()> {
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let workspace = Workspace::load()?;
-    build(&workspace, names)
+    let which = match arguments {
+        [] => Which::All,
+        [flag] if flag == "--bundled" => Which::Bundled,
+        names => Which::Named(names),
+    };
+    build(&workspace, which)
 }
 
 /// As [`run`], in a workspace that is known already.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn build(workspace: &Workspace, names: &[String]) -> Result<()> {
+pub(crate) fn build(workspace: &Workspace, which: Which<'_>) -> Result<()> {
     let mut guests = guest::all(workspace)?;
-    if let Some(unknown) = names.iter().find(|name| {
-        !guests
-            .iter()
-            .any(|g| g.name == **name || g.package == **name)
-    }) {
-        let known: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
-        bail!("no guest `{unknown}`; there are {}", known.join(", "));
+    if let Which::Named(names) = which {
+        let known = |name: &String| guests.iter().any(|g| g.name == *name || g.package == *name);
+        if let Some(unknown) = names.iter().find(|name| !known(name)) {
+            let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+            bail!("no guest `{unknown}`; there are {}", names.join(", "));
+        }
     }
-    if !names.is_empty() {
-        guests.retain(|guest| names.contains(&guest.name) || names.contains(&guest.package));
-    }
+    guests.retain(|guest| which.has(guest));
 
     let way = wasm::ensure()?;
     println!("components: {} guests, {way}", guests.len());
-    let (modules, compiled) = compile(workspace, &guests, &way)?;
-
     let contract = Contract::load(&workspace.root.join("wit"))?;
     let folder = workspace.components();
     let mut failed = Vec::new();
-    for guest in &guests {
-        match modules.get(&guest.library).map_or_else(
-            || Err(anyhow!("it did not compile")),
-            |module| finish(guest, module, &contract, &folder),
-        ) {
-            Ok(line) => println!("  {line}"),
-            Err(problem) => {
-                eprintln!("  {}: {problem:#}", guest.name);
-                failed.push(guest.name.as_str());
+    // Cargo unites the features of what it builds together: what ships must not depend on
+    // what the fixtures ask for.
+    for fixtures in [false, true] {
+        let group: Vec<&Guest> = guests.iter().filter(|g| g.fixture == fixtures).collect();
+        if group.is_empty() {
+            continue;
+        }
+        let modules = compile(workspace, &group, &way)?;
+        for guest in group {
+            match modules.get(&guest.library).map_or_else(
+                || Err(anyhow!("it did not compile")),
+                |module| finish(guest, module, &contract, &folder),
+            ) {
+                Ok(line) => println!("  {line}"),
+                Err(problem) => {
+                    eprintln!("  {}: {problem:#}", guest.name);
+                    failed.push(guest.name.as_str());
+                }
             }
         }
     }
     digests(workspace, &folder)?;
-    if !failed.is_empty() {
-        bail!("no component of {}", failed.join(", "));
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("no component of {}", failed.join(", "))
     }
-    if !compiled {
-        bail!("cargo build failed");
-    }
-    Ok(())
 }
 
-/// Compiles the guests; returns the module of each that compiled, and whether all did. One
-/// broken guest does not keep the others from being built.
+/// Compiles guests; returns the module of each that compiled. One broken guest does not keep
+/// the others from being built; cargo has said then what is wrong.
 fn compile(
     workspace: &Workspace,
-    guests: &[Guest],
+    guests: &[&Guest],
     way: &Way,
-) -> Result<(BTreeMap<String, PathBuf>, bool)> {
+) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = way.cargo();
     command
         .current_dir(&workspace.root)
@@ -102,13 +129,12 @@ fn compile(
         .spawn()
         .and_then(Child::wait_with_output)
         .with_context(|| format!("cannot run {}", shown(&command)))?;
-    let modules = out
+    Ok(out
         .stdout
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice(line).ok())
         .filter_map(|message| module(&message))
-        .collect();
-    Ok((modules, out.status.success()))
+        .collect())
 }
 
 /// The WebAssembly module that a message of cargo's tells of, under the name of its target.

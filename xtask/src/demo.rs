@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::components::Which;
 use crate::process::{cargo, output, run as run_command};
 use crate::workspace::Workspace;
 use crate::{components, examples, materials, needs};
@@ -33,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let workspace = Workspace::load()?;
     println!("1. The plugins, as WebAssembly components");
-    components::build(&workspace, &[])?;
+    components::build(&workspace, Which::Bundled)?;
     println!("\n2. The proxy (the sandbox is compiled optimised: some minutes the first time)");
     let mut build = cargo();
     build.args(["build", "--package", "tollgate"]);

@@ -22,7 +22,8 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask VERB
 
-  components [NAME…]   build the plugins as WebAssembly components (all, or those named)
+  components [NAME…]   build the plugins as WebAssembly components: all, or those named;
+                       `--bundled` leaves out the fixtures of the tests
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source

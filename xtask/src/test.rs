@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::components::Which;
 use crate::needs::{self, Deny};
 use crate::process::{cargo, run as run_command, shown};
 use crate::stages::{Counts, Stages};
@@ -45,7 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     stages.check("format", || {
         run_command(&mut plain(&workspace, &["fmt", "--all", "--check"]))
     });
-    let built = stages.check("components", || components::build(&workspace, &[]));
+    let built = stages.check("components", || components::build(&workspace, Which::All));
     stages.check("architecture", arch::run);
     stages.check("documents", || docs::check(&workspace.root, VERBS));
     if built {
@@ -92,9 +93,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Every cargo call has the same environment: a build script that reads it does not run again.
 fn plain(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo();
-    command.current_dir(&workspace.root).args(arguments);
+    command
+        .current_dir(&workspace.root)
+        .env("TOLLGATE_COMPONENTS", workspace.components())
+        .args(arguments);
     command
 }
 
@@ -109,7 +114,6 @@ fn tests(workspace: &Workspace, venv: &Path) -> Result<Counts> {
     let mut command = plain(workspace, &["test", "--workspace", "--no-fail-fast"]);
     command
         .env("TOLLGATE_VENV", venv)
-        .env("TOLLGATE_COMPONENTS", workspace.components())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = command
