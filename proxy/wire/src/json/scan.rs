@@ -233,17 +233,19 @@ pub(crate) fn skip_space(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Without short cuts, so that a block of them is a vector instruction.
 const fn is_special(byte: u8) -> bool {
-    byte == b'"' || byte == b'\\' || byte < 0x20
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 /// The first position from `at` on of a quote, a backslash or a control character.
 /// Whole blocks are looked at without a branch, which the compiler vectorises.
-fn next_special(text: &[u8], mut at: usize) -> usize {
+pub(super) fn next_special(text: &[u8], mut at: usize) -> usize {
     while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
-        let special = block
-            .iter()
-            .fold(0u8, |any, &byte| any | u8::from(is_special(byte)));
+        let mut special = 0;
+        for &byte in block {
+            special |= u8::from(is_special(byte));
+        }
         if special != 0 {
             break;
         }

@@ -1,34 +1,37 @@
 //! JSON strings to and from UTF-8.
 
+use super::scan::next_special;
+
 /// Appends `text`, escaped for a JSON string, without quotes. What must be escaped is
 /// (RFC 8259, section 7), and nothing else.
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut plain = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
+    loop {
+        let at = next_special(bytes, plain);
+        out.extend_from_slice(&bytes[plain..at]);
+        let Some(&byte) = bytes.get(at) else {
+            return;
+        };
+        plain = at + 1;
         let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
             0x08 => b'b',
             0x0c => b'f',
-            0..0x20 => 0,
-            _ => continue,
+            0..0x20 => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+                continue;
+            }
+            // A quote or a backslash.
+            special => special,
         };
-        out.extend_from_slice(&bytes[plain..at]);
-        plain = at + 1;
-        if short == 0 {
-            out.extend_from_slice(b"\\u00");
-            out.push(HEX[usize::from(byte >> 4)]);
-            out.push(HEX[usize::from(byte & 15)]);
-        } else {
-            out.extend_from_slice(&[b'\\', short]);
-        }
+        out.extend_from_slice(&[b'\\', short]);
     }
-    out.extend_from_slice(&bytes[plain..]);
 }
 
 /// Appends what the inside of a JSON string (without its quotes) means. The caller has
@@ -39,9 +42,12 @@ pub fn escape_into(text: &str, out: &mut Vec<u8>) {
 /// none.
 pub fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     let mut rest = 0;
-    while let Some(found) = raw[rest..].iter().position(|&byte| byte == b'\\') {
-        let at = rest + found;
+    loop {
+        let at = next_escape(raw, rest);
         out.extend_from_slice(&raw[rest..at]);
+        if at == raw.len() {
+            return Ok(());
+        }
         let plain = match raw.get(at + 1).ok_or(at)? {
             plain @ (b'"' | b'\\' | b'/') => *plain,
             b'b' => 0x08,
@@ -60,8 +66,17 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
         out.push(plain);
         rest = at + 2;
     }
-    out.extend_from_slice(&raw[rest..]);
-    Ok(())
+}
+
+/// The first backslash from `at` on, or the end.
+fn next_escape(raw: &[u8], mut at: usize) -> usize {
+    loop {
+        at = next_special(raw, at);
+        match raw.get(at) {
+            Some(b'\\') | None => return at,
+            Some(_) => at += 1,
+        }
+    }
 }
 
 /// The character of a `\uXXXX` escape at `at`, with its second half if it has one, and

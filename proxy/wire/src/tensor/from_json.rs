@@ -239,9 +239,7 @@ impl Reader<'_> {
 
     fn integer(&mut self) -> Result<(), ConvertError> {
         let (text, integer) = self.number()?;
-        // i128 holds every i64 and u64.
-        let number: Option<i128> = integer.then(|| text.parse().ok()).flatten();
-        let Some(number) = number else {
+        let Some(number) = whole(text).filter(|_| integer) else {
             return self.range();
         };
         macro_rules! put {
@@ -265,4 +263,20 @@ impl Reader<'_> {
             _ => self.range(),
         }
     }
+}
+
+/// An integer of at most 64 bits and a sign; none for a larger one.
+fn whole(text: &str) -> Option<i128> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let mut number: u64 = 0;
+    for digit in digits.bytes() {
+        let digit = u64::from(digit.wrapping_sub(b'0'));
+        number = number.checked_mul(10)?.checked_add(digit)?;
+    }
+    let number = i128::from(number);
+    Some(if digits.len() < text.len() {
+        -number
+    } else {
+        number
+    })
 }
