@@ -129,9 +129,18 @@ impl Answer {
         item.finished = Some(finished);
     }
 
-    /// Totals: as told, else summed over the items when each has told.
+    /// Totals: as told, else summed over the answers when each has told. What gives no
+    /// answers has no output.
     fn totals(&self) -> Option<(u64, u64, Option<u64>)> {
         let told = self.usage.as_ref();
+        if self.items.is_empty() {
+            let told = told?;
+            return Some((
+                told.input_tokens?,
+                told.output_tokens.unwrap_or(0),
+                told.cached_tokens,
+            ));
+        }
         let input = told.and_then(|usage| usage.input_tokens).or_else(|| {
             let firsts = self.items.iter().step_by(self.form.n.max(1));
             sum(firsts.map(|item| item.input_tokens))
@@ -139,11 +148,6 @@ impl Answer {
         let output = told
             .and_then(|usage| usage.output_tokens)
             .or_else(|| sum(self.items.iter().map(|item| item.output_tokens)));
-        let output = if self.items.is_empty() {
-            Some(output.unwrap_or(0))
-        } else {
-            output
-        };
         Some((input?, output?, told.and_then(|usage| usage.cached_tokens)))
     }
 

@@ -229,7 +229,9 @@ impl Passing {
                 self.one_event(source, &event, &mut segments, &mut usage);
             }
         }
-        push_data(out, segments);
+        if self.mode == ResponseMode::Filter {
+            push_data(out, segments);
+        }
         if let Some(usage) = usage {
             out.push(usage);
         }

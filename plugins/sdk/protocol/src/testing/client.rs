@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Ending, Memory, Pace};
+use super::{Aside, Ending, Memory, Pace};
 use crate::{
     Frontend,
     frontend::{
@@ -63,6 +63,8 @@ pub struct Client {
     pub events: Vec<Event>,
     /// Answer to a passed call.
     pub upstream: Option<Upstream>,
+    /// Further sources, in which held values of the events lie.
+    pub sources: Memory,
 }
 
 impl Client {
@@ -76,6 +78,7 @@ impl Client {
             way,
             events: Vec::new(),
             upstream: None,
+            sources: Memory::default(),
         }
     }
 
@@ -101,13 +104,14 @@ impl Client {
             script: self,
             pace,
             frontend: &mut *frontend,
-            memory: Memory::default(),
+            memory: self.sources.clone(),
             outcome: ClientOutcome::default(),
             data: Vec::new(),
             messages: Vec::new(),
             upstreams: 0,
             needs: Vec::new(),
             next: VecDeque::new(),
+            untouched: false,
         };
         play.request();
         play.finish()
@@ -157,17 +161,7 @@ pub struct ClientOutcome {
     /// The exchange is complete.
     pub finished: bool,
     /// The sources, for a look at held values.
-    pub sources: Sources,
-}
-
-/// The sources of an exchange. Any two are equal: what was sent is compared, not held.
-#[derive(Clone, Debug, Default)]
-pub struct Sources(pub Memory);
-
-impl PartialEq for Sources {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
+    pub sources: Aside<Memory>,
 }
 
 impl ClientOutcome {
@@ -193,6 +187,8 @@ struct Play<'a> {
     needs: Vec<Need>,
     /// What the actions lead to, once the step's actions are all carried out.
     next: VecDeque<Next>,
+    /// The response goes through as the worker writes it.
+    untouched: bool,
 }
 
 enum Next {
@@ -360,9 +356,19 @@ impl Play<'_> {
             }
             Action::Data(segments) => {
                 assert!(self.outcome.head.is_some(), "data before the head");
+                assert!(
+                    !self.untouched,
+                    "data of its own into a response that passes"
+                );
                 self.data.push(segments);
             }
-            Action::Message(segments) => self.messages.push(segments),
+            Action::Message(segments) => {
+                assert!(
+                    !self.untouched,
+                    "a message of its own into a response that passes"
+                );
+                self.messages.push(segments);
+            }
             Action::Trailers(end) => self.outcome.trailers = Some(end),
             Action::Refuse(failure) => {
                 assert!(self.outcome.head.is_none(), "refused after the head");
@@ -398,7 +404,8 @@ impl Play<'_> {
             .upstream
             .clone()
             .expect("an upstream to pass to");
-        if *mode != ResponseMode::Filter {
+        self.untouched = *mode != ResponseMode::Filter;
+        if self.untouched {
             self.outcome.head = Some(upstream.head.clone());
             if upstream.grpc {
                 self.outcome.messages.clone_from(&upstream.content);
@@ -458,7 +465,7 @@ impl Play<'_> {
         for segments in &self.messages {
             self.outcome.messages.push(self.memory.render(segments));
         }
-        self.outcome.sources = Sources(self.memory);
+        self.outcome.sources = Aside(self.memory);
         self.outcome
     }
 }

@@ -1,6 +1,6 @@
 //! Plays a worker and the rest of the host to a backend.
 
-use super::{Ending, Memory, Pace};
+use super::{Aside, Ending, Memory, Pace};
 use crate::{
     Backend,
     backend::{Action, Input, MemberEvent, Surface},
@@ -96,6 +96,10 @@ pub struct WorkerOutcome {
     pub ended_upstream: bool,
     /// The attempt is complete.
     pub finished: bool,
+    /// The events as they came, nothing joined.
+    pub told: Aside<Vec<MemberEvent>>,
+    /// The sources, for a look at held values.
+    pub sources: Aside<Memory>,
 }
 
 impl WorkerOutcome {
@@ -173,6 +177,7 @@ impl Worker {
         if !after.is_empty() && !play.over() {
             play.step(after);
         }
+        play.outcome.sources = Aside(play.memory);
         play.outcome
     }
 }
@@ -288,6 +293,7 @@ impl Play<'_> {
     }
 
     fn note(&mut self, new: MemberEvent) {
+        self.outcome.told.0.push(new.clone());
         let events = &mut self.outcome.events;
         if let Some(last) = events.last_mut()
             && last.member == new.member
