@@ -35,8 +35,8 @@ use crate::{
 /// Pieces of a request that may wait to be sent.
 const SENDS: usize = 16;
 
-/// One caller.
-pub(crate) struct Member {
+/// One caller, and its call: what the members of a batch bring together. Opaque outside.
+pub struct Member {
     pub(crate) call: inference::Call,
     /// What the call's held values name.
     pub(crate) sources: Arc<Sources>,

@@ -279,6 +279,13 @@ pub(crate) fn worker_of(station: &Station) -> backend::Worker {
         name: station.handle.spec().name.clone(),
         dialect: station.dialect.clone(),
         options: station.options.clone(),
+        models: station
+            .handle
+            .spec()
+            .models
+            .iter()
+            .map(|model| model.served_as.clone())
+            .collect(),
     }
 }
 

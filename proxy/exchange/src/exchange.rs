@@ -356,7 +356,9 @@ impl Exchange<'_> {
             if *id < HOST_SOURCES {
                 source.release(need.keep_from);
             }
-            if Some(*id) == self.arriving {
+            let progress = source.progress();
+            let over = progress.end || progress.cut.is_some();
+            if Some(*id) == self.arriving && !over {
                 let source = source.clone();
                 let wanted = match need.until {
                     types::Want::More => source.progress().available + 1,

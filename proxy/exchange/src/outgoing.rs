@@ -80,13 +80,10 @@ impl Outgoing {
                 if let Some(sending) = &mut current {
                     match sending.next().await {
                         Some(item) => return Some((item, (current, more))),
-                        None => current = None,
+                        None => {}
                     }
                 }
-                match more.recv().await {
-                    Some(next) => current = Some(next),
-                    None => return None,
-                }
+                current = Some(more.recv().await?);
             }
         });
         Self {

@@ -39,10 +39,11 @@ pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Passe
     let mut request = Request::new(());
     *request.method_mut() = asked.parts.method.clone();
     let path = it.path.as_deref().unwrap_or(&asked.head.path);
-    let query = it.query.as_deref().or(asked.head.query.as_deref());
-    let target = match query {
-        Some(query) if !query.is_empty() => format!("{path}?{query}"),
-        _ => path.to_owned(),
+    let query = it.query.as_deref().unwrap_or(&asked.head.query);
+    let target = if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
     };
     *request.uri_mut() = target
         .parse()

@@ -74,16 +74,31 @@ async fn way(
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(grpc::is_content_type);
+
+    // 1. A request that could be read in two ways goes no further.
+    // 2. Route: by listener, host and prefix.
+    let routed = headers::check_request(&parts)
+        .and_then(|()| headers::authority(&parts))
+        .map_err(|problem| Failure::invalid_argument(problem.to_string()))
+        .and_then(|authority| {
+            let host = authority.map(|authority| authority.host);
+            router(&peer.listener, host.as_deref(), parts.uri.path())
+                .map(|(route, path)| (host, route, path))
+                .ok_or_else(|| Failure::not_found("no route for this host and path"))
+        });
     let record = Record::begin(
         &house.metrics,
         RecordStart {
             request_id: request_id.clone(),
-            route: String::new(),
-            listener: peer.listener.to_string(),
-            method: parts.method.to_string(),
+            route: match &routed {
+                Ok((_, route, _)) => route.name().clone(),
+                Err(_) => Arc::from("none"),
+            },
+            listener: peer.listener.clone(),
+            method: parts.method.clone(),
             path: parts.uri.path().to_owned(),
             protocol: if peer.h2 { "h2" } else { "h1" },
-            peer: peer.address.to_string(),
+            peer: peer.address,
         },
     );
     let mut arrived = Arrived {
@@ -93,30 +108,10 @@ async fn way(
         responder,
         record,
     };
-
-    // 1. A request that could be read in two ways goes no further.
-    let plain = Wording::default();
-    if let Err(problem) = headers::check_request(&parts) {
-        return arrived
-            .refuse(&plain, Failure::invalid_argument(problem.to_string()))
-            .await;
-    }
-    let host = match headers::authority(&parts) {
-        Ok(authority) => authority.map(|authority| authority.host),
-        Err(problem) => {
-            return arrived
-                .refuse(&plain, Failure::invalid_argument(problem.to_string()))
-                .await;
-        }
+    let (host, route, path) = match routed {
+        Ok(routed) => routed,
+        Err(failure) => return arrived.refuse(&Wording::default(), failure).await,
     };
-
-    // 2. Route: by listener, host and prefix.
-    let Some((route, path)) = router(&peer.listener, host.as_deref(), parts.uri.path()) else {
-        return arrived
-            .refuse(&plain, Failure::not_found("no route for this host and path"))
-            .await;
-    };
-    arrived.record.route(route.name());
     let claims = route.claims.load_full();
 
     // 3. Claim: by method and path, or by gRPC service and method.
@@ -221,7 +216,7 @@ async fn way(
             claim: claimed.number,
             method: parts.method.to_string(),
             path,
-            query: parts.uri.query().map(str::to_owned),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
             parameters: parameters
                 .into_iter()
                 .map(|(name, value)| frontend::Parameter { name, value })
@@ -428,7 +423,7 @@ fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
         .filter(|id| !id.is_empty() && id.len() <= 128)
         .map(str::to_owned);
     let trace = TraceContext::from_headers(headers);
-    let request_id = carried.unwrap_or_else(|| trace.trace_id());
+    let request_id = carried.unwrap_or_else(|| trace.trace_id().to_string());
     let (traceparent, tracestate) = trace.child();
     let value = http::HeaderValue::from_str(&request_id)
         .unwrap_or_else(|_| http::HeaderValue::from_static("invalid"));

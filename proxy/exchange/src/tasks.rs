@@ -3,7 +3,7 @@
 use tollgate_plugin::inference::{Task, TaskKind};
 
 macro_rules! tasks {
-    ($($name:literal => $kind:ident, $task:pat;)*) => {
+    ($($name:literal => $kind:ident, $task:pat => ;)*) => {
         /// A kind's name.
         #[must_use]
         pub fn name(kind: &TaskKind) -> &str {
@@ -34,18 +34,18 @@ macro_rules! tasks {
 }
 
 tasks! {
-    "generate" => Generate, Task::Generate(_);
-    "chat" => Chat, Task::Chat(_);
-    "embed" => Embed, Task::Embed(_);
-    "rerank" => Rerank, Task::Rerank(_);
-    "similarity" => Similarity, Task::Similarity(_);
-    "tokenize" => Tokenize, Task::Tokenize(_);
-    "detokenize" => Detokenize, Task::Detokenize(_);
-    "infer" => Infer, Task::Infer(_);
-    "list-models" => ListModels, Task::ListModels;
-    "model-metadata" => ModelMetadata, Task::ModelMetadata;
-    "model-ready" => ModelReady, Task::ModelReady;
-    "server-live" => ServerLive, Task::ServerLive;
-    "server-ready" => ServerReady, Task::ServerReady;
-    "server-metadata" => ServerMetadata, Task::ServerMetadata;
+    "generate" => Generate, Task::Generate(_) => ;
+    "chat" => Chat, Task::Chat(_) => ;
+    "embed" => Embed, Task::Embed(_) => ;
+    "rerank" => Rerank, Task::Rerank(_) => ;
+    "similarity" => Similarity, Task::Similarity(_) => ;
+    "tokenize" => Tokenize, Task::Tokenize(_) => ;
+    "detokenize" => Detokenize, Task::Detokenize(_) => ;
+    "infer" => Infer, Task::Infer(_) => ;
+    "list-models" => ListModels, Task::ListModels => ;
+    "model-metadata" => ModelMetadata, Task::ModelMetadata => ;
+    "model-ready" => ModelReady, Task::ModelReady => ;
+    "server-live" => ServerLive, Task::ServerLive => ;
+    "server-ready" => ServerReady, Task::ServerReady => ;
+    "server-metadata" => ServerMetadata, Task::ServerMetadata => ;
 }

@@ -42,4 +42,7 @@ pub use loader::{LoadError, Loader, Order};
 pub use policy::GuestPolicy;
 pub use precompiled::{Cache, CacheError};
 pub use slot::{Counters, GuestError, TrapKind};
+/// Version of the contract that this host links.
+pub const CONTRACT: &str = tollgate_contract::VERSION;
+
 pub use sources::{CONVERTED, Misuse, Sources, encoding};
