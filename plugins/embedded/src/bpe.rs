@@ -147,7 +147,7 @@ impl Vocabulary {
 impl Vocabulary {
     /// Number of tokens; ids are lower than that.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -156,7 +156,7 @@ impl Vocabulary {
     pub fn token(&self, id: u32) -> Option<u16> {
         u16::try_from(id)
             .ok()
-            .filter(|&token| usize::from(token) < self.len())
+            .filter(|&token| usize::from(token) < self.size())
     }
 
     /// The bytes that a token stands for; none for the marks.

@@ -165,7 +165,7 @@ impl Generation {
         if self.plan.detail.echo && (is_cut || text.is_empty()) {
             text = vocabulary.decode(&tokens);
         }
-        let mut prompted = vec![false; vocabulary.len()];
+        let mut prompted = vec![false; vocabulary.size()];
         for &token in &tokens {
             prompted[usize::from(token)] = true;
         }
@@ -258,7 +258,7 @@ impl Generation {
         let stopping = &self.plan.stopping;
         let answer = Answer {
             tokens: asked.tokens.clone(),
-            counts: vec![0; self.model.vocabulary().len()],
+            counts: vec![0; self.model.vocabulary().size()],
             length: 0,
             output: Output::new(
                 stopping.stop_sequences.clone(),

@@ -10,7 +10,7 @@ use crate::bpe::{BEGIN, Vocabulary};
 static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/model.bin"));
 
 const ORDER: usize = 4;
-const DISCOUNT: f64 = 0.4;
+const DISCOUNT: f64 = 0.3;
 /// Share of the lowest order that is spread evenly, so that no logarithm is infinite.
 const GRAIN: f64 = 1e-4;
 
@@ -105,7 +105,7 @@ impl Model {
     /// a text has none.
     #[must_use]
     pub fn distribution(&self, history: &[u16]) -> Vec<f64> {
-        let size = self.vocabulary.len();
+        let size = self.vocabulary.size();
         let mut probabilities = vec![GRAIN / (size - 1) as f64; size];
         probabilities[usize::from(BEGIN)] = 0.0;
 

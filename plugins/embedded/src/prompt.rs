@@ -75,7 +75,7 @@ pub fn tokens(ids: &[u32], vocabulary: &Vocabulary) -> Result<Vec<u16>, Failure>
     ids.iter()
         .map(|&id| {
             vocabulary.token(id).ok_or_else(|| {
-                let size = vocabulary.len();
+                let size = vocabulary.size();
                 invalid(
                     "tokens",
                     format!("there is no token {id}: ids are below {size}"),

@@ -85,8 +85,8 @@ impl Fcfs {
     }
 
     fn enqueue(&mut self, waiting: Waiting, actions: &mut Vec<Action>) {
-        if let Err(one_too_many) = self.queue.push(waiting) {
-            actions.push(reject(one_too_many.request.id, RejectReason::Overloaded));
+        if let Err(full) = self.queue.push(waiting) {
+            actions.push(reject(full.id, RejectReason::Overloaded));
         }
     }
 

@@ -40,6 +40,11 @@ impl Turn {
     }
 }
 
+/// The queue is full: this request is not in it.
+pub(crate) struct Full {
+    pub(crate) id: u64,
+}
+
 /// At most `bound` requests, found by turn, by number and by deadline.
 pub(crate) struct Queue {
     bound: usize,
@@ -58,12 +63,14 @@ impl Queue {
         }
     }
 
-    /// Takes a request in; gives it back when the queue is full. One that already
-    /// waits is replaced: the host's newer word counts.
-    pub(crate) fn push(&mut self, waiting: Waiting) -> Result<(), Waiting> {
+    /// Takes a request in, unless the queue is full. One that already waits is
+    /// replaced: the host's newer word counts.
+    pub(crate) fn push(&mut self, waiting: Waiting) -> Result<(), Full> {
         self.remove(waiting.request.id);
         if self.waiting.len() >= self.bound {
-            return Err(waiting);
+            return Err(Full {
+                id: waiting.request.id,
+            });
         }
         let turn = Turn::of(&waiting.request);
         self.turns.insert(turn.id, turn);

@@ -1,8 +1,6 @@
 //! Generation and chat, through the worker's own door.
 
-mod common;
-
-use common::{answer, call, context, events, failure, generate, settings, text, worker};
+use crate::common::{answer, call, context, events, failure, generate, settings, text, worker};
 use tollgate_plugin_embedded::model::{CONTEXT, Model};
 use tollgate_plugin_embedded::{HASH, NGRAM};
 use tollgate_sdk_worker::Worker;

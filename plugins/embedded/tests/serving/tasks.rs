@@ -1,8 +1,6 @@
 //! Embeddings, tokens and what is told about models.
 
-mod common;
-
-use common::{call, events, failure, text, worker};
+use crate::common::{call, events, failure, text, worker};
 use proptest::prelude::*;
 use tollgate_plugin_embedded::{HASH, NGRAM};
 use tollgate_sdk_worker::Worker;
@@ -159,10 +157,10 @@ fn tokens_tell_their_texts_and_places() {
         first.offsets.last().map(|place| place.end as usize),
         Some(characters.len())
     );
-    let common = &tokenized(tokenize(&["the ferry"]))[0];
+    let common = &tokenized(tokenize(&["The ferry"]))[0];
     assert_eq!(
         common.texts,
-        ["the", " ferry"],
+        ["The", " ferry"],
         "words of the corpus are tokens"
     );
 }

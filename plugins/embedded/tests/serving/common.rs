@@ -1,18 +1,18 @@
 //! What the tests of sessions share.
 
 use tollgate_plugin_embedded::{Embedded, NGRAM};
+use tollgate_sdk_worker::Worker;
 use tollgate_sdk_worker::inference::{
     Call, Detail, Event, Generate, Prompt, Sampling, Settings, Stopping, Task,
 };
 use tollgate_sdk_worker::serving::Progress;
 use tollgate_sdk_worker::types::{Context, Failure, Text};
-use tollgate_sdk_worker::{Session, Worker};
 
-pub fn worker() -> Embedded {
+pub(crate) fn worker() -> Embedded {
     Embedded::configure("").expect("no options are good options")
 }
 
-pub fn context() -> Context {
+pub(crate) fn context() -> Context {
     Context {
         request_id: "r".into(),
         unix_time: 0,
@@ -24,7 +24,7 @@ pub fn context() -> Context {
     }
 }
 
-pub fn call(model: &str, task: Task) -> Call {
+pub(crate) fn call(model: &str, task: Task) -> Call {
     Call {
         model: model.into(),
         version: None,
@@ -34,7 +34,7 @@ pub fn call(model: &str, task: Task) -> Call {
     }
 }
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         sampling: Sampling {
             greedy: false,
@@ -72,17 +72,17 @@ pub fn settings() -> Settings {
     }
 }
 
-pub fn text(text: &str) -> Prompt {
+pub(crate) fn text(text: &str) -> Prompt {
     Prompt::Text(Text::Inline(text.into()))
 }
 
-pub fn generate(prompts: Vec<Prompt>, settings: Settings) -> Call {
+pub(crate) fn generate(prompts: Vec<Prompt>, settings: Settings) -> Call {
     call(NGRAM, Task::Generate(Generate { prompts, settings }))
 }
 
 /// Steps a call to its end and checks what holds for every call: one last event, and
 /// no step with more than a piece of work in it.
-pub fn events(call: Call) -> Vec<Event> {
+pub(crate) fn events(call: Call) -> Vec<Event> {
     let mut session = worker().session(context(), call);
     let mut all = Vec::new();
     for _ in 0..100_000 {
@@ -107,7 +107,7 @@ pub fn events(call: Call) -> Vec<Event> {
     panic!("a session without an end");
 }
 
-pub fn failure(call: Call) -> Failure {
+pub(crate) fn failure(call: Call) -> Failure {
     match events(call).pop() {
         Some(Event::Failed(failure)) => failure,
         other => panic!("{other:?}"),
@@ -115,7 +115,7 @@ pub fn failure(call: Call) -> Failure {
 }
 
 /// The text of one answer.
-pub fn answer(events: &[Event], item: u32) -> String {
+pub(crate) fn answer(events: &[Event], item: u32) -> String {
     events
         .iter()
         .filter_map(|event| match event {
