@@ -15,6 +15,7 @@ mod reply;
 mod request;
 mod stream;
 mod unary;
+mod vectors;
 
 use tollgate_sdk_protocol::{
     Backend, Bytes, actions,

@@ -1,23 +1,20 @@
 //! A whole response as neutral events, divided among the members of an attempt.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
     backend::MemberEvent,
     failure,
-    inference::{
-        Call, Delta, Embedding, Event, ServerInfo, Settings, Started, Task, Tokenized, Usage,
-        Vector,
-    },
+    inference::{Call, Delta, Event, ServerInfo, Settings, Started, Task, Tokenized, Usage},
     text,
     types::{Failure, FailureKind, SourceId},
 };
 
 use super::{
-    batch, finished, generation, probe,
+    finished, generation, probe,
     reply::{self, Choice, Reply},
     stream::{items_of, wants_tokens},
+    vectors,
 };
 
 /// Events of a response that is there as a whole, which began at a source's start.
@@ -39,7 +36,7 @@ pub fn events(
     };
     Ok(match &call.task {
         Task::Generate(_) | Task::Chat(_) => choices(members, parse(body)?)?,
-        Task::Embed(_) => embeddings(members, parse(body)?)?,
+        Task::Embed(_) => vectors::events(members, parse(body)?)?,
         Task::Tokenize(_) => one(tokenized(parse(body)?)),
         Task::Detokenize(_) => one(detokenized(source, body)?),
         Task::ListModels => one(vec![Event::Models(probe::models(body)?), Event::End]),
@@ -69,12 +66,14 @@ pub fn events(
     })
 }
 
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
+/// Reads JSON of the API.
+pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     serde_json::from_slice(body)
         .map_err(|error| failure::upstream_invalid(format!("The worker's answer is odd: {error}.")))
 }
 
-fn short() -> Failure {
+/// The failure of an answer with too little in it.
+pub fn short() -> Failure {
     failure::upstream_invalid("The worker's answer has not all that was asked for.")
 }
 
@@ -226,77 +225,6 @@ fn item_events(
     end.output_tokens = counted.output;
     tell(Event::Finished(end));
     Ok(counted)
-}
-
-#[derive(Deserialize)]
-struct Embeddings<'a> {
-    #[serde(borrow)]
-    data: Vec<Data<'a>>,
-    #[serde(default)]
-    usage: Option<reply::Counts>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(borrow)]
-    embedding: &'a RawValue,
-}
-
-fn embeddings(members: &[Call], mut reply: Embeddings) -> Result<Vec<MemberEvent>, Failure> {
-    let expected: usize = members.iter().map(items_of).sum();
-    reply.data.sort_by_key(|data| data.index);
-    let in_order = reply
-        .data
-        .iter()
-        .enumerate()
-        .all(|(at, data)| data.index as usize == at);
-    if reply.data.len() != expected || !in_order {
-        return Err(short());
-    }
-    let total = reply.usage.and_then(|usage| usage.prompt_tokens);
-    let shares = batch::shares(members, total.map(u64::from));
-    let mut out = Vec::new();
-    let mut data = reply.data.into_iter();
-    for (at, (call, share)) in members.iter().zip(shares).enumerate() {
-        let vectors = data
-            .by_ref()
-            .take(items_of(call))
-            .enumerate()
-            .map(|(item, data)| {
-                let values = Vector::Floats(floats(data.embedding.get())?);
-                Ok(Embedding {
-                    item: item as u32,
-                    values,
-                })
-            })
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let events = [Event::Embeddings(vectors)]
-            .into_iter()
-            .chain(share.map(Event::Usage))
-            .chain([Event::End]);
-        out.extend(events.map(|event| MemberEvent {
-            member: at as u32,
-            event,
-        }));
-    }
-    Ok(out)
-}
-
-/// A vector: a list of numbers, or base64 of little-endian floats.
-fn floats(json: &str) -> Result<Vec<f32>, Failure> {
-    if json.starts_with('[') {
-        return parse(json.as_bytes());
-    }
-    let odd = || failure::upstream_invalid("The worker's embedding is no list and no base64.");
-    let text: String = serde_json::from_str(json).map_err(|_| odd())?;
-    let raw = STANDARD.decode(text).map_err(|_| odd())?;
-    if raw.len() % 4 != 0 {
-        return Err(odd());
-    }
-    let four = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    Ok(raw.chunks_exact(4).map(four).collect())
 }
 
 #[derive(Deserialize)]

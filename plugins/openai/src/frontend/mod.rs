@@ -8,6 +8,8 @@
 
 mod answer;
 mod choices;
+mod constraints;
+mod edits;
 mod fields;
 mod models;
 mod pass;
@@ -15,6 +17,7 @@ mod prompts;
 mod request;
 mod settings;
 mod stream;
+mod tasks;
 mod vectors;
 
 use std::sync::Arc;

@@ -6,14 +6,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
     Bytes, actions, failure,
-    frontend::{Action, CallUsage, Edit, Passed, ResponseMode},
+    frontend::{Action, CallUsage, Passed, ResponseMode},
     inference::Usage,
     sse,
     text::{quoted, span},
     types::{Context, Cut, Failure, FailureKind, Progress, ResponseHead, Segment},
 };
 
-use super::{CALL, prompts::place_in, request::Request};
+use super::{CALL, edits, prompts::place_in, request::Request};
 use crate::{claims::Endpoint, errors, options::Options};
 
 /// Longest event of a stream.
@@ -73,40 +73,13 @@ impl Passing {
 
     /// The request as it goes on.
     pub fn passed(&self, request: &Request, bytes: &dyn Bytes, served: &str) -> Passed {
-        let mut edits = Vec::new();
-        let mut inserted = Vec::new();
-        match request.fields.place("model") {
-            Some(_) if request.model.as_deref() == Some(served) => {}
-            Some((offset, len)) => edits.push(replace(offset, len, quoted(served))),
-            None => {
-                inserted.extend_from_slice(b"\"model\":");
-                inserted.extend(quoted(served));
-                inserted.push(b',');
-            }
-        }
-        if self.drop_usage {
-            match request.fields.place("stream_options") {
-                Some((offset, len)) => {
-                    let raw = request
-                        .fields
-                        .raw(bytes, "stream_options")
-                        .unwrap_or_default();
-                    edits.push(replace(offset, len, asking_for_usage(&raw)));
-                }
-                None => inserted.extend_from_slice(b"\"stream_options\":{\"include_usage\":true},"),
-            }
-        }
-        if !inserted.is_empty() {
-            edits.push(replace(after_brace(bytes, request.len), 0, inserted));
-        }
-        edits.sort_by_key(|edit| edit.offset);
         Passed {
             id: CALL,
             path: None,
             query: None,
             set_headers: Vec::new(),
             remove_headers: Vec::new(),
-            edits,
+            edits: edits::edits(request, bytes, served, self.drop_usage),
             response: self.mode,
         }
     }
@@ -361,39 +334,6 @@ struct Chunk<'a> {
 fn is_empty_list(json: &str) -> bool {
     json.strip_prefix('[')
         .is_some_and(|rest| rest.trim_start().starts_with(']'))
-}
-
-fn replace(offset: u64, len: u64, with: Vec<u8>) -> Edit {
-    Edit {
-        offset,
-        len,
-        replacement: vec![Segment::Inline(with)],
-    }
-}
-
-/// `stream_options` as the client wrote them, asking for usage once at the end.
-fn asking_for_usage(raw: &[u8]) -> Vec<u8> {
-    let mut given: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(raw).unwrap_or_default();
-    given.remove("continuous_usage_stats");
-    given.insert("include_usage".to_owned(), true.into());
-    serde_json::Value::Object(given).to_string().into_bytes()
-}
-
-/// The place past the body's opening brace.
-fn after_brace(bytes: &dyn Bytes, len: u64) -> u64 {
-    let mut from = 0;
-    while from < len {
-        let piece = bytes.read_all(0, from, (len - from).min(256));
-        if let Some(at) = piece.iter().position(|byte| *byte == b'{') {
-            return from + at as u64 + 1;
-        }
-        from += piece.len() as u64;
-        if piece.is_empty() {
-            break;
-        }
-    }
-    unreachable!("the host found an object here")
 }
 
 /// A span, joined to the one before when it goes on from there.

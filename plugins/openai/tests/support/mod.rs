@@ -53,6 +53,7 @@ pub fn worker(script: &Value) -> WorkerFacts {
     WorkerFacts {
         name: "w".to_owned(),
         dialect: "openai".to_owned(),
+        models: Vec::new(),
         options: script
             .get("worker")
             .map(Value::to_string)

@@ -269,7 +269,10 @@ impl Play<'_> {
                     .iter()
                     .find(|need| need.source == source)
                     .copied();
-                self.memory.release(source, need.as_ref());
+                // The client's own bytes are all kept.
+                if source >= UPSTREAM {
+                    self.memory.release(source, need.as_ref());
+                }
             }
         }
         if let Ending::Cut(cut) = ending

@@ -1,0 +1,148 @@
+//! A request's body as a neutral task, endpoint by endpoint.
+
+use serde_json::Value;
+use tollgate_sdk_protocol::{
+    Bytes, failure,
+    inference::{Chat, Detokenize, Embed, Extra, Generate, Prompt, Task, Tokenize},
+    types::{Failure, FailureKind},
+};
+
+use super::{
+    fields::{Fields, missing, wrong_type},
+    prompts,
+    request::{Form, Request},
+    settings,
+};
+
+impl Request {
+    fn all(&self, bytes: &dyn Bytes, names: &[&'static str]) -> Result<Fields, Failure> {
+        let mut fields = Fields::find(bytes, 0, self.len, names)?;
+        fields.load(bytes, self.len);
+        Ok(fields)
+    }
+
+    pub fn chat(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(bytes, &settings::names(&["messages"]))?;
+        let mut settings = settings::read(bytes, &fields, true, self.streaming)?;
+        let messages = prompts::messages(bytes, &fields, &mut settings.extras)?;
+        form.n = settings.n as usize;
+        form.items = form.n;
+        form.logprobs = settings.detail.output_tokens;
+        form.prompt_logprobs = settings.detail.input_tokens;
+        let tools = fields
+            .json(bytes, "tools")
+            .filter(|tools| tools.trim() != "[]");
+        if let Some(tools) = &tools
+            && serde_json::from_str::<Vec<Value>>(tools).is_err()
+        {
+            return Err(wrong_type("tools", "a valid list"));
+        }
+        Ok(Task::Chat(Chat {
+            messages,
+            settings,
+            tools,
+            tool_choice: fields.json(bytes, "tool_choice"),
+        }))
+    }
+
+    pub fn completion(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(bytes, &settings::names(&["prompt"]))?;
+        let settings = settings::read(bytes, &fields, false, self.streaming)?;
+        let prompts = prompts::read(bytes, &fields, "prompt")?;
+        form.n = settings.n as usize;
+        form.items = form.n * prompts.len();
+        form.echo = settings.detail.echo;
+        form.logprobs = settings.detail.output_tokens;
+        form.prompt_logprobs = settings.detail.input_tokens;
+        Ok(Task::Generate(Generate { prompts, settings }))
+    }
+
+    pub fn embed(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        const EXTRAS: [(&str, &str); 6] = [
+            ("add_special_tokens", "true"),
+            ("embed_dtype", "\"float32\""),
+            ("endianness", "\"native\""),
+            ("normalize", "true"),
+            ("use_activation", "true"),
+            ("mm_processor_kwargs", "{}"),
+        ];
+        let mut names = vec![
+            "input",
+            "encoding_format",
+            "dimensions",
+            "truncate_prompt_tokens",
+            "truncation_side",
+        ];
+        names.extend(EXTRAS.iter().map(|row| row.0));
+        let fields = self.all(bytes, &names)?;
+        if fields.place("input").is_none() {
+            return Err(only_passed("Embedding a conversation", "messages"));
+        }
+        let format: Option<String> = fields.value(bytes, "encoding_format", "a valid string")?;
+        form.base64 = match format.as_deref() {
+            None | Some("float") => false,
+            Some("base64") => true,
+            Some(_) => return Err(wrong_type("encoding_format", "'float' or 'base64'")),
+        };
+        let inputs = prompts::read(bytes, &fields, "input")?;
+        form.items = inputs.len();
+        let mut extras = Vec::new();
+        for (name, neutral) in EXTRAS {
+            if let Some(json) = fields.json(bytes, name)
+                && json != neutral
+            {
+                extras.push(Extra {
+                    name: name.to_owned(),
+                    json,
+                });
+            }
+        }
+        Ok(Task::Embed(Embed {
+            inputs,
+            dimensions: fields.count(bytes, "dimensions", 1)?,
+            truncate: settings::truncation(bytes, &fields, &mut extras)?,
+            extras,
+        }))
+    }
+
+    pub fn tokenize(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
+        let fields = self.all(
+            bytes,
+            &["prompt", "add_special_tokens", "return_token_strs"],
+        )?;
+        if fields.place("prompt").is_none() {
+            return Err(only_passed("Tokenizing a conversation", "messages"));
+        }
+        let mut prompt = prompts::read(bytes, &fields, "prompt")?;
+        let Some(Prompt::Text(text)) = prompt.pop().filter(|_| prompt.is_empty()) else {
+            return Err(wrong_type("prompt", "a valid string"));
+        };
+        form.token_texts = fields.boolean(bytes, "return_token_strs")?.unwrap_or(false);
+        Ok(Task::Tokenize(Tokenize {
+            inputs: vec![text],
+            add_special_tokens: Some(fields.boolean(bytes, "add_special_tokens")?.unwrap_or(true)),
+            // Ids are always part of the answer.
+            tokens: true,
+            offsets: false,
+            truncate: None,
+            extras: Vec::new(),
+        }))
+    }
+
+    pub fn detokenize(&self, bytes: &dyn Bytes) -> Result<Task, Failure> {
+        let tokens = self.fields.value(bytes, "tokens", "a list of token ids")?;
+        Ok(Task::Detokenize(Detokenize {
+            tokens: tokens.ok_or_else(|| missing("tokens"))?,
+        }))
+    }
+}
+
+fn only_passed(what: &str, param: &str) -> Failure {
+    Failure {
+        param: Some(param.to_owned()),
+        ..failure::of(
+            FailureKind::Unsupported,
+            format!("{what} needs a worker that speaks this API itself."),
+        )
+    }
+}
