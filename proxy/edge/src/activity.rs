@@ -1,0 +1,192 @@
+//! What goes on on a connection, and how long it may go on.
+//!
+//! hyper's own limit for reading a head also runs while a kept-alive connection is idle, so that
+//! the two could not differ. Here a connection is in one of three phases, and each has its limit:
+//!
+//! * **idle**: no request, and not a byte of one: the idle timeout.
+//! * **head** (HTTP/1.1): a request has begun to arrive: the header timeout, however it trickles.
+//! * **busy**: at least one request is under way: none here; requests have deadlines of their own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What has happened on a connection. Shared by its socket, its requests and its [`Limits`].
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Requests under way.
+    requests: AtomicUsize,
+    /// Requests that have begun, ever.
+    begun: AtomicU64,
+    /// Bytes have come since the last request began or ended.
+    read: AtomicBool,
+    /// The client has closed its side.
+    eof: AtomicBool,
+    /// The last request under way has ended.
+    idle: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Head,
+    Busy,
+}
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<Activity>);
+
+// === impl Activity ===
+
+// Orderings: a phase that is read late is corrected at the next look, so nothing hangs on them; the
+// one look that must not be missed comes by `idle`.
+impl Activity {
+    pub(crate) fn request(self: &Arc<Self>) -> UnderWay {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.read.store(false, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+
+    pub(crate) fn read(&self, bytes: usize) {
+        if bytes == 0 {
+            self.eof.store(true, Ordering::Relaxed);
+        } else if !self.read.load(Ordering::Relaxed) {
+            self.read.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the client has closed its side.
+    pub(crate) fn is_eof(&self) -> bool {
+        self.eof.load(Ordering::Relaxed)
+    }
+
+    /// When the last request under way has ended. Ends that nobody awaited are remembered as one.
+    pub(crate) async fn idle(&self) {
+        self.idle.notified().await;
+    }
+
+    fn phase(&self, heads: bool) -> (Phase, u64) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        if self.requests.load(Ordering::Acquire) > 0 {
+            (Phase::Busy, begun)
+        } else if heads && self.read.load(Ordering::Relaxed) {
+            (Phase::Head, begun)
+        } else {
+            (Phase::Idle, begun)
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // Bytes that came meanwhile were of its body.
+        self.0.read.store(false, Ordering::Relaxed);
+        if self.0.requests.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
+// === Limits ===
+
+/// The time limits of a connection's phases.
+pub(crate) struct Limits {
+    activity: Arc<Activity>,
+    heads: bool,
+    idle: Duration,
+    header: Duration,
+    /// When the first head must be whole, if it began before the limits did.
+    first_head: Option<Instant>,
+    seen: Option<(Phase, u64)>,
+    deadline: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// A limit was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// No request came.
+    Idle,
+    /// A head was not whole in time.
+    Head,
+}
+
+impl Limits {
+    /// Limits from now on. `heads`: bytes outside a request begin one, as in HTTP/1.1;
+    /// `first_head`: when the first must be whole.
+    pub(crate) fn new(
+        activity: Arc<Activity>,
+        heads: bool,
+        idle: Duration,
+        header: Duration,
+        first_head: Option<Instant>,
+    ) -> Self {
+        Self {
+            activity,
+            heads,
+            idle,
+            header,
+            first_head,
+            seen: None,
+            deadline: None,
+            timer: Box::pin(sleep_until(Instant::now() + idle.min(header))),
+        }
+    }
+
+    /// The connection is to end: from now on it is idle no longer than so.
+    pub(crate) fn hasten(&mut self, idle: Duration) {
+        self.idle = self.idle.min(idle);
+        self.seen = None;
+    }
+
+    /// Looks at the phase; to be called whenever the connection has been polled.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Passed> {
+        let now = self.activity.phase(self.heads);
+        if self.seen != Some(now) {
+            self.seen = Some(now);
+            self.deadline = match now.0 {
+                Phase::Idle => Some(Instant::now() + self.idle),
+                Phase::Head => {
+                    let whole = Instant::now() + self.header;
+                    let first = self.first_head.take().filter(|_| now.1 == 0);
+                    Some(first.map_or(whole, |first| first.min(whole)))
+                }
+                Phase::Busy => None,
+            };
+            // A timer that is armed for an earlier time is left so and looked at when it fires:
+            // most requests come and go without touching it.
+            if let Some(deadline) = self.deadline
+                && (deadline < self.timer.deadline() || self.timer.is_elapsed())
+            {
+                self.timer.as_mut().reset(deadline);
+            }
+        }
+        loop {
+            if self.timer.is_elapsed() {
+                match self.deadline {
+                    None => return Poll::Pending,
+                    Some(deadline) if deadline > self.timer.deadline() => {
+                        self.timer.as_mut().reset(deadline);
+                    }
+                    Some(_) => {
+                        self.deadline = None;
+                        return Poll::Ready(match now.0 {
+                            Phase::Head => Passed::Head,
+                            Phase::Idle | Phase::Busy => Passed::Idle,
+                        });
+                    }
+                }
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
