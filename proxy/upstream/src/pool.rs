@@ -263,7 +263,8 @@ impl<M: Member> Pool<M> {
                 false => 0,
             };
             let live = state.entries.len() - leaving + state.dialling;
-            if live >= self.terms.max_connections || leaving > self.terms.max_connections {
+            let most = self.terms.max_connections;
+            if live >= most || live + leaving >= most.saturating_mul(2) {
                 return;
             }
             let runtime = waiter.runtime.clone();

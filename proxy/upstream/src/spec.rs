@@ -17,7 +17,8 @@ pub struct Spec {
     /// TLS, or plain TCP.
     pub tls: Option<Tls>,
     /// Connections at once, 1 or more. HTTP/2 connections that the worker is closing (GOAWAY) and
-    /// that still carry streams are not counted, but never are more than as many again.
+    /// that still carry streams are not counted, but with them there are never more than twice
+    /// as many.
     pub max_connections: usize,
     /// Streams at once on one HTTP/2 connection, 1 to 32767; a worker may allow fewer. Without
     /// meaning on HTTP/1.1.

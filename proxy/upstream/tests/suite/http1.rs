@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tollgate_upstream::{Transport, Upstream};
 
 use crate::support::{
-    closed, collect, empty, fed, full, get, listen, post, read_head, spec, spent, within,
+    closed, collect, empty, fed, full, get, listen, post, read_head, spec, spent, turn, within,
 };
 
 /// Answers with the request's line, fields and body; `/close` and `/empty` as they say. Counts
@@ -278,21 +278,35 @@ async fn a_request_goes_out_while_its_response_is_not_read() {
 async fn a_task_with_its_budget_spent_misses_nothing() {
     within(async {
         let (listener, address) = listen().await;
+        let (more, mut wanted) = tokio::sync::mpsc::channel(1);
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            for _ in 0..2 {
+            loop {
+                // The first half comes with the head, and nothing comes after it by itself.
                 read_head(&mut stream).await;
-                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfi";
+                stream.write_all(answer).await.unwrap();
+                if wanted.recv().await.is_none() {
+                    return;
+                }
+                stream.write_all(b"ne").await.unwrap();
             }
-            closed(&mut stream).await;
         });
         let upstream = Upstream::new(spec(Transport::H1, address)).unwrap();
-        for _ in 0..2 {
-            let mut response = spent(upstream.send(get("/"), empty())).await.unwrap();
-            assert_eq!(spent(response.body.data()).await.unwrap().unwrap(), "ok");
-            assert!(spent(response.body.data()).await.is_none());
-            assert_eq!(upstream.gauges().idle, 1);
+        for left in 0..12 {
+            let mut response = spent(left, upstream.send(get("/"), empty())).await.unwrap();
+            assert_eq!(
+                spent(left, response.body.data()).await.unwrap().unwrap(),
+                "fi"
+            );
+            more.send(()).await.unwrap();
+            turn().await;
+            assert_eq!(
+                spent(left, response.body.data()).await.unwrap().unwrap(),
+                "ne"
+            );
+            assert!(spent(left, response.body.data()).await.is_none());
+            assert_eq!(upstream.gauges().idle, 1, "given back with {left} left");
         }
     })
     .await;

@@ -215,6 +215,33 @@ async fn after_goaway_new_streams_go_elsewhere_and_running_ones_go_on() {
     .await;
 }
 
+#[tokio::test]
+async fn goaway_lets_those_who_wait_for_a_stream_go_elsewhere_at_once() {
+    within(async {
+        let (address, mut seen, stop) = serve_h2(h2::server::Builder::new()).await;
+        let mut one = spec(Transport::H2, address);
+        one.max_connections = 1;
+        one.max_streams = 1;
+        let upstream = Upstream::new(one).unwrap();
+        let running = send(&upstream);
+        let mut old = seen.recv().await.unwrap();
+        let waiting = send(&upstream);
+        while upstream.gauges().waiting == 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.send_replace(0);
+        let mut new = seen.recv().await.unwrap();
+        assert_eq!((old.connection, new.connection), (0, 1));
+        for (exchange, request) in [(&mut new, waiting), (&mut old, running)] {
+            exchange.answer("ok");
+            collect(&mut request.await.unwrap().unwrap().body).await;
+        }
+        let gauges = upstream.gauges();
+        assert_eq!((gauges.open, gauges.idle, gauges.streams), (1, 1, 0));
+    })
+    .await;
+}
+
 /// Frames by hand (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();

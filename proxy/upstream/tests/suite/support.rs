@@ -175,16 +175,24 @@ pub(crate) async fn turn() {
     Turns::new().await.turn().await;
 }
 
-/// Polls `work` first with the task's budget spent (tokio's cooperative scheduling), as it is in
-/// a task that had much to do.
-pub(crate) async fn spent<T>(work: impl Future<Output = T>) -> T {
+/// Polls `work` first with no more than `left` of the task's budget (tokio's cooperative
+/// scheduling), as it is in a task that had much to do.
+pub(crate) async fn spent<T>(left: usize, work: impl Future<Output = T>) -> T {
+    const BUDGET: usize = 128;
     let mut work = std::pin::pin!(work);
     let mut first = true;
+    // With a new turn, a new budget.
+    tokio::task::yield_now().await;
     std::future::poll_fn(|cx| {
-        while first && let Poll::Ready(proceed) = tokio::task::coop::poll_proceed(cx) {
-            proceed.made_progress();
+        if std::mem::take(&mut first) {
+            // Without a waker: what wakes this task again is `work`'s doing.
+            let mut still = Context::from_waker(std::task::Waker::noop());
+            for _ in left..BUDGET {
+                if let Poll::Ready(proceed) = tokio::task::coop::poll_proceed(&mut still) {
+                    proceed.made_progress();
+                }
+            }
         }
-        first = false;
         work.as_mut().poll(cx)
     })
     .await
