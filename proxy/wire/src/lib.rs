@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`source`] | bytes that arrive, held within a window |
 //! | [`piece`], [`edit`] | output made of inline bytes, spans and conversions; splices |
-//! | [`convert`], [`tensor`] | one value in another encoding, exactly |
+//! | [`mod@convert`], [`tensor`] | one value in another encoding, exactly |
 //! | [`json`] | checking JSON and finding members of an object |
 //! | [`grpc`], [`inflate`] | frames, timeouts, statuses; bounded decompression |
 //! | [`headers`] | what may not be passed on |
