@@ -710,3 +710,55 @@ fn long_prompts_are_neither_read_to_be_passed_nor_to_be_translated() {
         assert!(counting.1.get() < most, "{} bytes read", counting.1.get());
     }
 }
+
+#[test]
+fn a_passed_call_that_reaches_nobody_is_refused_in_every_mode() {
+    for (endpoint, request, served) in [
+        (
+            "POST /v1/completions",
+            json!({"model": "m", "prompt": "a"}),
+            "m",
+        ),
+        (
+            "POST /v1/completions",
+            json!({"model": "m", "prompt": "a"}),
+            "w",
+        ),
+        (
+            "POST /detokenize",
+            json!({"model": "m", "tokens": [1]}),
+            "w",
+        ),
+    ] {
+        let script = script(endpoint, request.clone());
+        let body = request.to_string();
+        let memory = Memory::default().with(0, body.clone());
+        let mut exchange = plugin(&script).exchange(context(), head(&script));
+        let progress = Progress {
+            source: 0,
+            available: body.len() as u64,
+            total: None,
+            end: true,
+        };
+        exchange.step(&memory, vec![frontend::Input::Body(progress)]);
+        let way = Way::Pass(PassTo {
+            model: served.to_owned(),
+            dialect: "openai".to_owned(),
+            options: String::new(),
+        });
+        exchange.step(
+            &memory,
+            vec![frontend::Input::Dispatched(frontend::Dispatched {
+                call: 0,
+                way,
+            })],
+        );
+        let event = Event::Failed(failure::upstream_unavailable("gone"));
+        let event = frontend::CallEvent { call: 0, event };
+        let actions = exchange.step(&memory, vec![frontend::Input::Events(vec![event])]);
+        assert!(matches!(
+            &actions[..],
+            [frontend::Action::Refuse(_), frontend::Action::Finish]
+        ));
+    }
+}

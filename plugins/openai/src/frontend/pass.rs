@@ -283,8 +283,8 @@ impl Passing {
 
     /// The response broke off.
     pub fn cut(&mut self, cut: &Cut, options: &Options, out: &mut Vec<Action>) {
-        if self.complete {
-            // All of it had come.
+        if self.complete || self.mode == ResponseMode::Blind {
+            // All of it had come, or none of it is ours.
             self.done = true;
             out.push(Action::Finish);
             return;
@@ -299,8 +299,13 @@ impl Passing {
     /// Ends with a failure, in whatever form is still possible.
     pub fn fail(&mut self, failed: &Failure, options: &Options, out: &mut Vec<Action>) {
         self.done = true;
+        // Nothing has gone out: no head was seen, or it is still here.
+        let unsent = match self.mode {
+            ResponseMode::Filter => !self.begun,
+            _ => self.head.is_none(),
+        };
         match self.mode {
-            ResponseMode::Filter if !self.begun => out.extend(actions::refuse(failed.clone())),
+            _ if unsent => out.extend(actions::refuse(failed.clone())),
             ResponseMode::Filter => {
                 let mut written = Vec::new();
                 if self.events {
