@@ -112,7 +112,7 @@ fn greedy_ignores_what_cuts_the_tail_but_not_the_penalties() {
         temperature: Some(100.0),
         ..settings()
     };
-    assert_eq!(shares(greedy.clone(), &said)[10] as f32, 1.0);
+    assert_eq!(shares(greedy, &said)[10] as f32, 1.0);
     let penal = Sampling {
         presence_penalty: Some(1.0),
         ..greedy

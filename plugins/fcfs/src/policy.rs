@@ -31,6 +31,8 @@ const MAX_REFUSALS: u32 = 8;
 const MAX_SENT: usize = 4_096;
 /// Sequences whose worker is remembered.
 const MAX_PINS: usize = 4_096;
+/// Sorts of requests that a walk keeps apart to look for a worker once each.
+const MAX_SORTS: usize = 16;
 
 /// First come first served, least loaded.
 pub struct Fcfs {
@@ -118,8 +120,9 @@ impl Fcfs {
         let mut batches: Vec<Batch> = Vec::new();
         // Positions of those in `batches` that can still grow.
         let mut open: Vec<usize> = Vec::new();
-        // Models without any free worker: slots only fill during a walk.
-        let mut full: Vec<u32> = Vec::new();
+        // Requests that found no worker, one of each sort: slots only fill during a walk,
+        // so others of the sort need not look.
+        let mut stuck: Vec<&Request> = Vec::new();
         for request in self.queue.iter() {
             if free == 0 && open.is_empty() {
                 break;
@@ -146,7 +149,7 @@ impl Fcfs {
                 }
                 continue;
             }
-            if free == 0 || full.contains(&request.model) {
+            if free == 0 || stuck.iter().any(|other| looks_alike(other, request)) {
                 continue;
             }
             let worker = match pinned {
@@ -154,8 +157,8 @@ impl Fcfs {
                 None => self.workers.least_loaded(request),
             };
             let Some(worker) = worker else {
-                if pinned.is_none() && request.eligible.is_empty() && request.avoid.is_empty() {
-                    full.push(request.model);
+                if pinned.is_none() && stuck.len() < MAX_SORTS {
+                    stuck.push(request);
                 }
                 continue;
             };
@@ -203,6 +206,15 @@ impl Fcfs {
             actions.push(Action::WakeAt(at));
         }
     }
+}
+
+/// The same workers come into question. Compared element by element: the lists are short
+/// or empty, and a call of `memcmp` on empty ones costs more than all the rest.
+fn looks_alike(a: &Request, b: &Request) -> bool {
+    a.model == b.model
+        && a.eligible.iter().eq(&b.eligible)
+        && a.avoid.iter().eq(&b.avoid)
+        && !matches!(b.affinity, Affinity::Pin(_))
 }
 
 /// The first open batch that the request may join.
