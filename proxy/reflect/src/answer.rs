@@ -59,15 +59,13 @@ fn find(pool: &Pool, question: &Question) -> Answer {
             })
         }
         Question::AllExtensionNumbersOfType(of) => match pool.extension_numbers(of) {
-            Some(extension_number) => {
-                Answer::AllExtensionNumbersResponse(ExtensionNumberResponse {
-                    base_type_name: of.clone(),
-                    extension_number,
-                })
-            }
+            Some(extension_number) => Answer::ExtensionNumbers(ExtensionNumberResponse {
+                base_type_name: of.clone(),
+                extension_number,
+            }),
             None => error(NOT_FOUND, format!("no message `{of}`")),
         },
-        Question::ListServices(_) => Answer::ListServicesResponse(ListServiceResponse {
+        Question::ListServices(_) => Answer::Services(ListServiceResponse {
             service: pool
                 .services()
                 .iter()
@@ -80,7 +78,7 @@ fn find(pool: &Pool, question: &Question) -> Answer {
 /// The file and all that it needs, so that a client has nothing left to ask.
 fn files(pool: &Pool, file: Option<&str>, what: impl Fn() -> String) -> Answer {
     match file {
-        Some(file) => Answer::FileDescriptorResponse(FileDescriptorResponse {
+        Some(file) => Answer::Files(FileDescriptorResponse {
             file_descriptor_proto: pool.with_dependencies(file),
         }),
         None => error(NOT_FOUND, format!("no {}", what())),
@@ -88,7 +86,7 @@ fn files(pool: &Pool, file: Option<&str>, what: impl Fn() -> String) -> Answer {
 }
 
 fn error(error_code: i32, error_message: String) -> Answer {
-    Answer::ErrorResponse(ErrorResponse {
+    Answer::Error(ErrorResponse {
         error_code,
         error_message,
     })

@@ -48,13 +48,13 @@ pub(crate) struct ServerReflectionResponse {
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Answer {
     #[prost(message, tag = "4")]
-    FileDescriptorResponse(FileDescriptorResponse),
+    Files(FileDescriptorResponse),
     #[prost(message, tag = "5")]
-    AllExtensionNumbersResponse(ExtensionNumberResponse),
+    ExtensionNumbers(ExtensionNumberResponse),
     #[prost(message, tag = "6")]
-    ListServicesResponse(ListServiceResponse),
+    Services(ListServiceResponse),
     #[prost(message, tag = "7")]
-    ErrorResponse(ErrorResponse),
+    Error(ErrorResponse),
 }
 
 #[derive(Clone, PartialEq, Message)]
