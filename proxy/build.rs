@@ -20,7 +20,10 @@ fn main() {
             target.join("components")
         }
     };
-    println!("cargo:rerun-if-changed={}", folder.display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        folder.join("DIGESTS").display()
+    );
     let mut found: Vec<PathBuf> = fs::read_dir(&folder)
         .map(|entries| {
             entries

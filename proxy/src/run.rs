@@ -18,10 +18,9 @@ use parking_lot::Mutex;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
-    time::Instant,
 };
 use tollgate_config::{Config, Probe, match_order};
-use tollgate_edge::{Certificates, Drain, Listener, ListenerLimits, ListenerSpec, TlsSpec};
+use tollgate_edge::{Listener, ListenerLimits, ListenerSpec, TlsSpec, drain};
 use tollgate_exchange::{Route, Router, Station, probe, serve};
 use tollgate_plugin::Generation;
 
@@ -91,10 +90,13 @@ async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
         keeping.spawn(keep_probing(running.clone(), station.clone()));
     }
 
-    let (drain, draining) = Drain::new();
+    let (drain, draining) = drain();
     let mut doors = JoinSet::new();
     for section in &config.listeners {
-        let listener = Listener::bind(listener_spec(section)).await.map_err(other)?;
+        let metrics = running.assembled.house.metrics.clone();
+        let listener = Listener::bind(listener_spec(section), metrics)
+            .await
+            .map_err(other)?;
         let address = listener.local_addr();
         tracing::info!(listener = section.name.as_str(), %address, "listening");
         let house = running.assembled.house.clone();
@@ -121,7 +123,8 @@ async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
     running.ready.store(false, Ordering::Relaxed);
     let deadline = config.drain.deadline.get();
     tracing::info!(?deadline, "draining");
-    drain.begin(Instant::now() + deadline);
+    drop(draining);
+    drain.start(deadline);
     while doors.join_next().await.is_some() {}
     tracing::info!("drained");
     keeping.shutdown().await;
@@ -131,17 +134,15 @@ async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
 fn listener_spec(section: &tollgate_config::Listener) -> ListenerSpec {
     let limits = &section.limits;
     ListenerSpec {
-        name: section.name.as_str().into(),
+        name: section.name.to_string(),
         address: section.address,
-        tls: section.tls.as_ref().map(|tls| TlsSpec {
-            certificates: tls
-                .certificates
-                .iter()
-                .map(|pair| Certificates {
-                    cert: pair.cert.as_path().to_owned(),
-                    key: pair.key.as_path().to_owned(),
-                })
-                .collect(),
+        tls: section.tls.as_ref().map(|tls| {
+            TlsSpec::new(
+                tls.certificates
+                    .iter()
+                    .map(|pair| (pair.cert.as_path().to_owned(), pair.key.as_path().to_owned()))
+                    .collect(),
+            )
         }),
         limits: ListenerLimits {
             connections: limits.connections.get(),

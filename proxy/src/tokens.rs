@@ -1,9 +1,9 @@
 //! The file of hashed tokens, at start and when it changes.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use tollgate_config::{Errors, tokens::TokenFile};
-use tollgate_edge::{Identity, Token, Tokens};
+use tollgate_edge::{TokenEntry, Tokens};
 
 /// Reads the file.
 pub(crate) fn load(path: &Path) -> Result<Tokens, Errors> {
@@ -21,23 +21,21 @@ pub(crate) fn reload(tokens: &Tokens, path: &Path) {
     }
 }
 
-fn entries(path: &Path) -> Result<Vec<Token>, Errors> {
+fn entries(path: &Path) -> Result<Vec<TokenEntry>, Errors> {
     Ok(TokenFile::load(path)?
         .tokens
         .iter()
-        .map(|entry| Token {
+        .map(|entry| TokenEntry {
             sha256: *entry.sha256.as_bytes(),
             expires: entry.expires.map(|expires| expires.unix_time()),
-            identity: Arc::new(Identity::new(
-                entry.name.as_str(),
-                entry.tenant().as_str(),
-                entry.models.iter().map(ToString::to_string).collect(),
-                entry
-                    .tasks
-                    .as_ref()
-                    .map(|tasks| tasks.iter().map(ToString::to_string).collect()),
-                entry.priority.get(),
-            )),
+            name: entry.name.to_string(),
+            tenant: entry.tenant().to_string(),
+            models: entry.models.iter().map(ToString::to_string).collect(),
+            tasks: entry
+                .tasks
+                .as_ref()
+                .map(|tasks| tasks.iter().map(ToString::to_string).collect()),
+            priority: entry.priority.get(),
         })
         .collect())
 }
