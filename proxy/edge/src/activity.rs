@@ -190,3 +190,118 @@ impl Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(60);
+    const HEADER: Duration = Duration::from_secs(10);
+
+    fn limits(heads: bool) -> (Arc<Activity>, Limits) {
+        let activity = Arc::new(Activity::default());
+        let limits = Limits::new(activity.clone(), heads, IDLE, HEADER, None);
+        (activity, limits)
+    }
+
+    /// Which limit is passed, and after how many seconds.
+    async fn passed(limits: &mut Limits) -> (Passed, u64) {
+        let begin = Instant::now();
+        let passed = std::future::poll_fn(|cx| limits.poll(cx)).await;
+        (passed, begin.elapsed().as_secs())
+    }
+
+    /// Nothing is passed for so many seconds.
+    async fn lasts(limits: &mut Limits, seconds: u64) {
+        let passing = std::future::poll_fn(|cx| limits.poll(cx));
+        let passed = tokio::time::timeout(Duration::from_secs(seconds), passing).await;
+        assert_eq!(passed.ok(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_limit() {
+        let (activity, mut limits) = limits(true);
+        lasts(&mut limits, 50).await;
+        activity.read(1);
+        lasts(&mut limits, 9).await;
+        activity.read(1);
+        assert_eq!(
+            passed(&mut limits).await,
+            (Passed::Head, 1),
+            "trickling gains no time"
+        );
+
+        let (activity, mut limits) = self::limits(true);
+        activity.read(1);
+        lasts(&mut limits, 9).await;
+        let request = activity.request();
+        lasts(&mut limits, 3600).await;
+        activity.read(1);
+        lasts(&mut limits, 3600).await;
+        drop(request);
+        assert_eq!(
+            passed(&mut limits).await,
+            (Passed::Idle, 60),
+            "from the request's end"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_over_between_two_looks_counts() {
+        let (activity, mut limits) = limits(true);
+        lasts(&mut limits, 59).await;
+        drop(activity.request());
+        assert_eq!(passed(&mut limits).await, (Passed::Idle, 60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_no_heads() {
+        let (activity, mut limits) = limits(false);
+        activity.read(1);
+        lasts(&mut limits, 59).await;
+        activity.read(1);
+        assert_eq!(passed(&mut limits).await, (Passed::Idle, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_head_may_have_begun_before() {
+        let activity = Arc::new(Activity::default());
+        let whole = Some(Instant::now() + Duration::from_secs(4));
+        let mut limits = Limits::new(activity.clone(), true, IDLE, HEADER, whole);
+        activity.read(1);
+        assert_eq!(passed(&mut limits).await, (Passed::Head, 4));
+        let mut limits = Limits::new(activity.clone(), true, IDLE, HEADER, whole);
+        drop(activity.request());
+        activity.read(1);
+        assert_eq!(
+            passed(&mut limits).await,
+            (Passed::Head, 10),
+            "it is not the first"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_to_end_is_given_less() {
+        let (activity, mut limits) = limits(false);
+        let request = activity.request();
+        lasts(&mut limits, 100).await;
+        limits.hasten(Duration::from_secs(2));
+        lasts(&mut limits, 100).await;
+        drop(request);
+        assert_eq!(passed(&mut limits).await, (Passed::Idle, 2));
+        limits.hasten(Duration::from_secs(2));
+        assert_eq!(passed(&mut limits).await, (Passed::Idle, 2), "and again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_end_of_a_request_is_told() {
+        let activity = Arc::new(Activity::default());
+        let (first, second) = (activity.request(), activity.request());
+        drop(first);
+        let mut idle = std::pin::pin!(activity.idle());
+        let early = tokio::time::timeout(IDLE, idle.as_mut()).await;
+        assert!(early.is_err());
+        drop(second);
+        idle.await;
+    }
+}

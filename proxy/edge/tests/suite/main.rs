@@ -1,0 +1,9 @@
+//! Listeners from outside: real sockets, real clients.
+
+mod drain;
+mod gone;
+mod limits;
+mod protocols;
+mod support;
+mod tls;
+mod tokens;
