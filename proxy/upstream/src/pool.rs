@@ -17,14 +17,20 @@ use std::{
     collections::VecDeque,
     future::Future,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{runtime::Handle, sync::oneshot, time::Instant};
+
+mod place;
+mod tasks;
+
+pub(crate) use place::{Lease, Seat};
+use tasks::{Attempt, Reaper};
 
 use crate::{
     connect::{ConnectError, Connector},
@@ -90,6 +96,9 @@ struct State<M: Member> {
     next: u64,
     reaping: bool,
     closed: bool,
+    /// To be spawned once the lock is free: a runtime that is shutting down drops a task at
+    /// once, and its destructor takes the lock.
+    dials: Vec<(Handle, Attempt<M>)>,
 }
 
 struct Entry<M> {
@@ -122,6 +131,7 @@ impl<M: Member> Pool<M> {
                 next: 0,
                 reaping: false,
                 closed: false,
+                dials: Vec::new(),
             }),
             queued: AtomicBool::new(false),
         })
@@ -147,7 +157,7 @@ impl<M: Member> Pool<M> {
             let runtime = Handle::current();
             state.waiters.push_back(Waiter { answer, runtime });
             self.dial(&mut state);
-            self.mark(&state);
+            self.settle(state);
             answered
         };
         answer.await.unwrap_or(Err(SendError::Closed))
@@ -168,7 +178,7 @@ impl<M: Member> Pool<M> {
     }
 
     /// Closes what is idle and lets nobody in; what is running goes on.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(self: &Arc<Self>) {
         let mut state = self.state.lock();
         state.closed = true;
         state.entries.retain_mut(|entry| {
@@ -178,7 +188,7 @@ impl<M: Member> Pool<M> {
         for waiter in state.waiters.drain(..) {
             let _ = waiter.answer.send(Err(SendError::Closed));
         }
-        self.mark(&state);
+        self.settle(state);
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
@@ -246,7 +256,6 @@ impl<M: Member> Pool<M> {
             }
         }
         self.dial(state);
-        self.mark(state);
     }
 
     fn dial(self: &Arc<Self>, state: &mut State<M>) {
@@ -275,10 +284,7 @@ impl<M: Member> Pool<M> {
             };
             state.next += 1;
             state.dialling += 1;
-            let terms = self.terms.clone();
-            // Not tracked: it ends within the connect timeout, and a pool that has been closed or
-            // dropped meanwhile drops what it brings.
-            runtime.spawn(attempt.run(terms));
+            state.dials.push((runtime, attempt));
         }
     }
 
@@ -304,7 +310,7 @@ impl<M: Member> Pool<M> {
             }
         }
         self.serve(&mut state);
-        self.reap(&mut state);
+        self.settle(state);
     }
 
     /// A request has ended; `member`: what it hands back.
@@ -314,26 +320,37 @@ impl<M: Member> Pool<M> {
         if !state.waiters.is_empty() {
             self.serve(&mut state);
         }
-        self.reap(&mut state);
+        self.settle(state);
     }
 
-    fn mark(&self, state: &State<M>) {
+    /// Ends every change of the state: frees the lock, then starts what the change calls for.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State<M>>) {
         self.queued
             .store(!state.waiters.is_empty(), Ordering::Relaxed);
+        let dials = std::mem::take(&mut state.dials);
+        let reaper = self.reaper(&mut state);
+        drop(state);
+        for (runtime, attempt) in dials {
+            // Not tracked: it ends within the connect timeout, and a pool that has been closed or
+            // dropped meanwhile drops what it brings.
+            runtime.spawn(attempt.run(self.terms.clone()));
+        }
+        if let Some((runtime, reaper)) = reaper {
+            // Not tracked: it holds the pool weakly and ends with the last idle connection.
+            runtime.spawn(reaper.run(self.terms.idle_timeout));
+        }
     }
 
-    /// Starts the task that closes what has been idle for too long, if it is needed.
-    fn reap(self: &Arc<Self>, state: &mut State<M>) {
+    /// What closes connections that have been idle for too long, if it is needed and not there.
+    fn reaper(self: &Arc<Self>, state: &mut State<M>) -> Option<(Handle, Reaper<M>)> {
         if state.reaping || !state.entries.iter().any(Entry::idle) {
-            return;
+            return None;
         }
-        // A destructor may run outside any runtime; the next release starts it then.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
+        // A destructor may run outside any runtime; the next change starts it then.
+        let runtime = Handle::try_current().ok()?;
         state.reaping = true;
-        // Not tracked: it holds the pool weakly and ends with the last idle connection.
-        runtime.spawn(reaper(Arc::downgrade(self), self.terms.idle_timeout));
+        let pool = Arc::downgrade(self);
+        Some((runtime, Reaper { pool, done: false }))
     }
 }
 
@@ -365,140 +382,5 @@ impl<M: Member> State<M> {
 impl<M> Entry<M> {
     fn idle(&self) -> bool {
         self.streams == 0 && self.member.is_some()
-    }
-}
-
-async fn reaper<M: Member>(pool: Weak<Pool<M>>, timeout: Duration) {
-    loop {
-        let next = {
-            let Some(pool) = pool.upgrade() else {
-                return;
-            };
-            let mut state = pool.state.lock();
-            let now = Instant::now();
-            state
-                .entries
-                .retain(|entry| !entry.idle() || entry.since + timeout > now);
-            let idle = state.entries.iter().filter(|entry| entry.idle());
-            match idle.map(|entry| entry.since).min() {
-                Some(since) => since + timeout,
-                None => {
-                    state.reaping = false;
-                    return;
-                }
-            }
-        };
-        tokio::time::sleep_until(next).await;
-    }
-}
-
-// === impl Attempt ===
-
-/// A dial. However it ends, by a panic or with its runtime too, the pool hears of it.
-struct Attempt<M: Member> {
-    pool: Weak<Pool<M>>,
-    id: u64,
-    done: bool,
-}
-
-impl<M: Member> Attempt<M> {
-    async fn run(mut self, terms: Arc<Terms>) {
-        let seat = Seat {
-            pool: self.pool.clone(),
-            id: self.id,
-        };
-        let outcome = M::open(&terms, seat).await;
-        self.report(outcome);
-    }
-
-    fn report(&mut self, outcome: Result<M, ConnectError>) {
-        self.done = true;
-        if let Some(pool) = self.pool.upgrade() {
-            pool.dialled(self.id, outcome);
-        }
-    }
-}
-
-impl<M: Member> Drop for Attempt<M> {
-    fn drop(&mut self) {
-        if !self.done {
-            let gone = std::io::Error::other("the dial was dropped");
-            self.report(Err(ConnectError::Io(gone)));
-        }
-    }
-}
-
-// === impl Seat ===
-
-/// A connection's own way to its place in the pool.
-pub(crate) struct Seat<M: Member> {
-    pool: Weak<Pool<M>>,
-    id: u64,
-}
-
-impl<M: Member> Seat<M> {
-    /// The connection may have more room, or none any more: who waits is told.
-    pub(crate) fn changed(&self) {
-        let Some(pool) = self.pool.upgrade() else {
-            return;
-        };
-        if !pool.queued.load(Ordering::Relaxed) {
-            return;
-        }
-        let mut state = pool.state.lock();
-        for entry in &mut state.entries {
-            if !entry.member.as_mut().is_some_and(M::usable) {
-                entry.member = None;
-            }
-        }
-        state
-            .entries
-            .retain(|entry| entry.streams > 0 || entry.member.is_some());
-        pool.serve(&mut state);
-    }
-
-    /// The connection has ended.
-    pub(crate) fn ended(&self) {
-        let Some(pool) = self.pool.upgrade() else {
-            return;
-        };
-        let mut state = pool.state.lock();
-        if let Some(at) = state.entries.iter().position(|entry| entry.id == self.id) {
-            state.entries[at].member = None;
-            if state.entries[at].streams == 0 {
-                state.entries.swap_remove(at);
-            }
-        }
-        pool.serve(&mut state);
-    }
-}
-
-// === impl Lease ===
-
-/// A request's place. Dropped, it goes to the next one, with the member that is in it: a
-/// connection lent whole is gone for good unless it is put back here.
-pub(crate) struct Lease<M: Member> {
-    pool: Arc<Pool<M>>,
-    id: u64,
-    pub(crate) member: Option<M>,
-    /// The connection has carried a request before.
-    pub(crate) reused: bool,
-}
-
-impl<M: Member> Lease<M> {
-    /// The connection takes no more requests.
-    pub(crate) fn condemn(self) {
-        let mut state = self.pool.state.lock();
-        if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == self.id) {
-            entry.member = None;
-        }
-    }
-}
-
-impl<M: Member> Drop for Lease<M> {
-    fn drop(&mut self) {
-        if self.id != u64::MAX {
-            self.pool.release(self.id, self.member.take());
-        }
     }
 }

@@ -264,3 +264,34 @@ fn a_connection_may_be_given_back_outside_a_runtime() {
     drop(response);
     assert_eq!(upstream.gauges().idle, 1);
 }
+
+#[test]
+fn a_runtime_may_end_while_requests_wait() {
+    // A deadlock must fail the test, not hang it.
+    let (done, ended) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let upstream = runtime.block_on(within(async {
+            let (listener, address) = listen().await;
+            let upstream = bounded(address, 1, 8);
+            send(&upstream);
+            let stream = taken(&listener).await;
+            for number in 1..=8 {
+                send(&upstream);
+                until(&upstream, |gauges| gauges.waiting == number).await;
+            }
+            // Not closed: the end of the running request has the next one dialled for.
+            std::mem::forget(stream);
+            upstream
+        }));
+        drop(runtime);
+        let _ = done.send(upstream.gauges());
+    });
+    let gauges = ended
+        .recv_timeout(Duration::from_secs(10))
+        .expect("no deadlock");
+    assert_eq!(gauges, Gauges::default());
+}
