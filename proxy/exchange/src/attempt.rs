@@ -96,6 +96,7 @@ pub(crate) async fn run(plan: Plan) {
         reading: None,
         first_output: Some(first_output),
         keep: HashMap::new(),
+        time_limit: None,
     };
     let ended = tokio::time::timeout_at(deadline, attempt.drive(&worker)).await;
     let failed = match ended {
@@ -145,6 +146,9 @@ struct Running {
     first_output: Option<Box<dyn Fn() + Send + Sync>>,
     /// What the guest asked to be kept and waits for, by source.
     keep: HashMap<u32, types::Need>,
+    /// When what has come by then is the answer: the calls' own limit, a little late, so
+    /// that a worker which keeps it by itself can say so.
+    time_limit: Option<Instant>,
 }
 
 fn guest_failed(error: &GuestError) -> Failed {
@@ -158,6 +162,13 @@ impl Running {
     async fn drive(&mut self, worker: &backend::Worker) -> Result<(), Failed> {
         let mut calls = Vec::with_capacity(self.members.len());
         let mut large = 0;
+        self.time_limit = self
+            .members
+            .iter()
+            .flatten()
+            .filter_map(|member| time_limit(&member.call))
+            .max()
+            .map(|limit| Instant::now() + limit + GRACE);
         for member in self.members.iter().flatten() {
             let mut call = member.call.clone();
             Rebase {
@@ -422,6 +433,10 @@ impl Running {
                         }
                     }
                     inputs = &mut next => break Some(inputs),
+                    () = until(self.time_limit) => {
+                        self.time_limit = None;
+                        break Some(Ok(vec![backend::Input::Cut(types::Cut::Deadline)]));
+                    }
                 }
             }
         };
@@ -435,7 +450,13 @@ impl Running {
             // The last member has left. Dropping the reading side resets the upstream.
             None => Ok(told),
             Some(inputs) => {
-                self.reading = Some(reading);
+                let out_of_time = matches!(
+                    inputs.as_deref(),
+                    Ok([backend::Input::Cut(types::Cut::Deadline)])
+                );
+                if !out_of_time {
+                    self.reading = Some(reading);
+                }
                 told.extend(inputs?);
                 Ok(told)
             }
@@ -561,6 +582,28 @@ async fn next(
         }
     }
     Ok(inputs)
+}
+
+/// How late the host keeps a call's time limit.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// A call's own limit on the time of its generation.
+pub(crate) fn time_limit(call: &inference::Call) -> Option<std::time::Duration> {
+    let settings = match &call.task {
+        inference::Task::Generate(it) => &it.settings,
+        inference::Task::Chat(it) => &it.settings,
+        _ => return None,
+    };
+    let limit = settings.stopping.time_limit_ms.filter(|limit| *limit > 0)?;
+    Some(std::time::Duration::from_millis(u64::from(limit)))
+}
+
+/// Resolves at an instant; never without one.
+pub(crate) async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn number(next_source: &mut u32, sources: &mut Sources, source: &Source) -> u32 {

@@ -7,7 +7,7 @@ use tollgate_plugin::{Generation, Session, Sources, inference, serving, types};
 use tollgate_wire::{convert, failure::Failure};
 
 use crate::{
-    attempt::Member,
+    attempt::{self, Member},
     events::{EventSender, Pushed, Said},
     failures,
 };
@@ -47,10 +47,26 @@ pub(crate) async fn run(
 }
 
 fn fail(events: &EventSender, failure: &Failure) {
-    events.push(Said {
-        event: inference::Event::Failed(failures::to_guest(failure)),
+    events.push(said(inference::Event::Failed(failures::to_guest(failure))));
+}
+
+fn said(event: inference::Event) -> Said {
+    Said {
+        event,
         sources: Arc::default(),
-    });
+    }
+}
+
+/// Numbers of the items that a generation call asks for.
+fn items(call: &inference::Call) -> Vec<u32> {
+    let count = match &call.task {
+        inference::Task::Generate(it) => {
+            (it.prompts.len() as u64).saturating_mul(u64::from(it.settings.n))
+        }
+        inference::Task::Chat(it) => u64::from(it.settings.n),
+        _ => 0,
+    };
+    (0..u32::try_from(count.min(65_536)).unwrap_or(0)).collect()
 }
 
 async fn serve(
@@ -62,7 +78,24 @@ async fn serve(
 ) -> Result<(), Failure> {
     let failed = |error: tollgate_plugin::GuestError| Failure::plugin_failed(error.to_string());
     let session = Session::new(generation, context, call).map_err(failed)?;
+    // A guest has no clock: the host ends a call that has a limit of its own.
+    let out_of_time = attempt::time_limit(call).map(|limit| Instant::now() + limit);
+    let mut open = items(call);
     loop {
+        if out_of_time.is_some_and(|at| Instant::now() >= at) {
+            for item in open {
+                events.push(said(inference::Event::Finished(inference::Finished {
+                    item,
+                    reason: inference::FinishReason::TimeLimit,
+                    stop_sequence: None,
+                    input_tokens: None,
+                    output_tokens: None,
+                    seed: None,
+                })));
+            }
+            events.push(said(inference::Event::End));
+            return Ok(());
+        }
         events.room().await;
         if events.left() {
             return Ok(());
@@ -71,11 +104,11 @@ async fn serve(
         let stepped = tokio::task::block_in_place(|| session.step()).map_err(failed)?;
         first_output();
         for event in stepped.events {
+            if let inference::Event::Finished(finished) = &event {
+                open.retain(|item| *item != finished.item);
+            }
             let over = matches!(event, inference::Event::End | inference::Event::Failed(_));
-            let pushed = events.push(Said {
-                event,
-                sources: Arc::default(),
-            });
+            let pushed = events.push(said(event));
             if over || pushed != Pushed::Queued {
                 return Ok(());
             }
