@@ -1,0 +1,98 @@
+"""What a cell is made of: cases that are asked twice, and what is said of the two answers.
+
+A cell is a client's protocol and a worker. Each of its cases is asked of the real server in the
+client's protocol, and then of Tollgate with that worker behind it. The outcome is one of
+
+* same: the answers are equal in all that the case compares;
+* refused: the worker's protocol cannot say it, and Tollgate said so (4xx or 501, with a message);
+* FAILED: anything else.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+
+class Refusal(Exception):
+    """An error answer: `status` is HTTP's, or the name of gRPC's code."""
+
+    def __init__(self, status, message):
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+    # What a refusal for want of words may be called.
+    FIT = {400, 404, 422, 501, "INVALID_ARGUMENT", "UNIMPLEMENTED", "FAILED_PRECONDITION"}
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    # Asks a target, and returns what is compared.
+    ask: Callable
+    stream: bool = False
+    # Workers whose protocol cannot say this.
+    refused: tuple = ()
+    # What is left out of the comparison when that worker's answer was translated, and why.
+    loose: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Outcome:
+    case: Case
+    verdict: str
+    detail: str = ""
+
+
+def answer(case, target):
+    """The answer or the refusal, as plain data."""
+    try:
+        return case.ask(target)
+    except Refusal as problem:
+        return problem
+
+
+def compare(case, direct, through, worker):
+    wanted, found = answer(case, direct), answer(case, through)
+    if worker in case.refused:
+        if isinstance(found, Refusal) and found.status in Refusal.FIT and found.message:
+            return Outcome(case, "refused", str(found))
+        return Outcome(case, "FAILED", f"not refused: {found!r}")
+    if isinstance(wanted, Refusal) or isinstance(found, Refusal):
+        if isinstance(wanted, Refusal) and isinstance(found, Refusal):
+            if wanted.status == found.status:
+                return Outcome(case, "same", str(found))
+        return Outcome(case, "FAILED", f"{found!r}, directly {wanted!r}")
+    loosen = case.loose.get(worker)
+    if loosen is not None:
+        wanted, found = loosen(wanted), loosen(found)
+    difference = first_difference(wanted, found)
+    if difference:
+        return Outcome(case, "FAILED", difference)
+    return Outcome(case, "same")
+
+
+def first_difference(wanted, found, at="answer"):
+    """Where two answers part; numbers that were computed may differ in their last digits."""
+    if isinstance(wanted, float) and isinstance(found, float):
+        if wanted == found or abs(wanted - found) <= 2e-3 * max(1.0, abs(wanted)):
+            return None
+        if wanted != wanted and found != found:
+            return None
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for name in [*wanted, *(set(found) - set(wanted))]:
+            if name not in wanted or name not in found:
+                side = "through Tollgate" if name in found else "directly"
+                return f"{at}.{name} only {side}: {found.get(name, wanted.get(name))!r}"
+            parted = first_difference(wanted[name], found[name], f"{at}.{name}")
+            if parted:
+                return parted
+        return None
+    if isinstance(wanted, list) and isinstance(found, list):
+        if len(wanted) != len(found):
+            return f"{at} has {len(found)} members, directly {len(wanted)}"
+        for index, pair in enumerate(zip(wanted, found, strict=True)):
+            parted = first_difference(*pair, f"{at}[{index}]")
+            if parted:
+                return parted
+        return None
+    return None if wanted == found else f"{at} is {found!r}, directly {wanted!r}"
