@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Most keys of one `json-members` call.
-const KEYS: usize = 64;
+const KEYS: usize = 256;
 
 impl body::Host for Guest {
     fn available(&mut self, source: types::SourceId) -> wasmtime::Result<(u64, bool)> {
