@@ -5,6 +5,8 @@
 //!
 //! * **idle**: no request, and not a byte of one: the idle timeout.
 //! * **head** (HTTP/1.1): a request has begun to arrive: the header timeout, however it trickles.
+//!   A piece of it that came together with the end of the request before is not seen as one, and
+//!   falls under the idle timeout until more comes.
 //! * **busy**: at least one request is under way: none here; requests have deadlines of their own.
 
 use std::pin::Pin;

@@ -1,5 +1,6 @@
-//! Sets of label values that cannot grow past a bound.
+//! Label values: sets that cannot grow past a bound, and their spelling.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -28,8 +29,9 @@ impl Labels {
         }
     }
 
-    /// The value to count under.
+    /// The value to count under, escaped.
     pub fn admit(&self, value: &str) -> Arc<str> {
+        let value = &*escape(value);
         if let Some(value) = self.seen.read().get(value) {
             return value.clone();
         }
@@ -46,9 +48,34 @@ impl Labels {
     }
 }
 
+/// A value as OpenMetrics spells it (section "Escaping"): prometheus-client writes values as they
+/// are, and a quotation mark would make the whole page unreadable.
+pub(crate) fn escape(value: &str) -> Cow<'_, str> {
+    if !value.contains(['\\', '"', '\n']) {
+        return value.into();
+    }
+    let mut escaped = String::with_capacity(value.len() + 8);
+    for character in value.chars() {
+        match character {
+            '\\' => escaped.push_str("\\\\"),
+            '"' => escaped.push_str("\\\""),
+            '\n' => escaped.push_str("\\n"),
+            other => escaped.push(other),
+        }
+    }
+    escaped.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_escaped() {
+        assert_eq!(escape("plain ä"), "plain ä");
+        assert_eq!(escape("a\\b\"c\nd"), r#"a\\b\"c\nd"#);
+        assert_eq!(&*Labels::new(1).admit("\""), "\\\"");
+    }
 
     #[test]
     fn values_past_the_bound_are_one() {

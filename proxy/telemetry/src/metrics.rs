@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::labels::{Labels, OTHER};
+use crate::labels::{Labels, OTHER, escape};
 use crate::samples::{Samples, Sources};
 
 /// One label and its value.
@@ -299,7 +299,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl RouteFamilies {
-    fn meters(&self, route: &Arc<str>) -> RouteMeters {
+    fn meters(&self, route: &str) -> RouteMeters {
+        let route: &Arc<str> = &(&*escape(route)).into();
         let one = [("route", route.clone())];
         let tokens = |direction: &str| {
             let two = [("route", route.clone()), ("direction", direction.into())];

@@ -11,6 +11,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::labels::escape;
+
 type LabelSet = Vec<(&'static str, String)>;
 /// What fills in the samples of one scrape.
 pub(crate) type Source = Box<dyn Fn(&mut Samples) + Send + Sync>;
@@ -91,7 +93,8 @@ impl Samples {
             kind,
             samples: BTreeMap::new(),
         });
-        let labels: LabelSet = labels.iter().map(|(k, v)| (*k, (*v).to_owned())).collect();
+        let labels = labels.iter().map(|(k, v)| (*k, escape(v).into_owned()));
+        let labels: LabelSet = labels.collect();
         // One name with two kinds, or one series twice, would make the whole page unreadable.
         if family.kind != kind || family.samples.contains_key(&labels) {
             self.dropped += 1;
@@ -160,5 +163,22 @@ impl Collector for Sources {
             MetricType::Gauge,
         )?;
         ConstGauge::new(samples.dropped).encode(metric)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_have_a_bound_and_one_kind_a_name() {
+        let mut samples = Samples::new(2);
+        samples.gauge("a", "A", &[("x", "1")], 1.0);
+        samples.gauge("a", "A", &[("x", "1")], 2.0);
+        samples.counter("a", "A", &[("x", "2")], 3);
+        assert_eq!((samples.room, samples.dropped), (1, 2));
+        samples.counter("b", "B", &[], 4);
+        samples.gauge("c", "C", &[], 5.0);
+        assert_eq!((samples.room, samples.dropped), (0, 3));
     }
 }

@@ -143,3 +143,127 @@ fn random<const N: usize>() -> [u8; N] {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn headers(parents: &[&str], states: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for parent in parents {
+            headers.append(TRACEPARENT, parent.parse().unwrap());
+        }
+        for state in states {
+            headers.append(TRACESTATE, state.parse().unwrap());
+        }
+        headers
+    }
+
+    /// Of the child: version, trace, parent, flags; and its state.
+    fn child(context: &TraceContext) -> ([String; 4], Option<String>) {
+        let (parent, state) = context.child();
+        let parts: Vec<String> = parent
+            .to_str()
+            .unwrap()
+            .split('-')
+            .map(str::to_owned)
+            .collect();
+        let state = state.map(|state| state.to_str().unwrap().to_owned());
+        (parts.try_into().unwrap(), state)
+    }
+
+    #[test]
+    fn a_trace_is_continued_under_a_new_parent() {
+        let context = TraceContext::from_headers(&headers(&[PARENT], &["a=1", " b@c=2 , ,d=3"]));
+        assert_eq!(context.trace_id().to_string(), TRACE);
+        assert!(context.is_sampled());
+        let ([version, trace, parent, flags], state) = child(&context);
+        assert_eq!((&*version, &*trace, &*flags), ("00", TRACE, "01"));
+        assert!(parent != "00f067aa0ba902b7" && parent.len() == 16);
+        assert_eq!(state.as_deref(), Some("a=1,b@c=2,d=3"));
+        assert_ne!(child(&context).0[2], parent, "each attempt is a span");
+    }
+
+    #[test]
+    fn versions_to_come_are_read_as_far_as_known() {
+        for parent in [
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes",
+        ] {
+            let context = TraceContext::from_headers(&headers(&[parent], &[]));
+            assert_eq!(context.trace_id().to_string(), TRACE);
+            assert_eq!(child(&context).0[0], "00");
+        }
+    }
+
+    #[test]
+    fn flags_without_a_meaning_are_dropped() {
+        let parent = PARENT.replace("-01", "-ff");
+        let context = TraceContext::from_headers(&headers(&[&parent], &[]));
+        assert_eq!(child(&context).0[3], "03");
+    }
+
+    #[test]
+    fn a_malformed_parent_begins_a_new_trace_without_its_state() {
+        for parent in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01x",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-600f067aa0ba902b7-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            let context = TraceContext::from_headers(&headers(&[parent], &["a=1"]));
+            assert_ne!(context.trace_id().to_string(), TRACE, "{parent}");
+            assert_ne!(context.trace_id(), TraceId::INVALID);
+            assert!(!context.is_sampled());
+            assert_eq!(child(&context).1, None);
+        }
+        let two = TraceContext::from_headers(&headers(&[PARENT, PARENT], &[]));
+        assert_ne!(two.trace_id().to_string(), TRACE);
+        assert_ne!(
+            TraceContext::root().trace_id(),
+            TraceContext::root().trace_id()
+        );
+    }
+
+    #[test]
+    fn a_malformed_state_is_left_out_and_the_trace_kept() {
+        let long = format!("a={}", "x".repeat(STATE_BYTES));
+        let many: Vec<String> = (0..=STATE_MEMBERS).map(|n| format!("k{n}=1")).collect();
+        for state in ["a", "A=1", "a=1,a=2", "a=b=c", &long, &many.join(",")] {
+            let context = TraceContext::from_headers(&headers(&[PARENT], &[state]));
+            assert_eq!(context.trace_id().to_string(), TRACE);
+            assert_eq!(child(&context).1, None, "{state}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_what_leaves_is_well_formed(
+            parent in "([0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}|[ -~]{0,60})[ -~]{0,3}",
+            state in "[ -~]{0,80}",
+        ) {
+            let context = TraceContext::from_headers(&headers(&[&parent], &[&state]));
+            let (sent, state) = context.child();
+            let read = parse(sent.to_str().unwrap());
+            prop_assert_eq!(read.map(|(trace, ..)| trace), Some(context.trace_id()));
+            if let Some(state) = state {
+                let again = headers(&[PARENT], &[state.to_str().unwrap()]);
+                let (_, again) = child(&TraceContext::from_headers(&again));
+                prop_assert_eq!(again.as_deref(), state.to_str().ok());
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ fn began(path: &str) -> Event {
     Event::Began(path.to_owned())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_under_way_end_and_nobody_else_comes_in() {
     let mut server = Server::plain().await;
     let (mut one, _task) = http1(server.connect().await).await;
@@ -98,7 +98,7 @@ async fn an_answer_given_while_draining_closes_its_connection() {
     within(task).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_at_the_deadline_is_aborted() {
     let mut server = Server::plain().await;
     let (mut one, first) = http1(server.connect().await).await;
