@@ -68,8 +68,9 @@ pub(crate) struct Failed {
 /// failed, and may be made again elsewhere. Never shown to a guest.
 pub(crate) const ELSEWHERE: &str = "tollgate:attempt-failed";
 
-/// Runs an attempt to its end. Every member's last event is `end` or `failed`.
-pub(crate) async fn run(plan: Plan) {
+/// Runs an attempt to its end. Every member's last event is `end` or `failed`, or says
+/// that another worker may try. True: the guest finished.
+pub(crate) async fn run(plan: Plan) -> bool {
     let deadline = plan.deadline;
     let Plan {
         backend,
@@ -99,6 +100,7 @@ pub(crate) async fn run(plan: Plan) {
         time_limit: None,
     };
     let ended = tokio::time::timeout_at(deadline, attempt.drive(&worker)).await;
+    let complete = matches!(ended, Ok(Ok(())));
     let failed = match ended {
         Ok(Ok(())) => Failed {
             failure: Failure::upstream_invalid("the worker's answer ended before its end"),
@@ -111,6 +113,7 @@ pub(crate) async fn run(plan: Plan) {
         },
     };
     attempt.fail_open_members(&failed);
+    complete
 }
 
 enum Side {

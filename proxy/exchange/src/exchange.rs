@@ -166,6 +166,8 @@ pub(crate) struct Exchange<'a> {
     /// The source that the client is filling.
     arriving: Option<u32>,
     head: Option<Response<()>>,
+    /// Reads the client's next message, once there is room for it.
+    parked: Option<Reader<Incoming>>,
     /// A tapped response is complete: only the guest's counting is left.
     tapped_out: bool,
     ended: bool,
@@ -177,6 +179,12 @@ const HOST_SOURCES: u32 = 1 << 31;
 
 /// Calls of one exchange at once.
 const CALLS: usize = 256;
+
+/// Calls in flight past which no further message of the client's is read.
+const IN_FLIGHT: usize = 64;
+
+/// Happenings that go to the guest in one step, at most.
+const TOGETHER: usize = 16;
 
 /// Runs a request through its frontend once.
 pub(crate) async fn run(
@@ -203,6 +211,7 @@ pub(crate) async fn run(
         needs: HashMap::new(),
         arriving: None,
         head: None,
+        parked: None,
         tapped_out: false,
         ended: false,
         limit: if asked.is_grpc {
@@ -252,8 +261,8 @@ impl Exchange<'_> {
                         if !self.asked.claimed.client_streaming {
                             self.inputs.push(frontend::Input::MessagesEnd);
                         }
-                    } else if progress.available > 0 {
-                        self.inputs.push(frontend::Input::Body(progress));
+                    } else {
+                        self.tell_when(0, 1);
                     }
                 }
                 self.read_client(reader);
@@ -282,6 +291,11 @@ impl Exchange<'_> {
 
     async fn turns(&mut self) -> Result<(), Stop> {
         loop {
+            if self.calls.len() < IN_FLIGHT
+                && let Some(reader) = self.parked.take()
+            {
+                self.read_client(reader);
+            }
             while self.inputs.is_empty() {
                 let happened = match self.backlog.pop_front() {
                     Some(happened) => happened,
@@ -298,7 +312,10 @@ impl Exchange<'_> {
                 self.happened(happened).await?;
             }
             // What is ready by now goes along.
-            while let Some(Some(happened)) = self.jobs.next().now_or_never() {
+            for _ in 0..TOGETHER {
+                let Some(Some(happened)) = self.jobs.next().now_or_never() else {
+                    break;
+                };
                 self.happened(happened).await?;
             }
             let inputs = std::mem::take(&mut self.inputs);
@@ -349,6 +366,7 @@ impl Exchange<'_> {
                 source.release(keep);
             }
         }
+        let mut waits = Vec::new();
         for (id, need) in &self.needs {
             let Ok(source) = self.sources.get(*id) else {
                 continue;
@@ -359,22 +377,31 @@ impl Exchange<'_> {
             let progress = source.progress();
             let over = progress.end || progress.cut.is_some();
             if Some(*id) == self.arriving && !over {
-                let source = source.clone();
                 let wanted = match need.until {
-                    types::Want::More => source.progress().available + 1,
+                    types::Want::More => progress.available + 1,
                     types::Want::AtLeast(wanted) => wanted,
                     types::Want::All => u64::MAX,
                 };
-                let id = *id;
-                self.jobs.push(
-                    async move {
-                        source.reach(wanted).await;
-                        Happened::Progress(id)
-                    }
-                    .boxed(),
-                );
+                waits.push((*id, wanted));
             }
         }
+        for (id, wanted) in waits {
+            self.tell_when(id, wanted);
+        }
+    }
+
+    /// Tells the guest of a source once it has got so far, or is over.
+    fn tell_when(&mut self, id: u32, wanted: u64) {
+        let Ok(source) = self.sources.get(id).cloned() else {
+            return;
+        };
+        self.jobs.push(
+            async move {
+                source.reach(wanted).await;
+                Happened::Progress(id)
+            }
+            .boxed(),
+        );
     }
 
     async fn happened(&mut self, happened: Happened) -> Result<(), Stop> {
@@ -416,7 +443,11 @@ impl Exchange<'_> {
                 self.arriving = Some(id);
                 self.inputs
                     .push(frontend::Input::Message(frontend::GrpcMessage { progress }));
-                self.read_client(reader);
+                if progress.end {
+                    self.parked = Some(reader);
+                } else {
+                    self.read_client(reader);
+                }
             }
             Read::End(_) => {
                 if self.asked.is_grpc && self.asked.claimed.client_streaming {
@@ -425,12 +456,6 @@ impl Exchange<'_> {
                     return Err(Stop::Failed(Failure::invalid_argument(
                         "the request has no message",
                     )));
-                } else if let Some(id) = self.arriving
-                    && let Ok(source) = self.sources.get(id)
-                    && !self.asked.is_grpc
-                {
-                    self.inputs
-                        .push(frontend::Input::Body(progress_of(id, source)));
                 }
             }
             Read::Cut(cut) => {
@@ -1437,12 +1462,13 @@ impl Run {
             Reach::Component(name) => {
                 let generation = self.house.shelf.get(name);
                 session::run(generation, self.context, self.deadline, members, first_output).await;
+                self.batch.finish();
             }
             Reach::Network(upstream) => {
                 let Some(backend) = self.house.backend(&self.station) else {
                     return;
                 };
-                attempt::run(Plan {
+                let complete = attempt::run(Plan {
                     backend,
                     worker: calling::worker_of(&self.station),
                     upstream: upstream.clone(),
@@ -1454,9 +1480,13 @@ impl Run {
                     first_output,
                 })
                 .await;
+                // Members of a failed one go back to the queue first: the batch ends with
+                // the last of them.
+                if complete {
+                    self.batch.finish();
+                }
             }
         }
-        self.batch.finish();
     }
 }
 
