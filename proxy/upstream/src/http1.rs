@@ -176,10 +176,7 @@ async fn exchange(
         if !*ended && wire.as_mut().poll(cx).is_ready() {
             *ended = true;
         }
-        // Only the wire can bring the answer, and it has this task's waker.
-        answer
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
+        answer.as_mut().poll(cx)
     })
     .await;
     let response = match answered {

@@ -2,10 +2,13 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -294,7 +297,17 @@ async fn a_task_with_its_budget_spent_misses_nothing() {
         });
         let upstream = Upstream::new(spec(Transport::H1, address)).unwrap();
         for left in 0..12 {
-            let mut response = spent(left, upstream.send(get("/"), empty())).await.unwrap();
+            upstream.warm().await;
+            let mut sending = pin!(upstream.send(get("/"), empty()));
+            // The request is out; the head and half of the body come while nobody looks.
+            poll_fn(|cx| {
+                assert!(sending.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            turn().await;
+            turn().await;
+            let mut response = spent(left, sending).await.unwrap();
             assert_eq!(
                 spent(left, response.body.data()).await.unwrap().unwrap(),
                 "fi"
