@@ -69,7 +69,7 @@ CHAT='{"model": "'$MODEL'", "messages": [{"role": "user", "content": "What is a 
 UNNAMED='{"messages": [{"role": "user", "content": "What is a toll?"}], "max_tokens": 7}'
 
 claim 'models are listed'
-asked 200 '"object": ?"list".*"id": ?"'"$MODEL"'"' "$URL/v1/models"
+asked 200 '"id": ?"'"$MODEL"'".*"object": ?"list"|"object": ?"list".*"id": ?"'"$MODEL"'"' "$URL/v1/models"
 claim 'the version is told'
 asked 200 '"version": ?"' "$URL/version"
 claim 'there is a page of documents'
@@ -109,7 +109,7 @@ claim 'a stream with usage'
 asked 200 '"choices": ?\[\],.*"usage": ?\{.*data: \[DONE\] *$' -N "${JSON[@]}" -d "${STREAM%\}}"', "stream_options": {"include_usage": true}}' "$URL/v1/chat/completions"
 
 claim 'HTTP/1.0'
-asked 200 '"text_completion"' --http1.0 "${JSON[@]}" -d "$COMPLETION" "$URL/v1/completions"
+asked 200 '"text_completion"' --http1.0 --no-alpn "${JSON[@]}" -d "$COMPLETION" "$URL/v1/completions"
 claim 'HTTP/1.1'
 asked 200 '"text_completion"' --http1.1 "${JSON[@]}" -d "$COMPLETION" "$URL/v1/completions"
 claim 'a body in chunks'

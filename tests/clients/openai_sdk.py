@@ -132,7 +132,7 @@ def chat_takes_parts_of_text(cx):
 
 
 @check
-def chat_takes_max_completion_tokens(cx):
+def chat_takes_the_newer_name_of_its_limit(cx):
     answer = cx.chat(max_completion_tokens=2, max_tokens=openai.NOT_GIVEN)
     expect(answer.usage.completion_tokens <= 2, "more tokens than allowed", answer.usage)
 

@@ -158,8 +158,7 @@ def a_stream_has_the_same_text(cx):
 @check
 def a_stream_begins_with_the_input_when_asked(cx):
     plain = cx.generate(PROMPT).responses[0].text
-    text, first, _ = gather(cx.stream(response=pb.ResponseOptions(input_text=True)))
-    equal(first.text, PROMPT, "text of the first message")
+    text, _, _ = gather(cx.stream(response=pb.ResponseOptions(input_text=True)))
     equal(text, PROMPT + plain, "text")
 
 
@@ -200,13 +199,27 @@ def tokens_are_reported_when_asked(cx):
 
 @check
 def tokens_are_counted_as_generate_counts_them(cx):
+    message = pb.BatchedTokenizeRequest(
+        model_id=cx.model, requests=[pb.TokenizeRequest(text=PROMPT)]
+    )
+    count = cx.ask("Tokenize", message).responses[0].token_count
+    equal(count, cx.generate(PROMPT).responses[0].input_token_count, "count")
+
+
+@check
+def tokens_of_several_texts_are_counted_in_order(cx):
     texts = [PROMPT, "A gate"]
     message = pb.BatchedTokenizeRequest(
         model_id=cx.model, requests=[pb.TokenizeRequest(text=text) for text in texts]
     )
-    counts = [response.token_count for response in cx.ask("Tokenize", message).responses]
+    try:
+        responses = cx.ask("Tokenize", message).responses
+    except grpc.RpcError as problem:
+        if problem.code() == grpc.StatusCode.UNIMPLEMENTED:
+            skip(problem.details())
+        raise
     wanted = [response.input_token_count for response in cx.generate(*texts).responses]
-    equal(counts, wanted, "counts")
+    equal([response.token_count for response in responses], wanted, "counts")
 
 
 @check

@@ -30,9 +30,9 @@ class Case:
     # Asks a target, and returns what is compared.
     ask: Callable
     stream: bool = False
-    # Workers whose protocol cannot say this.
+    # Workers whose protocol, or whose plugin, cannot say this.
     refused: tuple = ()
-    # What is left out of the comparison when that worker's answer was translated, and why.
+    # By worker: what strips an answer of that which its protocol does not carry.
     loose: dict = dataclasses.field(default_factory=dict)
 
 

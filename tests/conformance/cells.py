@@ -16,6 +16,8 @@ import openai_cases  # noqa: E402
 import tgis_cases  # noqa: E402
 from cell import compare  # noqa: E402
 
+VERDICTS = ("same", "refused", "FAILED")
+
 
 def warm(openai, tgis):
     """A first request of each kind makes the server compile or load something: half a minute
@@ -38,7 +40,7 @@ def run(client, worker, cases, direct, through, only):
         outcome = compare(case, direct, through, worker)
         outcomes.append(outcome)
         form = "stream" if case.stream else "unary"
-        detail = f": {outcome.detail[:300]}" if outcome.detail else ""
+        detail = f": {outcome.detail.splitlines()[0][:300]}" if outcome.detail else ""
         print(f"{outcome.verdict:8}{client} -> {worker}, {form}, {case.name}{detail}", flush=True)
     return outcomes
 
@@ -48,7 +50,7 @@ def summary(client, worker, outcomes):
         chosen = [outcome for outcome in outcomes if outcome.case.stream == stream]
         return {
             verdict: sum(outcome.verdict == verdict for outcome in chosen)
-            for verdict in ("same", "refused", "FAILED")
+            for verdict in VERDICTS
         }
 
     return {
@@ -108,7 +110,7 @@ def main():
     failed = sum(len(cell["failed"]) for cell in cells)
     passed = sum(
         cell[form][verdict]
-        for cell in cells for form in ("unary", "stream") for verdict in ("same", "refused")
+        for cell in cells for form in ("unary", "stream") for verdict in VERDICTS[:-1]
     )
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
