@@ -28,7 +28,10 @@ fn main() {
         .map(|entries| {
             entries
                 .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+                .filter(|path| {
+                    path.extension()
+                        .is_some_and(|extension| extension == "wasm")
+                })
                 .collect()
         })
         .unwrap_or_default();

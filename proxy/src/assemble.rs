@@ -85,7 +85,7 @@ pub(crate) fn assemble(config: Arc<Config>) -> Result<Assembled, AssembleError> 
     for route in &config.routes {
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
-            let (crew, timer) = crew(&loader, &config, scheduler.as_deref(), clock.clone())?;
+            let (crew, timer) = crew(&loader, &config, scheduler.as_deref(), clock)?;
             timers.push(timer);
             crews.insert(scheduler.clone(), crew);
         }
@@ -201,11 +201,7 @@ fn crew(
     Ok((Crew { pool, generation }, timer))
 }
 
-fn station(
-    worker: &Worker,
-    workers: &Workers,
-    shelf: &Shelf,
-) -> Result<Station, AssembleError> {
+fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station, AssembleError> {
     let name = worker.name.to_string();
     let (reach, plugin, world) = match &worker.address {
         WorkerAddress::Component(component) => (

@@ -8,6 +8,7 @@
 mod admin;
 mod assemble;
 mod bundled;
+mod gauges;
 mod plugins;
 mod run;
 mod tokens;
@@ -75,10 +76,13 @@ fn run(path: &std::path::Path) -> ExitCode {
         }
     };
     let json = matches!(config.log.format, LogFormat::Json);
-    if let Err(error) = tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
+    let _logs = match tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
+        Ok(logs) => logs,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match run::run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

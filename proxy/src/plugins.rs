@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tollgate_config::{Config, Isolation, Plugin, PluginLimits, Source};
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
-    Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError,
-    Loader, Order, Sandbox, Shelf, TimeLimits,
+    Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError, Loader,
+    Order, Sandbox, Shelf, TimeLimits,
 };
 
 use crate::bundled;

@@ -27,7 +27,7 @@ use tollgate_plugin::Generation;
 use crate::{
     admin,
     assemble::{AssembleError, Assembled, assemble},
-    plugins, tokens,
+    gauges, plugins, tokens,
 };
 
 /// How often files that may change are looked at.
@@ -85,6 +85,7 @@ async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
         ready: AtomicBool::new(false),
         schedulers: Mutex::new(schedulers),
     });
+    gauges::register(&running);
     probe_all_once(&running).await;
     for station in &running.assembled.workers {
         keeping.spawn(keep_probing(running.clone(), station.clone()));
@@ -140,7 +141,12 @@ fn listener_spec(section: &tollgate_config::Listener) -> ListenerSpec {
             TlsSpec::new(
                 tls.certificates
                     .iter()
-                    .map(|pair| (pair.cert.as_path().to_owned(), pair.key.as_path().to_owned()))
+                    .map(|pair| {
+                        (
+                            pair.cert.as_path().to_owned(),
+                            pair.key.as_path().to_owned(),
+                        )
+                    })
                     .collect(),
             )
         }),
@@ -157,11 +163,7 @@ fn listener_spec(section: &tollgate_config::Listener) -> ListenerSpec {
 }
 
 /// The routes of one listener, in the order in which they are tried.
-fn router(
-    config: &Arc<Config>,
-    listener: &tollgate_config::Name,
-    routes: &[Arc<Route>],
-) -> Router {
+fn router(config: &Arc<Config>, listener: &tollgate_config::Name, routes: &[Arc<Route>]) -> Router {
     let by_name: HashMap<String, Arc<Route>> = routes
         .iter()
         .map(|route| (route.name().to_string(), route.clone()))

@@ -126,7 +126,7 @@ enum Side {
 enum Reading {
     Head(BoxFuture<'static, Result<Response, SendError>>),
     Body {
-        reader: Reader<Incoming>,
+        reader: Box<Reader<Incoming>>,
         /// The source that is filling: the body's, or the last message's.
         current: Option<(u32, Source)>,
     },
@@ -511,8 +511,7 @@ fn names_held(event: &inference::Event) -> bool {
 /// The failure for a request that could not be sent.
 pub(crate) fn send_failed(error: &SendError) -> Failed {
     let failure = match error {
-        SendError::Saturated { .. } => Failure::overloaded(error.to_string()),
-        SendError::Timeout { .. } => Failure::upstream_unavailable(error.to_string()),
+        SendError::Saturated => Failure::overloaded(error.to_string()),
         _ => Failure::upstream_unavailable(error.to_string()),
     };
     Failed {
@@ -536,7 +535,7 @@ async fn next(
             status: response.head.status.as_u16(),
             headers: visible(&response.head.headers),
         }));
-        let reader = Reader::new(response.body, &response.head.headers, limit);
+        let reader = Box::new(Reader::new(response.body, &response.head.headers, limit));
         let current = reader
             .source()
             .cloned()
@@ -552,7 +551,7 @@ async fn next(
     let want = current
         .as_ref()
         .and_then(|(id, _)| keep.get(id))
-        .map_or(types::Want::More, |need| need.until.clone());
+        .map_or(types::Want::More, |need| need.until);
     // A body that has come with its head goes with it; else the head goes alone.
     let read = if inputs.is_empty() {
         reader.next(&want).await

@@ -155,12 +155,7 @@ fn eligible(house: &House, resolved: &Resolved, dialect: &str, task: &str) -> Ar
     all.into()
 }
 
-fn composition(
-    house: &House,
-    route: &Route,
-    resolved: &Resolved,
-    task: &str,
-) -> Option<Arc<str>> {
+fn composition(house: &House, route: &Route, resolved: &Resolved, task: &str) -> Option<Arc<str>> {
     route
         .spec
         .compositions
@@ -179,6 +174,14 @@ fn composition(
         .cloned()
 }
 
+/// Where a call waits, and for whom.
+pub(crate) struct Queued<'a> {
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) eligible: Arc<[WorkerId]>,
+    pub(crate) batch_key: Option<Key>,
+    pub(crate) deadline: tokio::time::Instant,
+}
+
 /// Queues a call for one of the workers.
 ///
 /// # Errors
@@ -188,20 +191,17 @@ pub(crate) fn submit(
     route: &Route,
     identity: &Identity,
     ask: &Ask,
-    resolved: &Resolved,
-    eligible: Arc<[WorkerId]>,
-    batch_key: Option<Key>,
-    deadline: tokio::time::Instant,
+    queued: Queued<'_>,
 ) -> Result<Place<Member>, Failure> {
     let mut submission = Submission::new(route.spec.queue.clone());
-    submission.model = Some(resolved.model.clone());
+    submission.model = Some(queued.resolved.model.clone());
     submission.tenant = house.names.intern(identity.tenant()).ok();
-    submission.batch_key = batch_key;
-    submission.eligible = eligible;
+    submission.batch_key = queued.batch_key;
+    submission.eligible = queued.eligible;
     submission.priority = ask.priority.saturating_add(identity.priority());
     submission.input_cost = ask.input_cost;
     submission.output_cost = ask.output_cost;
-    submission.deadline = Some(house.clock.at(deadline));
+    submission.deadline = Some(house.clock.at(queued.deadline));
     submission.bytes = ask.bytes;
     submission.affinity = match &ask.affinity {
         frontend::Affinity::None | frontend::Affinity::Other(_) => Affinity::None,

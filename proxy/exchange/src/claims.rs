@@ -217,11 +217,9 @@ impl Rest {
         let mut parameters = Vec::new();
         let mut ended = false;
         for (at, segment) in self.segments.iter().enumerate() {
-            if at > 0 {
-                if ended {
-                    return None;
-                }
-                // The separator was taken with the segment before.
+            // The separator was taken with the segment before.
+            if at > 0 && ended {
+                return None;
             }
             if let Segment::Rest(name) = segment {
                 if ended || left.is_empty() {

@@ -12,12 +12,12 @@ use tollgate_wire::failure::Failure;
 
 use crate::{
     attempt::{self, Member},
-    calling::{self, Ask, Ways},
+    calling::{self, Ask, Queued, Ways},
     context::Trace,
     events::{self, EventReceiver, EventSender, Pushed, Said},
-    exchange::Run,
     failures,
     house::{House, Route},
+    run::Run,
     session::{inline_texts, inline_vectors},
     tasks,
 };
@@ -86,8 +86,7 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                             "a composition makes too many calls at once",
                         ));
                     }
-                    let (sender, receiver) =
-                        events::channel(plan.route.spec.limits.event_buffer);
+                    let (sender, receiver) = events::channel(plan.route.spec.limits.event_buffer);
                     running.push(begin(&plan, sub.call, sender).boxed());
                     waiting.push(listen(sub.id, receiver));
                 }
@@ -196,7 +195,16 @@ fn begin(
                 ));
             };
             let place = calling::submit(
-                &house, &route, &identity, &ask, &resolved, eligible, None, deadline,
+                &house,
+                &route,
+                &identity,
+                &ask,
+                Queued {
+                    resolved: &resolved,
+                    eligible,
+                    batch_key: None,
+                    deadline,
+                },
             )?;
             let assignment = place.await.map_err(|refused| calling::rejected(&refused))?;
             Ok((resolved, assignment))

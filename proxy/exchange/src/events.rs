@@ -4,10 +4,7 @@
 //! slow. Members of a merged one cannot: there a member whose queue is past its bound
 //! fails alone ([`EventSender::push`] says so), and the others go on.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;

@@ -152,10 +152,9 @@ impl Wording {
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if failure.http() == 401 {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer"),
-            );
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         (response, body)
     }

@@ -25,6 +25,7 @@ mod probe;
 mod reading;
 mod rebase;
 mod responder;
+mod run;
 mod serve;
 mod session;
 pub mod tasks;

@@ -69,19 +69,14 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// The first piece, then whatever is sent.
-    pub(crate) fn new(
-        first: Sending,
-        more: mpsc::Receiver<Sending>,
-        length: Option<u64>,
-    ) -> Self {
+    pub(crate) fn new(first: Sending, more: mpsc::Receiver<Sending>, length: Option<u64>) -> Self {
         let state = (Some(first), more);
         let stream = stream::unfold(state, |(mut current, mut more)| async move {
             loop {
-                if let Some(sending) = &mut current {
-                    match sending.next().await {
-                        Some(item) => return Some((item, (current, more))),
-                        None => {}
-                    }
+                if let Some(sending) = &mut current
+                    && let Some(item) = sending.next().await
+                {
+                    return Some((item, (current, more)));
                 }
                 current = Some(more.recv().await?);
             }

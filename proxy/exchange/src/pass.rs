@@ -77,9 +77,7 @@ pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Passe
             .map_err(|_| format!("it sets a bad value of {:?}", header.name))?;
         map.insert(name, value);
     }
-    asked
-        .trace
-        .write(&mut map, asked.is_grpc, asked.deadline);
+    asked.trace.write(&mut map, asked.is_grpc, asked.deadline);
     *request.headers_mut() = map;
     Ok(PassedHead {
         head: request,

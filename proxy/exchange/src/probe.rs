@@ -40,10 +40,7 @@ pub async fn probe(house: &House, station: &Station, timeout: Duration) -> Repor
 async fn ask(house: &House, station: &Station) -> Result<Report, String> {
     let upstream = match &station.reach {
         Reach::Component(name) => {
-            let generation = house
-                .shelf
-                .get(name)
-                .ok_or("its plugin is not there")?;
+            let generation = house.shelf.get(name).ok_or("its plugin is not there")?;
             let models = generation.models().map_err(|error| error.to_string())?;
             return Ok(Report {
                 ready: true,
@@ -120,8 +117,7 @@ async fn answer(
         );
         head.headers_mut()
             .insert(http::header::TE, HeaderValue::from_static("trailers"));
-        let mut framed =
-            grpc::prefix(u32::try_from(body.len()).unwrap_or(u32::MAX)).to_vec();
+        let mut framed = grpc::prefix(u32::try_from(body.len()).unwrap_or(u32::MAX)).to_vec();
         framed.append(&mut body);
         body = framed;
     }
@@ -140,7 +136,9 @@ async fn answer(
             Read::Bytes(chunks) => {
                 for chunk in chunks {
                     let room = LONG_ANSWER - answer.body.len();
-                    answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                    answer
+                        .body
+                        .extend_from_slice(&chunk[..chunk.len().min(room)]);
                 }
                 if let Some(source) = reader.source() {
                     source.release(u64::MAX);

@@ -59,8 +59,7 @@ where
         if is_grpc(headers) {
             return Self::Grpc(Box::new(Messages::new(body, headers, limit)));
         }
-        let (source, feeder) =
-            Source::streaming(WINDOW.min(limit), limit, content_length(headers));
+        let (source, feeder) = Source::streaming(WINDOW.min(limit), limit, content_length(headers));
         Self::Plain {
             body,
             source,
@@ -91,15 +90,14 @@ where
 
     /// What comes next, once it is as far as is wanted. After `End` or `Cut` it is over.
     pub(crate) async fn next(&mut self, want: &types::Want) -> Read {
-        let read = match self {
+        match self {
             Self::Grpc(messages) => messages.next(want).await,
             Self::Plain {
                 body,
                 source,
                 feeder,
             } => plain(body, source, feeder, want).await,
-        };
-        read
+        }
     }
 }
 
@@ -183,7 +181,7 @@ pub(crate) fn end_of(trailers: &HeaderMap) -> types::ResponseEnd {
     types::ResponseEnd {
         // RFC of the protocol: a response without a status is UNKNOWN.
         code: Some(code.unwrap_or(2)),
-        message: message.map(Into::into),
+        message,
         trailers: visible(trailers)
             .into_iter()
             .filter(|header| !header.name.starts_with("grpc-"))

@@ -55,10 +55,12 @@ impl Rebase<'_> {
     }
 
     fn tensors(&mut self, tensors: &mut [inference::Tensor]) -> Result<(), Misuse> {
-        tensors.iter_mut().try_for_each(|tensor| match &mut tensor.data {
-            inference::TensorData::Held(held) => self.held(held),
-            inference::TensorData::Inline(_) | inference::TensorData::None => Ok(()),
-        })
+        tensors
+            .iter_mut()
+            .try_for_each(|tensor| match &mut tensor.data {
+                inference::TensorData::Held(held) => self.held(held),
+                inference::TensorData::Inline(_) | inference::TensorData::None => Ok(()),
+            })
     }
 
     /// A call on its way to a backend.

@@ -78,7 +78,10 @@ impl Responder {
 
     /// Trailers, which end the body.
     pub(crate) fn trailers(&mut self, trailers: HeaderMap) {
-        self.shared.lock().frames.push_back(Frame::trailers(trailers));
+        self.shared
+            .lock()
+            .frames
+            .push_back(Frame::trailers(trailers));
     }
 
     /// The body ends here, and not well.

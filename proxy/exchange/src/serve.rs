@@ -153,6 +153,7 @@ async fn way(
         match house.authenticator.authenticate(&parts.headers) {
             Ok(identity) => identity,
             Err(why) => {
+                house.metrics.auth_failed(why.label());
                 return arrived
                     .refuse(&wording, Failure::unauthenticated(why.to_string()))
                     .await;
@@ -164,8 +165,7 @@ async fn way(
     // 5. Limit: before a body is read.
     let Some(_entered) = route.enter() else {
         house.metrics.rejected(route.name(), "concurrency");
-        let failure =
-            Failure::overloaded("too many requests on this route").with_retry_after(1000);
+        let failure = Failure::overloaded("too many requests on this route").with_retry_after(1000);
         return arrived.refuse(&wording, failure).await;
     };
     let deadline = Instant::now() + timeout(&parts.headers, &route);
@@ -221,10 +221,7 @@ async fn way(
                 .into_iter()
                 .map(|(name, value)| frontend::Parameter { name, value })
                 .collect(),
-            headers: context::wanted(
-                &parts.headers,
-                &claimed.frontend.manifest().read_headers,
-            ),
+            headers: context::wanted(&parts.headers, &claimed.frontend.manifest().read_headers),
         },
         context: types::Context {
             request_id: arrived.request_id.clone(),
@@ -319,9 +316,9 @@ async fn gather(
         return match reader.next(&types::Want::More).await {
             Read::Message(source) => match reader.peek(&types::Want::More) {
                 Some(Read::End(_)) => Ok(ClientBody::Whole(source)),
-                Some(Read::Message(_)) => Err(Failure::invalid_argument(
-                    "this method takes one message",
-                )),
+                Some(Read::Message(_)) => {
+                    Err(Failure::invalid_argument("this method takes one message"))
+                }
                 Some(Read::Cut(cut)) => Err(cut_failure(&reader, &cut)),
                 _ => Ok(ClientBody::Arriving(Some(source), reader)),
             },
@@ -359,16 +356,14 @@ async fn whole(
     mut body: Incoming,
     limit: u64,
 ) -> Result<Bytes, Failure> {
-    let too_large =
-        || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
+    let too_large = || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
     if context::content_length(&parts.headers).is_some_and(|length| length > limit) {
         return Err(too_large());
     }
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame =
-            frame.map_err(|_| Failure::invalid_argument("the request body broke off"))?;
+        let frame = frame.map_err(|_| Failure::invalid_argument("the request body broke off"))?;
         if let Ok(data) = frame.into_data() {
             length += data.len() as u64;
             if length > limit {

@@ -22,7 +22,10 @@ pub(crate) async fn run(
 ) {
     for member in members {
         let Some(generation) = &generation else {
-            fail(&member.events, &Failure::internal("the worker's plugin is not there"));
+            fail(
+                &member.events,
+                &Failure::internal("the worker's plugin is not there"),
+            );
             continue;
         };
         let Member {
@@ -114,9 +117,7 @@ async fn serve(
             }
         }
         if matches!(stepped.progress, serving::Progress::Done) {
-            return Err(Failure::upstream_invalid(
-                "the worker ended without an end",
-            ));
+            return Err(Failure::upstream_invalid("the worker ended without an end"));
         }
         tokio::task::yield_now().await;
     }

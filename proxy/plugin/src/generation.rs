@@ -149,7 +149,11 @@ impl Shelf {
     ///
     /// # Errors
     /// When it is not there or of another world.
-    pub fn get_world(&self, name: &str, world: &'static str) -> Result<Arc<Generation>, NoSuchPlugin> {
+    pub fn get_world(
+        &self,
+        name: &str,
+        world: &'static str,
+    ) -> Result<Arc<Generation>, NoSuchPlugin> {
         self.get(name)
             .filter(|generation| generation.world() == world)
             .ok_or_else(|| NoSuchPlugin {

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::ResourceAny;
 
 use crate::{
-    Generation,
-    backend, composition, frontend,
+    Generation, backend, composition, frontend,
     generation::Kind,
     inference, serving,
     slot::{GuestError, Lease, Scope, SlotPool},
@@ -42,7 +41,11 @@ impl<W: World> Handle<W> {
         sources: &mut Sources,
         make: impl FnOnce(&W, &mut wasmtime::Store<crate::host::Guest>) -> wasmtime::Result<ResourceAny>,
     ) -> Result<Self, GuestError> {
-        let lease = if alone { pool.lease_alone()? } else { pool.lease()? };
+        let lease = if alone {
+            pool.lease_alone()?
+        } else {
+            pool.lease()?
+        };
         let resource = lease.call(
             Scope {
                 sources,
@@ -83,12 +86,18 @@ impl Exchange {
             return Err(wrong_world(generation));
         };
         let request: Arc<str> = context.request_id.as_str().into();
-        Handle::new(pool, alone, &request, &mut Sources::default(), |world, store| {
-            world
-                .tollgate_plugin_frontend()
-                .exchange()
-                .call_constructor(store, context, head)
-        })
+        Handle::new(
+            pool,
+            alone,
+            &request,
+            &mut Sources::default(),
+            |world, store| {
+                world
+                    .tollgate_plugin_frontend()
+                    .exchange()
+                    .call_constructor(store, context, head)
+            },
+        )
         .map(Self)
     }
 
@@ -208,12 +217,18 @@ impl Composition {
             return Err(wrong_world(generation));
         };
         let request: Arc<str> = context.request_id.as_str().into();
-        Handle::new(pool, false, &request, &mut Sources::default(), |world, store| {
-            world
-                .tollgate_plugin_composition()
-                .composition()
-                .call_constructor(store, context, call, capabilities)
-        })
+        Handle::new(
+            pool,
+            false,
+            &request,
+            &mut Sources::default(),
+            |world, store| {
+                world
+                    .tollgate_plugin_composition()
+                    .composition()
+                    .call_constructor(store, context, call, capabilities)
+            },
+        )
         .map(Self)
     }
 
@@ -261,12 +276,18 @@ impl Session {
             return Err(wrong_world(generation));
         };
         let request: Arc<str> = context.request_id.as_str().into();
-        Handle::new(pool, false, &request, &mut Sources::default(), |world, store| {
-            world
-                .tollgate_plugin_serving()
-                .session()
-                .call_constructor(store, context, call)
-        })
+        Handle::new(
+            pool,
+            false,
+            &request,
+            &mut Sources::default(),
+            |world, store| {
+                world
+                    .tollgate_plugin_serving()
+                    .session()
+                    .call_constructor(store, context, call)
+            },
+        )
         .map(Self)
     }
 
@@ -347,7 +368,10 @@ impl Generation {
     ///
     /// # Errors
     /// See [`GuestError`].
-    pub fn probe(&self, worker: &backend::Worker) -> Result<Vec<backend::ProbeRequest>, GuestError> {
+    pub fn probe(
+        &self,
+        worker: &backend::Worker,
+    ) -> Result<Vec<backend::ProbeRequest>, GuestError> {
         let Kind::Protocol(pool) = &self.kind else {
             return Err(wrong_world(self));
         };

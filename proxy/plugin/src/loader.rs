@@ -36,7 +36,10 @@ pub enum LoadError {
         reason: String,
     },
     /// It fits no world of the contract.
-    #[error("plugin {plugin} does not fit the contract {}:{difference}", tollgate_contract::VERSION)]
+    #[error(
+        "plugin {plugin} does not fit the contract {}:{difference}",
+        tollgate_contract::VERSION
+    )]
     Contract {
         /// Its name in the configuration.
         plugin: String,
@@ -188,8 +191,14 @@ impl Shape {
         let engine = sandbox.engine();
         let shape = component.component_type();
         Self {
-            imports: shape.imports(engine).map(|(name, _)| name.to_owned()).collect(),
-            exports: shape.exports(engine).map(|(name, _)| name.to_owned()).collect(),
+            imports: shape
+                .imports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+            exports: shape
+                .exports(engine)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
         }
     }
 
@@ -210,7 +219,11 @@ impl Shape {
 
     fn world(&self, plugin: &str) -> Result<WorldName, LoadError> {
         const WORLDS: [(&str, &[&str], WorldName); 4] = [
-            ("protocol", &["plugin", "frontend", "backend"], WorldName::Protocol),
+            (
+                "protocol",
+                &["plugin", "frontend", "backend"],
+                WorldName::Protocol,
+            ),
             ("compose", &["plugin", "composition"], WorldName::Compose),
             ("scheduler", &["plugin", "scheduling"], WorldName::Scheduler),
             ("worker", &["plugin", "serving"], WorldName::Worker),
@@ -304,10 +317,7 @@ impl Trial<'_> {
     }
 
     fn contract(&self, error: &wasmtime::Error) -> LoadError {
-        let causes: String = error
-            .chain()
-            .map(|cause| format!("\n  {cause}"))
-            .collect();
+        let causes: String = error.chain().map(|cause| format!("\n  {cause}")).collect();
         // A start function that traps is no matter of types.
         if error.is::<wasmtime::Trap>() || error.is::<crate::budget::Spent>() {
             return self.failed("instantiate", error);

@@ -123,7 +123,11 @@ macro_rules! manifest {
             descriptors: it.descriptors,
             read_headers: it.read_headers,
             strip_headers: it.strip_headers,
-            telemetry: it.telemetry.into_iter().map(|it| (it.name, it.value)).collect(),
+            telemetry: it
+                .telemetry
+                .into_iter()
+                .map(|it| (it.name, it.value))
+                .collect(),
             worker_metrics: it
                 .worker_metrics
                 .into_iter()
@@ -137,9 +141,16 @@ macro_rules! manifest {
             lowerings: it
                 .lowerings
                 .into_iter()
-                .map(|it| $crate::manifest::Lowering { from: it.from, to: it.to })
+                .map(|it| $crate::manifest::Lowering {
+                    from: it.from,
+                    to: it.to,
+                })
                 .collect(),
-            extensions: it.extensions.into_iter().map(|it| (it.name, it.payload)).collect(),
+            extensions: it
+                .extensions
+                .into_iter()
+                .map(|it| (it.name, it.payload))
+                .collect(),
         }
     }};
 }
@@ -171,7 +182,11 @@ macro_rules! claim {
                 .into_iter()
                 .map(|it| $crate::manifest::template!(it))
                 .collect(),
-            extensions: it.extensions.into_iter().map(|it| (it.name, it.payload)).collect(),
+            extensions: it
+                .extensions
+                .into_iter()
+                .map(|it| (it.name, it.payload))
+                .collect(),
         }
     }};
 }

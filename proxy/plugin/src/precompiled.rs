@@ -56,7 +56,10 @@ impl Cache {
             .permissions()
             .mode();
         if mode & 0o022 != 0 {
-            return Err(fail(format!("others may write to it (mode {:o})", mode & 0o777)));
+            return Err(fail(format!(
+                "others may write to it (mode {:o})",
+                mode & 0o777
+            )));
         }
         let key = read_or_make_key(&folder.join("key")).map_err(|error| fail(error.to_string()))?;
         Ok(Self {
@@ -71,8 +74,8 @@ impl Cache {
     }
 
     fn mac(&self, sandbox: &Sandbox, digest: &str, code: &[u8]) -> Hmac<Sha256> {
-        let mut mac =
-            <Hmac<Sha256> as Mac>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(&self.key)
+            .expect("HMAC takes a key of any length");
         mac.update(sandbox.fingerprint().as_bytes());
         mac.update(&[0]);
         mac.update(digest.as_bytes());
@@ -84,12 +87,11 @@ impl Cache {
     fn load(&self, sandbox: &Sandbox, digest: &str) -> Option<Component> {
         let kept = fs::read(self.path(sandbox, digest)).ok()?;
         let (tag, code) = kept.split_at_checked(TAG)?;
-        if self
-            .mac(sandbox, digest, code)
-            .verify_slice(tag)
-            .is_err()
-        {
-            tracing::warn!(digest, "a compiled component failed its check; compiling anew");
+        if self.mac(sandbox, digest, code).verify_slice(tag).is_err() {
+            tracing::warn!(
+                digest,
+                "a compiled component failed its check; compiling anew"
+            );
             return None;
         }
         deserialize(sandbox.engine(), code)
@@ -211,12 +213,18 @@ mod tests {
 
         code[last] ^= 1;
         fs::write(cache.path(&sandbox, "abd"), &code).unwrap();
-        assert!(cache.load(&sandbox, "abd").is_none(), "another component's code");
+        assert!(
+            cache.load(&sandbox, "abd").is_none(),
+            "another component's code"
+        );
 
         let stranger = Cache::open(&folder.path().join("stranger")).unwrap();
         component(&sandbox, Some(&stranger), "abe", EMPTY).unwrap();
         fs::copy(stranger.path(&sandbox, "abe"), cache.path(&sandbox, "abe")).unwrap();
-        assert!(cache.load(&sandbox, "abe").is_none(), "made under another key");
+        assert!(
+            cache.load(&sandbox, "abe").is_none(),
+            "made under another key"
+        );
     }
 
     #[test]
@@ -225,7 +233,12 @@ mod tests {
         let open = folder.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(Cache::open(&open).unwrap_err().to_string().contains("others may write"));
+        assert!(
+            Cache::open(&open)
+                .unwrap_err()
+                .to_string()
+                .contains("others may write")
+        );
         fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).unwrap();
         Cache::open(&open).unwrap();
         fs::set_permissions(open.join("key"), fs::Permissions::from_mode(0o644)).unwrap();

@@ -3,11 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use tollgate_wire::{
-    convert,
-    source::Source,
-    tensor::Datatype as WireDatatype,
-};
+use tollgate_wire::{convert, source::Source, tensor::Datatype as WireDatatype};
 
 use crate::bindings::protocol::tollgate::plugin::types::{Datatype, Encoding, Held};
 

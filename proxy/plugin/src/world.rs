@@ -44,8 +44,7 @@ macro_rules! world {
             }
             fn describe(&self, store: &mut Store<Guest>) -> wasmtime::Result<Manifest> {
                 use $plugin as generated;
-                let it: generated::Manifest =
-                    self.tollgate_plugin_plugin().call_describe(store)?;
+                let it: generated::Manifest = self.tollgate_plugin_plugin().call_describe(store)?;
                 Ok(crate::manifest::manifest!(generated, it))
             }
             fn configure(
@@ -54,8 +53,9 @@ macro_rules! world {
                 options: &str,
             ) -> wasmtime::Result<Result<Vec<Claim>, Vec<Problem>>> {
                 use $plugin as generated;
-                let answer: Result<Vec<generated::Claim>, Vec<generated::Problem>> =
-                    self.tollgate_plugin_plugin().call_configure(store, options)?;
+                let answer: Result<Vec<generated::Claim>, Vec<generated::Problem>> = self
+                    .tollgate_plugin_plugin()
+                    .call_configure(store, options)?;
                 Ok(match answer {
                     Ok(claims) => Ok(claims
                         .into_iter()

@@ -51,12 +51,12 @@ impl body::Host for Guest {
                 .into_iter()
                 .map(|member| body::Member {
                     key: u32::try_from(member.key).unwrap_or(u32::MAX),
-                    offset: offset + member.offset as u64,
-                    len: member.len as u64,
+                    offset: offset + member.offset,
+                    len: member.len,
                 })
                 .collect()),
             Err(problem) => Err(body::JsonProblem {
-                offset: offset + problem.offset as u64,
+                offset: offset + problem.offset,
                 message: problem.message.to_string(),
             }),
         })

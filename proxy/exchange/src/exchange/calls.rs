@@ -1,0 +1,449 @@
+//! A frontend's calls: authorized, queued, given a worker, translated, retried.
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::FutureExt;
+use tollgate_dispatch::{
+    catalogue::Resolved,
+    driver::Rejection,
+    health::Outcome as Health,
+    policy::WorkerId,
+    pool::{Assignment, Place},
+};
+use tollgate_plugin::{Sources, frontend, inference};
+use tollgate_wire::failure::Failure;
+
+use super::{Asked, CALLS, Call, Exchange, Happened, Stage, Stop};
+use crate::{
+    attempt::{self, Member},
+    calling::{self, Ask, Queued, Ways},
+    compose,
+    events::{self, EventReceiver, Said},
+    failures,
+    house::Reach,
+    rebase::Rebase,
+    run::Run,
+    tasks,
+};
+
+impl Exchange<'_> {
+    pub(super) fn call(&mut self, intent: frontend::Intent) -> Result<(), Stop> {
+        if self.calls.len() >= CALLS {
+            return Err(self.nonsense("it makes too many calls at once"));
+        }
+        if self.calls.contains_key(&intent.id) {
+            return Err(self.nonsense(format!("it makes call {} twice", intent.id)));
+        }
+        let held = self.sources.get(0).map_or(0, |source| {
+            let progress = source.progress();
+            progress.available - progress.released
+        });
+        let ask = Ask {
+            model: intent.model.filter(|model| !model.is_empty()),
+            task: intent.task,
+            streaming: intent.streaming,
+            input_cost: intent.cost.input,
+            output_cost: intent.cost.output,
+            affinity: intent.affinity,
+            priority: intent.priority,
+            bytes: held,
+        };
+        let Asked {
+            house,
+            route,
+            identity,
+            claimed,
+            record,
+            ..
+        } = self.asked;
+        record.task(tasks::name(&ask.task));
+        let mut call = Call {
+            ask,
+            repeatable: intent.repeatable,
+            resolved: None,
+            stage: Stage::Queued,
+            kept: None,
+            attempts: 0,
+            first_failure: None,
+            heard: false,
+        };
+        let ways = calling::ways(house, route, identity, &claimed.dialect, &call.ask);
+        match ways {
+            Err(failure) => self.tell_failed(intent.id, &failure),
+            Ok(Ways::Known(events)) => {
+                let events = events
+                    .into_iter()
+                    .map(|event| frontend::CallEvent {
+                        call: intent.id,
+                        event,
+                    })
+                    .collect();
+                self.inputs.push(frontend::Input::Events(events));
+            }
+            Ok(Ways::Composed(resolved, composition)) => {
+                record.model(&resolved.name);
+                let model = resolved.name.to_string();
+                call.resolved = Some(resolved);
+                call.stage = Stage::Composing(composition);
+                self.offer(
+                    intent.id,
+                    frontend::Way::Translate(frontend::TranslateTo { model }),
+                );
+                self.calls.insert(intent.id, call);
+            }
+            Ok(Ways::Workers(resolved, eligible)) => {
+                record.model(&resolved.name);
+                let keyed = !call.ask.streaming && calling::merges(house, &eligible);
+                if keyed {
+                    let model = resolved.name.to_string();
+                    call.resolved = Some(resolved);
+                    call.stage = Stage::Keyed(eligible);
+                    self.offer(
+                        intent.id,
+                        frontend::Way::Translate(frontend::TranslateTo { model }),
+                    );
+                    self.calls.insert(intent.id, call);
+                } else {
+                    call.resolved = Some(resolved.clone());
+                    self.queue(intent.id, call, &resolved, eligible, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn offer(&mut self, call: u32, way: frontend::Way) {
+        self.inputs
+            .push(frontend::Input::Dispatched(frontend::Dispatched {
+                call,
+                way,
+            }));
+    }
+
+    pub(super) fn tell_failed(&mut self, call: u32, failure: &Failure) {
+        self.asked.record.failed(failure.label());
+        self.calls.remove(&call);
+        self.inputs
+            .push(frontend::Input::Events(vec![frontend::CallEvent {
+                call,
+                event: inference::Event::Failed(failures::to_guest(failure)),
+            }]));
+    }
+
+    pub(super) fn queue(
+        &mut self,
+        id: u32,
+        mut call: Call,
+        resolved: &Resolved,
+        eligible: Arc<[WorkerId]>,
+        key: Option<tollgate_dispatch::intern::Key>,
+    ) {
+        let Asked {
+            house,
+            route,
+            identity,
+            deadline,
+            ..
+        } = self.asked;
+        let place = calling::submit(
+            house,
+            route,
+            identity,
+            &call.ask,
+            Queued {
+                resolved,
+                eligible,
+                batch_key: key,
+                deadline: *deadline,
+            },
+        );
+        match place {
+            Err(failure) => self.tell_failed(id, &failure),
+            Ok(place) => {
+                call.stage = Stage::Queued;
+                self.calls.insert(id, call);
+                self.wait_for(id, place);
+            }
+        }
+    }
+
+    pub(super) fn wait_for(&mut self, id: u32, place: Place<Member>) {
+        self.jobs
+            .push(async move { Happened::Placed(id, place.await) }.boxed());
+    }
+
+    pub(super) fn placed(&mut self, id: u32, placed: Result<Assignment<Member>, Rejection>) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let assignment = match placed {
+            Ok(assignment) => assignment,
+            Err(rejection) => {
+                let failure = call
+                    .first_failure
+                    .take()
+                    .unwrap_or_else(|| calling::rejected(&rejection));
+                self.tell_failed(id, &failure);
+                return;
+            }
+        };
+        call.attempts += 1;
+        let house = &self.asked.house;
+        let Some(station) = house.station(assignment.worker().id()).cloned() else {
+            self.tell_failed(id, &Failure::internal("the worker is not there any more"));
+            return;
+        };
+        self.asked.record.worker(&station.handle.spec().name);
+        let model = call
+            .resolved
+            .as_ref()
+            .and_then(|resolved| resolved.served_as(station.handle.id()))
+            .map(|name| name.to_string())
+            .unwrap_or_default();
+        let passable = assignment.size() == 1
+            && station.dialect == *self.asked.claimed.dialect
+            && matches!(station.reach, Reach::Network(_));
+        if let (false, Some(_)) = (passable, &call.kept) {
+            call.stage = Stage::Offered {
+                assignment: Some(assignment),
+                passable: false,
+            };
+            let (content, sources) = call.kept.clone().unwrap_or_else(|| unreachable!());
+            self.translate(id, content, sources);
+            return;
+        }
+        call.stage = Stage::Offered {
+            assignment: Some(assignment),
+            passable,
+        };
+        let way = if passable {
+            frontend::Way::Pass(frontend::PassTo {
+                model,
+                dialect: station.dialect.clone(),
+                options: station.options.clone(),
+            })
+        } else {
+            frontend::Way::Translate(frontend::TranslateTo { model })
+        };
+        self.offer(id, way);
+    }
+
+    pub(super) fn materialise(&mut self, it: frontend::Materialised) -> Result<(), Stop> {
+        let Some(call) = self.calls.get_mut(&it.id) else {
+            return Ok(());
+        };
+        let sources = Arc::new(self.sources.snapshot());
+        match &mut call.stage {
+            Stage::Keyed(eligible) => {
+                let eligible = eligible.clone();
+                let Some(resolved) = call.resolved.clone() else {
+                    return Ok(());
+                };
+                let mut call = self.calls.remove(&it.id).unwrap_or_else(|| unreachable!());
+                let key = calling::batch_key(
+                    &self.asked.house,
+                    &resolved,
+                    &eligible,
+                    &it.call,
+                    &mut self.sources,
+                );
+                call.kept = Some((it.call, sources));
+                self.queue(it.id, call, &resolved, eligible, key);
+            }
+            Stage::Composing(composition) => {
+                let composition = composition.clone();
+                let Some(resolved) = call.resolved.clone() else {
+                    return Ok(());
+                };
+                call.stage = Stage::Running(None);
+                let (sender, receiver) = events::channel(self.asked.route.spec.limits.event_buffer);
+                let asked = self.asked;
+                let composed = compose::run(compose::Plan {
+                    house: asked.house.clone(),
+                    route: asked.route.clone(),
+                    identity: asked.identity.clone(),
+                    composition,
+                    resolved,
+                    ask: call.ask.clone(),
+                    context: asked.context.clone(),
+                    trace: asked.trace.clone(),
+                    deadline: asked.deadline,
+                    call: it.call,
+                    sources,
+                    events: sender,
+                });
+                self.jobs.push(composed.map(|()| Happened::Nothing).boxed());
+                self.listen(it.id, receiver);
+            }
+            Stage::Offered { .. } => self.translate(it.id, it.call, sources),
+            _ => return Err(self.nonsense(format!("it materialises call {} again", it.id))),
+        }
+        Ok(())
+    }
+
+    /// Sends a materialised call to its worker, by that worker's backend.
+    pub(super) fn translate(
+        &mut self,
+        id: u32,
+        mut content: inference::Call,
+        sources: Arc<Sources>,
+    ) {
+        let asked = self.asked;
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let Stage::Offered { assignment, .. } = &mut call.stage else {
+            return;
+        };
+        let Some(mut assignment) = assignment.take() else {
+            return;
+        };
+        let worker = assignment.worker().id();
+        if let Some(served_as) = call
+            .resolved
+            .as_ref()
+            .and_then(|resolved| resolved.served_as(worker))
+        {
+            content.model = served_as.to_string();
+        }
+        let Some(station) = asked.house.station(worker).cloned() else {
+            return;
+        };
+        let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);
+        let member = Member {
+            call: content,
+            sources,
+            events: sender,
+        };
+        let alone = assignment.size() == 1;
+        let run = Run {
+            house: asked.house.clone(),
+            station,
+            batch: assignment.batch().clone(),
+            context: asked.context.clone(),
+            trace: asked.trace.clone(),
+            deadline: asked.deadline,
+            limit: asked
+                .route
+                .spec
+                .limits
+                .body
+                .max(asked.route.spec.limits.message),
+        };
+        if alone {
+            self.jobs
+                .push(run.run(vec![member]).map(|()| Happened::Nothing).boxed());
+        } else if let Some(meeting) = assignment.join(member) {
+            self.jobs.push(
+                async move {
+                    if let Some(members) = meeting.await {
+                        let members = members.into_iter().map(|(_, member)| member).collect();
+                        // The batch outlives the member that happened to meet the others.
+                        tokio::spawn(run.run(members));
+                    }
+                    Happened::Nothing
+                }
+                .boxed(),
+            );
+        }
+        call.stage = Stage::Running(Some(assignment));
+        self.listen(id, receiver);
+    }
+
+    pub(super) fn listen(&mut self, id: u32, receiver: EventReceiver) {
+        self.jobs.push(
+            async move {
+                let said = receiver.take().await;
+                Happened::Events(id, receiver, said)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) fn said(
+        &mut self,
+        id: u32,
+        receiver: EventReceiver,
+        said: Vec<Said>,
+    ) -> Result<(), Stop> {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return Ok(());
+        };
+        if said.is_empty() {
+            let failure = Failure::upstream_unavailable("the worker's answer broke off");
+            self.tell_failed(id, &failure);
+            return Ok(());
+        }
+        let mut told = Vec::with_capacity(said.len());
+        let mut over = false;
+        for Said { mut event, sources } in said {
+            if let inference::Event::Other(other) = &event
+                && other.name == attempt::ELSEWHERE
+            {
+                let failure = attempt::elsewhere_failure(&other.payload);
+                self.elsewhere(id, failure);
+                return Ok(());
+            }
+            if let inference::Event::Failed(failure) = &event {
+                // What a second worker must refuse ends the retry with the first failure.
+                let failure = match call.first_failure.take() {
+                    Some(first) => first,
+                    None => failures::from_guest(failure.clone()),
+                };
+                self.asked.record.failed(failure.label());
+                event = inference::Event::Failed(failures::to_guest(&failure));
+            }
+            if let inference::Event::Usage(usage) = &event {
+                self.asked
+                    .record
+                    .usage(usage.input_tokens, usage.output_tokens);
+            }
+            Rebase {
+                from: &sources,
+                to: &mut self.sources,
+                next: &mut self.next_source,
+                moved: HashMap::new(),
+            }
+            .event(&mut event)
+            .map_err(|misuse| Stop::Failed(Failure::plugin_failed(misuse.to_string())))?;
+            call.heard = true;
+            over |= matches!(event, inference::Event::End | inference::Event::Failed(_));
+            told.push(frontend::CallEvent { call: id, event });
+        }
+        if over {
+            self.calls.remove(&id);
+        } else {
+            self.listen(id, receiver);
+        }
+        self.inputs.push(frontend::Input::Events(told));
+        Ok(())
+    }
+
+    /// An attempt failed before it said anything: another worker may try.
+    pub(super) fn elsewhere(&mut self, id: u32, failure: Failure) {
+        let attempts = self.asked.route.spec.limits.attempts;
+        let begun = self.responder.begun();
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let may = call.repeatable && !call.heard && !begun && call.attempts < attempts;
+        let assignment = match &mut call.stage {
+            Stage::Running(assignment) | Stage::Offered { assignment, .. } => assignment.take(),
+            _ => None,
+        };
+        let first = call.first_failure.take().unwrap_or(failure);
+        let place = assignment.and_then(|assignment| {
+            assignment.met(Health::Failed);
+            assignment.failed(may)
+        });
+        match place {
+            Some(place) => {
+                call.first_failure = Some(first);
+                call.stage = Stage::Queued;
+                self.asked.record.retried();
+                self.wait_for(id, place);
+            }
+            None => self.tell_failed(id, &first),
+        }
+    }
+}

@@ -1,0 +1,577 @@
+//! One client request in its frontend: the loop that feeds the guest and carries out
+//! what it answers.
+//!
+//! 1. Something happens: the body gets further, a message comes, a worker is found,
+//!    events or a response come. Each wait is a job of its own; what is ready together
+//!    goes to the guest together.
+//! 2. The guest is stepped, and its actions are carried out in order. Output waits for
+//!    room at the client while the jobs go on.
+//! 3. The exchange ends when the guest finishes, or with an error in the client's
+//!    dialect; if it began to answer already, the response is broken off, so that
+//!    nobody takes a part for the whole.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::Response;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tollgate_dispatch::{
+    catalogue::Resolved, driver::Rejection, policy::WorkerId, pool::Assignment,
+};
+use tollgate_edge::Identity;
+use tollgate_plugin::{Exchange as Guest, GuestError, LARGE, Sources, frontend, inference, types};
+use tollgate_telemetry::Record;
+use tollgate_wire::{failure::Failure, source::Source};
+
+use crate::{
+    attempt::Member,
+    calling::Ask,
+    claims::Claimed,
+    context::Trace,
+    events::{EventReceiver, Said},
+    failures,
+    house::{House, Route},
+    reading::{Read, Reader, progress_of},
+    responder::Responder,
+};
+
+mod calls;
+mod output;
+mod passing;
+
+/// Everything known of a request before its frontend is asked.
+pub(crate) struct Asked {
+    pub(crate) house: Arc<House>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) claimed: Arc<Claimed>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) head: frontend::RequestHead,
+    pub(crate) parts: http::request::Parts,
+    pub(crate) context: types::Context,
+    pub(crate) trace: Trace,
+    pub(crate) deadline: Instant,
+    pub(crate) is_grpc: bool,
+    pub(crate) record: Record,
+}
+
+/// The client's body, as far as it was read before the first step.
+pub(crate) enum ClientBody {
+    /// None is wanted.
+    Nothing,
+    /// All of it (REST), or the one message (gRPC).
+    Whole(Source),
+    /// More comes: the source that fills, if one has begun, and who reads on.
+    Arriving(Option<Source>, Reader<Incoming>),
+}
+
+/// How an exchange ended.
+pub(crate) enum Ended {
+    /// Completely, or with an error that the client was told.
+    Done,
+    /// The guest is gone, and the client has been told nothing.
+    Lost(GuestError),
+}
+
+/// What a job came to.
+enum Happened {
+    Nothing,
+    Progress(u32),
+    Client(Box<Reader<Incoming>>, Read),
+    Placed(u32, Result<Assignment<Member>, Rejection>),
+    Events(u32, EventReceiver, Vec<Said>),
+    Upstream(u32, Box<Reader<tollgate_upstream::Incoming>>, Read),
+}
+
+/// How far a call has got.
+enum Stage {
+    /// Its content is asked for, to learn its batch key.
+    Keyed(Arc<[WorkerId]>),
+    Queued,
+    /// The guest was told; it answers with `pass` or `materialise`.
+    Offered {
+        assignment: Option<Assignment<Member>>,
+        passable: bool,
+    },
+    /// A composition will answer.
+    Composing(Arc<str>),
+    /// Upstream, or in a worker component.
+    Running(Option<Assignment<Member>>),
+    /// Passed, and shown to the guest.
+    Shown {
+        _assignment: Assignment<Member>,
+        source: Option<(u32, Source)>,
+        tapped: bool,
+    },
+}
+
+struct Call {
+    ask: Ask,
+    repeatable: bool,
+    resolved: Option<Arc<Resolved>>,
+    stage: Stage,
+    /// Materialised before it was queued.
+    kept: Option<(inference::Call, Arc<Sources>)>,
+    attempts: u32,
+    first_failure: Option<Failure>,
+    /// The guest has seen an event or a response of it.
+    heard: bool,
+}
+
+/// Why the loop ends early.
+enum Stop {
+    /// The response is complete.
+    Done,
+    /// The guest is gone.
+    Guest(GuestError),
+    /// The host ends it with this failure.
+    Failed(Failure),
+    /// Output could not be written to its end.
+    Broken(&'static str),
+}
+
+impl From<GuestError> for Stop {
+    fn from(error: GuestError) -> Self {
+        Self::Guest(error)
+    }
+}
+
+type Jobs = FuturesUnordered<BoxFuture<'static, Happened>>;
+
+/// One run of a request through its frontend.
+pub(crate) struct Exchange<'a> {
+    asked: &'a Asked,
+    guest: Guest,
+    responder: Responder,
+    sources: Sources,
+    next_source: u32,
+    jobs: Jobs,
+    /// What happened while output was being written.
+    backlog: VecDeque<Happened>,
+    inputs: Vec<frontend::Input>,
+    calls: HashMap<u32, Call>,
+    needs: HashMap<u32, types::Need>,
+    /// The source that the client is filling.
+    arriving: Option<u32>,
+    head: Option<Response<()>>,
+    /// Reads the client's next message, once there is room for it.
+    parked: Option<Reader<Incoming>>,
+    /// A tapped response is complete: only the guest's counting is left.
+    tapped_out: bool,
+    ended: bool,
+    limit: u64,
+}
+
+/// Messages of a client that may be numbered before the host's own sources.
+const HOST_SOURCES: u32 = 1 << 31;
+
+/// Calls of one exchange at once.
+const CALLS: usize = 256;
+
+/// Calls in flight past which no further message of the client's is read.
+const IN_FLIGHT: usize = 64;
+
+/// Happenings that go to the guest in one step, at most.
+const TOGETHER: usize = 16;
+
+/// Runs a request through its frontend once.
+pub(crate) async fn run(
+    asked: &Asked,
+    alone: bool,
+    body: ClientBody,
+    responder: Responder,
+) -> Ended {
+    let guest = match Guest::new(&asked.claimed.frontend, alone, &asked.context, &asked.head) {
+        Ok(guest) => guest,
+        Err(error) => return Ended::Lost(error),
+    };
+    let limits = &asked.route.spec.limits;
+    let mut exchange = Exchange {
+        asked,
+        guest,
+        responder,
+        sources: Sources::default(),
+        next_source: HOST_SOURCES,
+        jobs: FuturesUnordered::new(),
+        backlog: VecDeque::new(),
+        inputs: Vec::new(),
+        calls: HashMap::new(),
+        needs: HashMap::new(),
+        arriving: None,
+        head: None,
+        parked: None,
+        tapped_out: false,
+        ended: false,
+        limit: if asked.is_grpc {
+            limits.message
+        } else {
+            limits.body
+        },
+    };
+    exchange.begin(body);
+    let stopped = match tokio::time::timeout_at(asked.deadline, exchange.drive()).await {
+        Ok(stop) => stop,
+        Err(_) => Stop::Failed(Failure::deadline_exceeded(
+            "the deadline passed before the answer was complete",
+        )),
+    };
+    exchange.end(stopped).await
+}
+
+impl Exchange<'_> {
+    fn begin(&mut self, body: ClientBody) {
+        let is_grpc = self.asked.is_grpc;
+        let message = |progress| frontend::Input::Message(frontend::GrpcMessage { progress });
+        match body {
+            ClientBody::Nothing => self.inputs.push(frontend::Input::Body(types::Progress {
+                source: 0,
+                available: 0,
+                total: Some(0),
+                end: true,
+            })),
+            ClientBody::Whole(source) => {
+                let progress = progress_of(0, &source);
+                self.sources.insert(0, source);
+                if is_grpc {
+                    self.inputs.push(message(progress));
+                    self.inputs.push(frontend::Input::MessagesEnd);
+                } else {
+                    self.inputs.push(frontend::Input::Body(progress));
+                }
+            }
+            ClientBody::Arriving(source, reader) => {
+                if let Some(source) = source.or_else(|| reader.source().cloned()) {
+                    let progress = progress_of(0, &source);
+                    self.sources.insert(0, source);
+                    self.arriving = Some(0);
+                    if is_grpc {
+                        self.inputs.push(message(progress));
+                        if !self.asked.claimed.client_streaming {
+                            self.inputs.push(frontend::Input::MessagesEnd);
+                        }
+                    } else {
+                        self.tell_when(0, 1);
+                    }
+                }
+                self.read_client(reader);
+            }
+        }
+    }
+
+    /// Reads on: at once for bytes, whose flow is held by their source's window; after
+    /// the guest is done with the message before, for messages.
+    fn read_client(&mut self, mut reader: Reader<Incoming>) {
+        self.jobs.push(
+            async move {
+                let read = reader.next(&types::Want::More).await;
+                Happened::Client(Box::new(reader), read)
+            }
+            .boxed(),
+        );
+    }
+
+    async fn drive(&mut self) -> Stop {
+        match self.turns().await {
+            Ok(()) => Stop::Done,
+            Err(stop) => stop,
+        }
+    }
+
+    async fn turns(&mut self) -> Result<(), Stop> {
+        loop {
+            if self.calls.len() < IN_FLIGHT
+                && let Some(reader) = self.parked.take()
+            {
+                self.read_client(reader);
+            }
+            while self.inputs.is_empty() {
+                let happened = match self.backlog.pop_front() {
+                    Some(happened) => happened,
+                    None => match self.jobs.next().await {
+                        Some(happened) => happened,
+                        None => {
+                            return Err(self
+                                .guest
+                                .condemn("it waits, and nothing can happen".into())
+                                .into());
+                        }
+                    },
+                };
+                self.happened(happened).await?;
+            }
+            // What is ready by now goes along.
+            for _ in 0..TOGETHER {
+                let Some(Some(happened)) = self.jobs.next().now_or_never() else {
+                    break;
+                };
+                self.happened(happened).await?;
+            }
+            let inputs = std::mem::take(&mut self.inputs);
+            let large = inputs.iter().any(|input| match input {
+                frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
+                    progress.available > LARGE
+                }
+                frontend::Input::Message(message) | frontend::Input::UpstreamMessage(message) => {
+                    message.progress.available > LARGE
+                }
+                frontend::Input::Events(events) => events.len() > 64,
+                _ => false,
+            });
+            self.needs.clear();
+            let step =
+                |exchange: &mut Self| exchange.guest.step(&mut exchange.sources, &inputs, large);
+            let actions = if large {
+                // The guest may compute for a while: the thread's other tasks move on.
+                tokio::task::block_in_place(|| step(self))?
+            } else {
+                step(self)?
+            };
+            self.carry_out(actions).await?;
+            if self.tapped_out {
+                return Ok(());
+            }
+            self.settle_sources(&inputs);
+        }
+    }
+
+    /// Lets go of response bytes that the guest has seen, and waits for more of what it
+    /// wants.
+    fn settle_sources(&mut self, inputs: &[frontend::Input]) {
+        for input in inputs {
+            let progress = match input {
+                frontend::Input::UpstreamBytes(progress) => progress,
+                frontend::Input::UpstreamMessage(message) => &message.progress,
+                _ => continue,
+            };
+            if let Ok(source) = self.sources.get(progress.source) {
+                let keep = self
+                    .needs
+                    .get(&progress.source)
+                    .map_or(progress.available, |need| need.keep_from);
+                source.release(keep);
+            }
+        }
+        let mut waits = Vec::new();
+        for (id, need) in &self.needs {
+            let Ok(source) = self.sources.get(*id) else {
+                continue;
+            };
+            if *id < HOST_SOURCES {
+                source.release(need.keep_from);
+            }
+            let progress = source.progress();
+            let over = progress.end || progress.cut.is_some();
+            if Some(*id) == self.arriving && !over {
+                let wanted = match need.until {
+                    types::Want::More => progress.available + 1,
+                    types::Want::AtLeast(wanted) => wanted,
+                    types::Want::All => u64::MAX,
+                };
+                waits.push((*id, wanted));
+            }
+        }
+        for (id, wanted) in waits {
+            self.tell_when(id, wanted);
+        }
+    }
+
+    /// Tells the guest of a source once it has got so far, or is over.
+    fn tell_when(&mut self, id: u32, wanted: u64) {
+        let Ok(source) = self.sources.get(id).cloned() else {
+            return;
+        };
+        self.jobs.push(
+            async move {
+                source.reach(wanted).await;
+                Happened::Progress(id)
+            }
+            .boxed(),
+        );
+    }
+
+    async fn happened(&mut self, happened: Happened) -> Result<(), Stop> {
+        match happened {
+            Happened::Nothing => {}
+            Happened::Progress(id) => {
+                if let Ok(source) = self.sources.get(id) {
+                    let progress = progress_of(id, source);
+                    self.inputs.push(if self.asked.is_grpc {
+                        frontend::Input::Message(frontend::GrpcMessage { progress })
+                    } else {
+                        frontend::Input::Body(progress)
+                    });
+                }
+            }
+            Happened::Client(reader, read) => self.client(*reader, read)?,
+            Happened::Placed(id, placed) => self.placed(id, placed),
+            Happened::Events(id, receiver, said) => self.said(id, receiver, said)?,
+            Happened::Upstream(id, reader, read) => self.upstream(id, reader, read).await?,
+        }
+        Ok(())
+    }
+
+    fn client(&mut self, reader: Reader<Incoming>, read: Read) -> Result<(), Stop> {
+        match read {
+            Read::Bytes(_) | Read::MoreOfMessage => self.read_client(reader),
+            Read::Message(source) => {
+                let id = self.arriving.map_or(0, |id| id + 1);
+                if !self.asked.claimed.client_streaming && id > 0 {
+                    return Err(Stop::Failed(Failure::invalid_argument(
+                        "this method takes one message",
+                    )));
+                }
+                if id >= HOST_SOURCES {
+                    return Err(Stop::Failed(Failure::payload_too_large(
+                        "too many messages",
+                    )));
+                }
+                let progress = progress_of(id, &source);
+                self.sources.insert(id, source);
+                self.arriving = Some(id);
+                self.inputs
+                    .push(frontend::Input::Message(frontend::GrpcMessage { progress }));
+                if progress.end {
+                    self.parked = Some(reader);
+                } else {
+                    self.read_client(reader);
+                }
+            }
+            Read::End(_) => {
+                if self.asked.is_grpc && self.asked.claimed.client_streaming {
+                    self.inputs.push(frontend::Input::MessagesEnd);
+                } else if self.asked.is_grpc && self.arriving.is_none() {
+                    return Err(Stop::Failed(Failure::invalid_argument(
+                        "the request has no message",
+                    )));
+                }
+            }
+            Read::Cut(cut) => {
+                if let Some(failure) = reader.failure() {
+                    return Err(Stop::Failed(failure));
+                }
+                if matches!(cut, types::Cut::Limit) {
+                    return Err(Stop::Failed(Failure::payload_too_large(format!(
+                        "the request is larger than {} bytes",
+                        self.limit
+                    ))));
+                }
+                self.inputs.push(frontend::Input::Cut(cut));
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, actions: Vec<frontend::Action>) -> Result<(), Stop> {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                frontend::Action::Need(need) => self.need(need),
+                frontend::Action::Call(intent) => self.call(intent)?,
+                frontend::Action::Materialise(it) => self.materialise(it)?,
+                frontend::Action::Pass(it) => self.pass(it).await?,
+                frontend::Action::Head(head) => {
+                    let head = self.response_head(head)?;
+                    self.head = Some(head);
+                    self.whole_response(&mut actions).await?;
+                }
+                frontend::Action::Data(segments) => {
+                    if self.asked.is_grpc {
+                        return Err(self.nonsense("it sends bytes where messages are sent"));
+                    }
+                    self.write(segments, false).await?;
+                }
+                frontend::Action::Message(segments) => {
+                    if !self.asked.is_grpc {
+                        return Err(self.nonsense("it sends a message where bytes are sent"));
+                    }
+                    self.write(segments, true).await?;
+                }
+                frontend::Action::Trailers(end) => {
+                    if !self.asked.is_grpc {
+                        return Err(self.nonsense("it sends trailers where there are none"));
+                    }
+                    self.grpc_end(end);
+                    return Err(Stop::Done);
+                }
+                frontend::Action::Refuse(failure) => {
+                    return Err(Stop::Failed(failures::from_guest(failure)));
+                }
+                frontend::Action::Usage(it) => {
+                    self.asked
+                        .record
+                        .usage(it.usage.input_tokens, it.usage.output_tokens);
+                }
+                frontend::Action::Cancel(id) => {
+                    self.calls.remove(&id);
+                }
+                frontend::Action::Finish => {
+                    self.flush_head(None);
+                    if self.asked.is_grpc {
+                        self.grpc_end(types::ResponseEnd {
+                            code: Some(0),
+                            message: None,
+                            trailers: Vec::new(),
+                        });
+                    }
+                    return Err(Stop::Done);
+                }
+                frontend::Action::Other(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn nonsense(&self, reason: impl Into<String>) -> Stop {
+        Stop::Guest(self.guest.condemn(reason.into()))
+    }
+
+    fn need(&mut self, need: types::Need) {
+        if let Ok(source) = self.sources.get(need.source) {
+            match need.until {
+                types::Want::More => {}
+                types::Want::AtLeast(wanted) => {
+                    source.widen(wanted.saturating_sub(need.keep_from).min(self.limit));
+                }
+                types::Want::All => source.widen(self.limit),
+            }
+        }
+        self.needs.insert(need.source, need);
+    }
+}
+
+/// Awaits a future while the jobs go on; what happens meanwhile is kept for later.
+async fn drive<T>(
+    jobs: &mut Jobs,
+    backlog: &mut VecDeque<Happened>,
+    future: impl Future<Output = T>,
+) -> T {
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut future => return done,
+            Some(happened) = jobs.next(), if !jobs.is_empty() => backlog.push_back(happened),
+        }
+    }
+}
+
+/// Writes a failure by the claim's template, as the whole response.
+pub(crate) async fn refuse(asked: &Asked, failure: &Failure, responder: &mut Responder) {
+    let (mut head, body) =
+        asked
+            .claimed
+            .wording
+            .response(failure, asked.is_grpc, &asked.context.request_id);
+    head.headers_mut()
+        .insert(crate::context::REQUEST_ID, asked.trace.request_id.clone());
+    asked.record.failed(failure.label());
+    asked.record.status(head.status().as_u16());
+    if asked.is_grpc {
+        asked.record.grpc_status(failure.grpc());
+    }
+    responder.head(head);
+    responder.data(body).await;
+}

@@ -1,0 +1,214 @@
+//! What a frontend sends, on its way to the client.
+
+use std::collections::VecDeque;
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use tollgate_plugin::{CONVERTED, frontend, types};
+use tollgate_wire::{
+    failure::Failure,
+    grpc,
+    piece::{Piece, settle},
+};
+
+use super::{Ended, Exchange, Stop, drive, refuse};
+use crate::{
+    context::REQUEST_ID,
+    failures, outgoing,
+    pieces::{BadSegment, pieces},
+};
+
+impl Exchange<'_> {
+    pub(super) fn response_head(&self, head: types::ResponseHead) -> Result<Response<()>, Stop> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(head.status)
+            .ok()
+            .filter(|status| status.as_u16() >= 200)
+            .ok_or_else(|| self.nonsense(format!("it answers with status {}", head.status)))?;
+        for header in head.headers {
+            match (
+                HeaderName::from_bytes(header.name.as_bytes()),
+                HeaderValue::from_str(&header.value),
+            ) {
+                (Ok(name), Ok(value)) => {
+                    response.headers_mut().append(name, value);
+                }
+                _ => return Err(self.nonsense(format!("it sends a bad header {:?}", header.name))),
+            }
+        }
+        Ok(response)
+    }
+
+    /// A head that all of its body follows, in this very step, goes out with a length.
+    pub(super) async fn whole_response(
+        &mut self,
+        actions: &mut VecDeque<frontend::Action>,
+    ) -> Result<(), Stop> {
+        let complete = matches!(actions.back(), Some(frontend::Action::Finish))
+            && actions.iter().all(|action| {
+                matches!(
+                    action,
+                    frontend::Action::Data(_)
+                        | frontend::Action::Usage(_)
+                        | frontend::Action::Finish
+                )
+            });
+        if !complete || self.asked.is_grpc {
+            return Ok(());
+        }
+        let mut all = Vec::new();
+        actions.retain_mut(|action| match action {
+            frontend::Action::Data(segments) => {
+                all.append(segments);
+                false
+            }
+            _ => true,
+        });
+        let mut pieces = self.resolve(all)?;
+        let length = settle(&mut pieces, CONVERTED)
+            .map_err(|problem| Stop::Failed(Failure::internal(problem.to_string())))?;
+        self.flush_head(length);
+        self.send(pieces).await
+    }
+
+    pub(super) fn resolve(&mut self, segments: Vec<types::Segment>) -> Result<Vec<Piece>, Stop> {
+        pieces(&mut self.sources, segments)
+            .map_err(|bad: BadSegment| Stop::Guest(self.guest.condemn(bad.to_string())))
+    }
+
+    pub(super) async fn write(
+        &mut self,
+        segments: Vec<types::Segment>,
+        framed: bool,
+    ) -> Result<(), Stop> {
+        let mut pieces = self.resolve(segments)?;
+        if framed {
+            let sending = outgoing::writer(pieces, true).map_err(Stop::Failed)?;
+            self.flush_head(None);
+            return self.send_all(sending).await;
+        }
+        settle(&mut pieces, CONVERTED)
+            .map_err(|problem| Stop::Failed(Failure::internal(problem.to_string())))?;
+        self.flush_head(None);
+        self.send(pieces).await
+    }
+
+    pub(super) async fn send(&mut self, pieces: Vec<Piece>) -> Result<(), Stop> {
+        let sending = outgoing::writer(pieces, false).map_err(Stop::Failed)?;
+        self.send_all(sending).await
+    }
+
+    pub(super) async fn send_all(&mut self, mut sending: outgoing::Sending) -> Result<(), Stop> {
+        loop {
+            let next = {
+                let next = sending.next();
+                drive(&mut self.jobs, &mut self.backlog, next).await
+            };
+            match next {
+                None => return Ok(()),
+                Some(Ok(bytes)) => {
+                    self.asked.record.sent(bytes.len());
+                    let data = self.responder.data(bytes);
+                    drive(&mut self.jobs, &mut self.backlog, data).await;
+                }
+                Some(Err(_)) => return Err(Stop::Broken("its source broke off")),
+            }
+        }
+    }
+
+    pub(super) fn flush_head(&mut self, length: Option<u64>) {
+        if self.responder.begun() {
+            return;
+        }
+        let mut head = self.head.take().unwrap_or_else(|| {
+            let mut head = Response::new(());
+            if self.asked.is_grpc {
+                head.headers_mut().insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/grpc"),
+                );
+            }
+            head
+        });
+        if let Some(length) = length {
+            head.headers_mut()
+                .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        self.begin_response(head);
+    }
+
+    pub(super) fn begin_response(&mut self, mut head: Response<()>) {
+        head.headers_mut()
+            .insert(REQUEST_ID, self.asked.trace.request_id.clone());
+        self.asked.record.status(head.status().as_u16());
+        self.responder.head(head);
+    }
+
+    pub(super) fn grpc_end(&mut self, end: types::ResponseEnd) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let code = end.code.unwrap_or(grpc::code::UNKNOWN);
+        self.asked.record.grpc_status(code);
+        let mut trailers = failures::grpc_status(code, end.message.as_deref().unwrap_or_default());
+        for header in end.trailers {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(header.name.as_bytes()),
+                HeaderValue::from_str(&header.value),
+            ) {
+                trailers.append(name, value);
+            }
+        }
+        if self.responder.begun() {
+            self.responder.trailers(trailers);
+        } else {
+            let mut head = Response::new(());
+            *head.headers_mut() = trailers;
+            head.headers_mut().insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/grpc"),
+            );
+            self.begin_response(head);
+        }
+    }
+
+    pub(super) async fn end(&mut self, stopped: Stop) -> Ended {
+        match stopped {
+            Stop::Done => {}
+            Stop::Guest(error) if !self.responder.begun() => return Ended::Lost(error),
+            Stop::Guest(error) => {
+                self.asked.record.failed("plugin-failed");
+                self.fail_begun(&Failure::plugin_failed(error.to_string()));
+            }
+            Stop::Failed(failure) => {
+                self.asked.record.failed(failure.label());
+                if self.responder.begun() {
+                    self.fail_begun(&failure);
+                } else {
+                    refuse(self.asked, &failure, &mut self.responder).await;
+                }
+            }
+            Stop::Broken(why) => {
+                self.asked.record.failed("broken");
+                if self.responder.begun() {
+                    self.fail_begun(&Failure::upstream_unavailable(why));
+                } else {
+                    let failure = Failure::upstream_unavailable(why);
+                    refuse(self.asked, &failure, &mut self.responder).await;
+                }
+            }
+        }
+        Ended::Done
+    }
+
+    /// An error after the response has begun: gRPC has trailers for it, HTTP has only
+    /// the breaking off.
+    pub(super) fn fail_begun(&mut self, failure: &Failure) {
+        if self.asked.is_grpc {
+            self.asked.record.grpc_status(failure.grpc());
+            self.responder
+                .trailers(failures::grpc_status(failure.grpc(), &failure.message));
+        } else {
+            self.responder.broken(failure.label());
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! A call that is passed: the request spliced, the response blind, tapped or filtered.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use tollgate_dispatch::{health::Outcome as Health, pool::Assignment};
+use tollgate_plugin::{frontend, types};
+use tollgate_wire::{grpc, source::Source};
+
+use super::{Call, Exchange, Happened, Stage, Stop, drive};
+use crate::{
+    attempt::{self, Member},
+    house::Reach,
+    pass::{self, PassedHead},
+    reading::{Read, Reader, progress_of},
+};
+
+impl Exchange<'_> {
+    pub(super) async fn pass(&mut self, it: frontend::Passed) -> Result<(), Stop> {
+        let asked = self.asked;
+        let Some(call) = self.calls.get_mut(&it.id) else {
+            return Ok(());
+        };
+        let Stage::Offered {
+            assignment: slot,
+            passable: true,
+        } = &mut call.stage
+        else {
+            return Err(self.nonsense(format!("it passes call {}, which cannot be", it.id)));
+        };
+        let Some(assignment) = slot.take() else {
+            return Ok(());
+        };
+        let Some(station) = asked.house.station(assignment.worker().id()).cloned() else {
+            return Ok(());
+        };
+        let Reach::Network(upstream) = &station.reach else {
+            return Ok(());
+        };
+        let upstream = upstream.clone();
+        let mode = it.response;
+        let PassedHead { head, edits } = pass::request_head(asked, &it)
+            .map_err(|reason| Stop::Guest(self.guest.condemn(reason)))?;
+        let edits = edits
+            .into_iter()
+            .map(|edit| {
+                Ok(tollgate_wire::edit::Edit {
+                    offset: edit.offset,
+                    len: edit.len,
+                    with: self.resolve(edit.replacement)?,
+                })
+            })
+            .collect::<Result<Vec<_>, Stop>>()?;
+        let source = self.sources.get(0).ok().cloned();
+        let retained = source.as_ref().is_none_or(|source| {
+            let progress = source.progress();
+            progress.end && progress.available <= asked.route.spec.limits.retry_body
+        });
+        let body = pass::body(source.as_ref(), edits, asked.is_grpc).map_err(|bad| match bad {
+            pass::BadPass::Edit(reason) => Stop::Guest(self.guest.condemn(reason)),
+            pass::BadPass::Failed(failure) => Stop::Failed(failure),
+        })?;
+        if let (Some(source), false) = (&source, retained) {
+            // Streamed through: what has been sent is not kept.
+            source.release(u64::MAX);
+        }
+        let sending = async move { upstream.send(head, body).await };
+        let response = drive(&mut self.jobs, &mut self.backlog, sending).await;
+        let Some(call) = self.calls.get_mut(&it.id) else {
+            return Ok(());
+        };
+        call.repeatable &= retained;
+        call.stage = Stage::Offered {
+            assignment: Some(assignment),
+            passable: true,
+        };
+        match response {
+            Err(error) => {
+                let failed = attempt::send_failed(&error);
+                self.elsewhere(it.id, failed.failure);
+                Ok(())
+            }
+            Ok(response) => self.passed(it.id, mode, response).await,
+        }
+    }
+
+    pub(super) async fn passed(
+        &mut self,
+        id: u32,
+        mode: frontend::ResponseMode,
+        response: tollgate_upstream::Response,
+    ) -> Result<(), Stop> {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return Ok(());
+        };
+        let Stage::Offered { assignment, .. } = &mut call.stage else {
+            return Ok(());
+        };
+        let Some(assignment) = assignment.take() else {
+            return Ok(());
+        };
+        assignment.batch().first_output();
+        assignment.met(if response.head.status.as_u16() == 503 {
+            Health::Failed
+        } else {
+            Health::Answered
+        });
+        if matches!(mode, frontend::ResponseMode::Blind) {
+            let head = pass::response_head(&response.head, true);
+            self.begin_response(head);
+            return self.copy(response.body, assignment).await;
+        }
+        let tapped = matches!(mode, frontend::ResponseMode::Tap);
+        if tapped {
+            let head = pass::response_head(&response.head, false);
+            self.begin_response(head);
+        }
+        let reader = Reader::new(response.body, &response.head.headers, self.limit);
+        let source = reader.source().cloned().map(|source| {
+            let id = self.number(&source);
+            (id, source)
+        });
+        self.inputs
+            .push(frontend::Input::UpstreamHead(types::ResponseHead {
+                status: response.head.status.as_u16(),
+                headers: crate::context::visible(&response.head.headers),
+            }));
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.heard = true;
+            call.stage = Stage::Shown {
+                _assignment: assignment,
+                source,
+                tapped,
+            };
+        }
+        self.read_upstream(id, Box::new(reader), types::Want::More);
+        Ok(())
+    }
+
+    pub(super) fn number(&mut self, source: &Source) -> u32 {
+        let id = self.next_source;
+        self.next_source += 1;
+        self.sources.insert(id, source.clone());
+        id
+    }
+
+    /// A blind response: no guest, no look.
+    pub(super) async fn copy(
+        &mut self,
+        mut body: tollgate_upstream::Incoming,
+        _assignment: Assignment<Member>,
+    ) -> Result<(), Stop> {
+        loop {
+            let next = {
+                let next = body.data();
+                drive(&mut self.jobs, &mut self.backlog, next).await
+            };
+            match next {
+                Some(Ok(bytes)) => {
+                    self.asked.record.sent(bytes.len());
+                    let data = self.responder.data(bytes);
+                    drive(&mut self.jobs, &mut self.backlog, data).await;
+                }
+                Some(Err(_)) => return Err(Stop::Broken("the worker broke off")),
+                None => break,
+            }
+        }
+        match body.trailers().await {
+            Ok(Some(trailers)) => {
+                if let Some(code) = crate::reading::end_of(&trailers).code {
+                    self.asked.record.grpc_status(code);
+                }
+                self.responder.trailers(trailers);
+            }
+            Ok(None) => {}
+            Err(_) => return Err(Stop::Broken("the worker broke off")),
+        }
+        Err(Stop::Done)
+    }
+
+    pub(super) fn read_upstream(
+        &mut self,
+        id: u32,
+        mut reader: Box<Reader<tollgate_upstream::Incoming>>,
+        want: types::Want,
+    ) {
+        self.jobs.push(
+            async move {
+                let read = reader.next(&want).await;
+                Happened::Upstream(id, reader, read)
+            }
+            .boxed(),
+        );
+    }
+
+    pub(super) async fn upstream(
+        &mut self,
+        id: u32,
+        reader: Box<Reader<tollgate_upstream::Incoming>>,
+        read: Read,
+    ) -> Result<(), Stop> {
+        let Some(Call {
+            stage: Stage::Shown { source, tapped, .. },
+            ..
+        }) = self.calls.get_mut(&id)
+        else {
+            return Ok(());
+        };
+        let tapped = *tapped;
+        let current = source.clone();
+        let mut through: Vec<Bytes> = Vec::new();
+        match read {
+            Read::Bytes(chunks) => {
+                if let Some((source_id, source)) = &current {
+                    self.inputs.push(frontend::Input::UpstreamBytes(progress_of(
+                        *source_id, source,
+                    )));
+                }
+                through = chunks;
+            }
+            Read::Message(message) => {
+                let source_id = self.number(&message);
+                if tapped {
+                    through = tapped_message(&message).await;
+                }
+                self.inputs
+                    .push(frontend::Input::UpstreamMessage(frontend::GrpcMessage {
+                        progress: progress_of(source_id, &message),
+                    }));
+                if let Some(Call {
+                    stage: Stage::Shown { source, .. },
+                    ..
+                }) = self.calls.get_mut(&id)
+                {
+                    *source = Some((source_id, message));
+                }
+            }
+            Read::MoreOfMessage => {
+                if let Some((source_id, source)) = &current {
+                    self.inputs
+                        .push(frontend::Input::UpstreamMessage(frontend::GrpcMessage {
+                            progress: progress_of(*source_id, source),
+                        }));
+                }
+            }
+            Read::End(end) => {
+                self.calls.remove(&id);
+                if tapped {
+                    if self.asked.is_grpc {
+                        self.grpc_end(end.clone());
+                    }
+                    self.tapped_out = true;
+                }
+                self.inputs.push(frontend::Input::UpstreamEnd(end));
+                return Ok(());
+            }
+            Read::Cut(cut) => {
+                self.calls.remove(&id);
+                if tapped {
+                    return Err(Stop::Broken("the worker broke off"));
+                }
+                self.inputs.push(frontend::Input::Cut(cut));
+                return Ok(());
+            }
+        }
+        if tapped {
+            for bytes in through {
+                self.asked.record.sent(bytes.len());
+                let data = self.responder.data(bytes);
+                drive(&mut self.jobs, &mut self.backlog, data).await;
+            }
+        }
+        let want = current
+            .and_then(|(id, _)| self.needs.get(&id).map(|need| need.until))
+            .unwrap_or(types::Want::More);
+        self.read_upstream(id, reader, want);
+        Ok(())
+    }
+}
+
+/// A message that goes through as it is, framed anew.
+async fn tapped_message(message: &Source) -> Vec<Bytes> {
+    let total = message.progress().total.unwrap_or_default();
+    message.widen(total);
+    message.reach(u64::MAX).await;
+    let mut through = vec![Bytes::copy_from_slice(&grpc::prefix(
+        u32::try_from(total).unwrap_or(u32::MAX),
+    ))];
+    through.extend(message.chunks(0, total).unwrap_or_default());
+    through
+}

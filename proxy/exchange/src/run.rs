@@ -1,0 +1,73 @@
+//! A call that has been given a worker, run there: by a backend, or in a component.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tollgate_dispatch::{health::Outcome as Health, pool::BatchHandle};
+use tollgate_plugin::types;
+
+use crate::{
+    attempt::{self, Member, Plan},
+    calling,
+    context::Trace,
+    house::{House, Reach, Station},
+    session,
+};
+
+/// A call that has been given a worker, ready to run there.
+pub(crate) struct Run {
+    pub(crate) house: Arc<House>,
+    pub(crate) station: Arc<Station>,
+    pub(crate) batch: BatchHandle<Member>,
+    pub(crate) context: types::Context,
+    pub(crate) trace: Trace,
+    pub(crate) deadline: Instant,
+    pub(crate) limit: u64,
+}
+
+impl Run {
+    /// Runs the members' calls at the worker.
+    pub(crate) async fn run(self, members: Vec<Member>) {
+        let first = self.batch.clone();
+        let first_output = Box::new(move || {
+            first.first_output();
+            first.met(Health::Answered);
+        });
+        match &self.station.reach {
+            Reach::Component(name) => {
+                let generation = self.house.shelf.get(name);
+                session::run(
+                    generation,
+                    self.context,
+                    self.deadline,
+                    members,
+                    first_output,
+                )
+                .await;
+                self.batch.finish();
+            }
+            Reach::Network(upstream) => {
+                let Some(backend) = self.house.backend(&self.station) else {
+                    return;
+                };
+                let complete = attempt::run(Plan {
+                    backend,
+                    worker: calling::worker_of(&self.station),
+                    upstream: upstream.clone(),
+                    context: self.context,
+                    trace: self.trace,
+                    deadline: self.deadline,
+                    limit: self.limit,
+                    members,
+                    first_output,
+                })
+                .await;
+                // Members of a failed one go back to the queue first: the batch ends with
+                // the last of them.
+                if complete {
+                    self.batch.finish();
+                }
+            }
+        }
+    }
+}

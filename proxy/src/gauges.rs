@@ -1,0 +1,133 @@
+//! Figures that the pools, the plugins and the workers' connections own, read when the
+//! metrics page is asked for: every bounded thing has its gauge here.
+
+use std::sync::{Arc, Weak, atomic::Ordering};
+
+use tollgate_exchange::Reach;
+use tollgate_telemetry::Samples;
+
+use crate::run::Running;
+
+/// Registers them; they fall silent when the proxy is gone.
+pub(crate) fn register(running: &Arc<Running>) {
+    let running_then = Arc::downgrade(running);
+    running
+        .assembled
+        .house
+        .metrics
+        .register_collector(Box::new(move |samples| collect(&running_then, samples)));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
+fn collect(running: &Weak<Running>, samples: &mut Samples) {
+    let Some(running) = running.upgrade() else {
+        return;
+    };
+    let assembled = &running.assembled;
+    for (name, crew) in &assembled.crews {
+        let scheduler = name.as_deref().unwrap_or("built-in");
+        let labels: &[(&'static str, &str)] = &[("scheduler", scheduler)];
+        let gauges = crew.pool.gauges();
+        let mut gauge = |name, help, value: f64| samples.gauge(name, help, labels, value);
+        gauge(
+            "queue_requests",
+            "Requests that wait for a worker",
+            gauges.pending as f64,
+        );
+        gauge(
+            "queue_bytes",
+            "Bytes that waiting requests hold",
+            gauges.bytes as f64,
+        );
+        gauge("batches", "Batches in flight", gauges.batches as f64);
+        gauge(
+            "scheduler_fallback",
+            "1 while the built-in fallback rules in a scheduler's place",
+            f64::from(u8::from(gauges.fallback)),
+        );
+        samples.counter(
+            "scheduler_refused",
+            "Actions of a scheduler that did not fit and were not carried out",
+            labels,
+            gauges.refused,
+        );
+    }
+    for route in &assembled.routes {
+        samples.gauge(
+            "route_queue_requests",
+            "Requests of a route that wait for a worker",
+            &[("route", route.name())],
+            route.spec().queue.requests() as f64,
+        );
+    }
+    for generation in assembled.house.shelf.all() {
+        let labels: &[(&'static str, &str)] = &[("plugin", generation.name())];
+        let counters = generation.counters();
+        samples.gauge(
+            "plugin_slots",
+            "Instances of a plugin",
+            labels,
+            generation.slots() as f64,
+        );
+        samples.gauge(
+            "plugin_exchanges",
+            "Exchanges, attempts and sessions in a plugin's instances",
+            labels,
+            generation.exchanges() as f64,
+        );
+        samples.counter(
+            "plugin_calls",
+            "Calls into a plugin's generation in force",
+            labels,
+            counters.calls.load(Ordering::Relaxed),
+        );
+        samples.counter(
+            "plugin_traps",
+            "Instances of the generation in force that were ended by a trap or a limit",
+            labels,
+            counters.traps.load(Ordering::Relaxed),
+        );
+    }
+    for station in &assembled.workers {
+        let labels: &[(&'static str, &str)] = &[("worker", &station.handle.spec().name)];
+        let accepting = station.handle.status().accepting;
+        samples.gauge(
+            "worker_accepting",
+            "1 while a worker may be given work",
+            labels,
+            f64::from(u8::from(accepting)),
+        );
+        if let Reach::Network(upstream) = &station.reach {
+            let gauges = upstream.gauges();
+            let mut gauge = |name, help, value: usize| {
+                samples.gauge(name, help, labels, value as f64);
+            };
+            gauge(
+                "upstream_connections",
+                "Connections to a worker",
+                gauges.open,
+            );
+            gauge(
+                "upstream_idle",
+                "Of these, those without a request",
+                gauges.idle,
+            );
+            gauge(
+                "upstream_streams",
+                "Requests on connections to a worker",
+                gauges.streams,
+            );
+            gauge(
+                "upstream_waiting",
+                "Requests that wait for a connection",
+                gauges.waiting,
+            );
+        }
+    }
+    samples.gauge(
+        "instances",
+        "Instances of all plugins together",
+        &[],
+        assembled.loader.sandbox().instances() as f64,
+    );
+}
