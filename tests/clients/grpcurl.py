@@ -132,9 +132,13 @@ def a_batch_is_answered_with_and_without_reflection(cx):
         "requests": [{"text": "The ferry"}, {"text": "A gate"}],
         "params": {"method": "GREEDY", "stopping": {"max_new_tokens": 6}},
     })
-    found = [cx.answers(f"{SERVICE}/Generate", data=data, proto=proto) for proto in (False, True)]
+    found = []
+    for proto in (False, True):
+        responses = cx.answers(f"{SERVICE}/Generate", data=data, proto=proto)[0]["responses"]
+        # A worker may draw a seed anew, though greedy generation has no use for it.
+        found.append([{**response, "seed": None} for response in responses])
     equal(found[0], found[1], "answer without reflection")
-    equal(len(found[0][0]["responses"]), 2, "number of responses")
+    equal(len(found[0]), 2, "number of responses")
 
 
 @check

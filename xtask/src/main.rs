@@ -3,6 +3,7 @@
 
 mod arch;
 mod components;
+mod conformance;
 mod demo;
 mod docs;
 mod examples;
@@ -24,13 +25,16 @@ cargo xtask VERB
 
   components [NAME…]   build the plugins as WebAssembly components: all, or those named;
                        `--bundled` leaves out the fixtures of the tests
+  conformance [--built]
+                       compare real servers with what is made of their answers, and write
+                       tests/CONFORMANCE.md; built: with the binary and components at hand
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
 
 /// Every verb, for the check of the documents.
-const VERBS: &[&str] = &["arch", "components", "demo", "help", "test"];
+const VERBS: &[&str] = &["arch", "components", "conformance", "demo", "help", "test"];
 
 fn main() -> ExitCode {
     match run() {
@@ -49,6 +53,7 @@ fn run() -> Result<()> {
     match verb.as_str() {
         "arch" => arch::run(),
         "components" => components::run(&rest),
+        "conformance" => conformance::run(&rest),
         "demo" => demo::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {

@@ -18,7 +18,7 @@ use crate::needs::{self, Deny};
 use crate::process::{cargo, run as run_command, shown};
 use crate::stages::{Counts, Stages};
 use crate::workspace::Workspace;
-use crate::{VERBS, arch, components, demo, docs, examples};
+use crate::{VERBS, arch, components, conformance, demo, docs, examples};
 
 /// Runs the stages; `--quick` leaves out lints and the check of dependencies.
 ///
@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     stages.check("architecture", arch::run);
     stages.check("documents", || docs::check(&workspace.root, VERBS));
     if built {
+        stages.check("conformance", || conformance::check(&workspace));
         if !quick {
             stages.check("lints", || lints(&workspace));
         }
