@@ -1,0 +1,325 @@
+//! The binary under test as a child process.
+//!
+//! 1. The configuration goes into a folder of its own, completed by what every test wants: a
+//!    plain listener on a free port, an admin port, a log as JSON, the shared cache of compiled
+//!    components.
+//! 2. The child's log tells where it listens and that it is ready; `/readyz` confirms it.
+//! 3. It ends with the value, by its process id. When the test has failed, its log is printed.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::{
+    client::{Request, Response, http1},
+    place, within,
+};
+
+/// A configuration and the files that it names.
+pub struct Setup {
+    yaml: String,
+    folder: Arc<TempDir>,
+}
+
+impl Setup {
+    /// A configuration: all but `admin`, `log` and `runtime`, and `listeners` where one plain one
+    /// is enough.
+    ///
+    /// # Panics
+    /// When there is no place for temporary files.
+    #[must_use]
+    pub fn new(yaml: &str) -> Self {
+        Self {
+            yaml: yaml.to_owned(),
+            folder: Arc::new(TempDir::new().expect("temporary files have a place")),
+        }
+    }
+
+    /// A file beside the configuration.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        fs::write(self.folder.path().join(name), content).expect("the folder can be written");
+        self
+    }
+
+    /// Starts the proxy and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(self) -> Proxy {
+        // The admin port is chosen here and taken there; another may take it in between.
+        for _ in 0..3 {
+            let mut running = self.spawn();
+            if running.serves().await {
+                return running;
+            }
+        }
+        panic!("the admin port was taken three times");
+    }
+
+    /// Starts a proxy that is expected to give up; gives what it says.
+    ///
+    /// # Panics
+    /// When it serves.
+    pub async fn refused(self) -> String {
+        let mut running = self.spawn();
+        let exit = running.exit().await;
+        assert_eq!(exit.code, Some(1), "{}", exit.log);
+        exit.log
+    }
+
+    fn spawn(&self) -> Proxy {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .expect("the machine has a free port");
+        let mut yaml = self.yaml.clone();
+        if !yaml.starts_with("listeners:") && !yaml.contains("\nlisteners:") {
+            yaml.push_str("\nlisteners: [{ name: plain, address: \"127.0.0.1:0\" }]\n");
+        }
+        yaml.push_str(&format!("\nadmin: {{ address: \"{free}\" }}\n"));
+        yaml.push_str("log: { format: json }\n");
+        let cache = place::target().join("tests-cache");
+        yaml.push_str(&format!(
+            "runtime: {{ cache-dir: \"{}\", threads: 2 }}\n",
+            cache.display()
+        ));
+        let path = self.folder.path().join("tollgate.yaml");
+        fs::write(&path, yaml).expect("the folder can be written");
+        let mut child = Command::new(place::binary())
+            .arg("run")
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let log: &'static Log = Box::leak(Box::new(Log::default()));
+        let stderr = child.stderr.take().expect("it is piped");
+        std::thread::spawn(move || log.fill(BufReader::new(stderr)));
+        Proxy {
+            child,
+            log,
+            admin: free,
+            folder: self.folder.clone(),
+        }
+    }
+}
+
+/// Lines of the child's log, as they come. Lives as long as the test program, for the thread that
+/// fills it does not end before the child.
+struct Log {
+    lines: Mutex<Vec<String>>,
+    /// Number of lines, and whether that is all.
+    state: watch::Sender<(usize, bool)>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            lines: Mutex::default(),
+            state: watch::Sender::new((0, false)),
+        }
+    }
+}
+
+impl Log {
+    fn fill(&self, stderr: impl BufRead) {
+        for line in stderr.lines().map_while(Result::ok) {
+            let mut lines = self.lines.lock().expect("nobody panics with it");
+            lines.push(line);
+            let count = lines.len();
+            drop(lines);
+            self.state.send_replace((count, false));
+        }
+        self.state.send_modify(|state| state.1 = true);
+    }
+
+    /// The first line that fits; none when the log ends without one.
+    async fn find(&self, fits: impl Fn(&str) -> bool) -> Option<String> {
+        let mut state = self.state.subscribe();
+        let mut seen = 0;
+        loop {
+            let (count, over) = *state.borrow_and_update();
+            let found = {
+                let lines = self.lines.lock().expect("nobody panics with it");
+                lines[seen..count].iter().find(|line| fits(line)).cloned()
+            };
+            seen = count;
+            if found.is_some() || over {
+                return found;
+            }
+            state.changed().await.ok()?;
+        }
+    }
+
+    fn text(&self) -> String {
+        self.lines.lock().expect("nobody panics with it").join("\n")
+    }
+}
+
+/// How the proxy ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit status; none when a signal ended it.
+    pub code: Option<i32>,
+    /// All that it logged.
+    pub log: String,
+}
+
+/// A running proxy.
+pub struct Proxy {
+    child: Child,
+    log: &'static Log,
+    admin: SocketAddr,
+    folder: Arc<TempDir>,
+}
+
+impl Proxy {
+    /// Starts a proxy with a configuration that needs no other file. See [`Setup::new`].
+    pub async fn start(yaml: &str) -> Self {
+        Setup::new(yaml).start().await
+    }
+
+    /// False: the admin port was taken.
+    async fn serves(&mut self) -> bool {
+        let ready = |line: &str| line.contains(r#""message":"ready""#);
+        let found = within("the proxy is ready", self.log.find(ready)).await;
+        if found.is_none() {
+            let text = self.log.text();
+            assert!(text.contains("Address already in use"), "it ended: {text}");
+            return false;
+        }
+        assert_eq!(self.ask_admin("/readyz").await.status, 200);
+        true
+    }
+
+    /// Where a listener listens.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> SocketAddr {
+        let wanted = format!(r#""listener":"{name}""#);
+        let text = self.log.text();
+        let line = text
+            .lines()
+            .find(|line| line.contains(r#""message":"listening""#) && line.contains(&wanted))
+            .unwrap_or_else(|| panic!("no listener {name} in the log:\n{text}"));
+        let line: Value = serde_json::from_str(line).expect("lines are JSON");
+        line["address"]
+            .as_str()
+            .and_then(|address| address.parse().ok())
+            .expect("it says where")
+    }
+
+    /// Where the listener `plain` listens: the one that a configuration without listeners gets.
+    #[must_use]
+    pub fn http(&self) -> SocketAddr {
+        self.listener("plain")
+    }
+
+    /// The admin port.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Asks the admin port.
+    pub async fn ask_admin(&self, path: &str) -> Response {
+        http1::ask(self.admin, &Request::get(path)).await
+    }
+
+    /// `/status`.
+    ///
+    /// # Panics
+    /// When it is not JSON.
+    pub async fn status(&self) -> Value {
+        self.ask_admin("/status").await.json()
+    }
+
+    /// `/metrics`.
+    pub async fn metrics(&self) -> String {
+        self.ask_admin("/metrics").await.text()
+    }
+
+    /// The first log line that fits, once it is there.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn logged(&self, fits: impl Fn(&str) -> bool) -> String {
+        within("a line of the log", self.log.find(fits))
+            .await
+            .expect("the log ended without that line")
+    }
+
+    /// The log so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.text()
+    }
+
+    /// Writes a file beside the configuration anew.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn rewrite(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.folder.path().join(name), content).expect("the folder can be written");
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the child runs");
+    }
+
+    /// Sends SIGHUP.
+    pub fn hangup(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(mut self) -> Exit {
+        self.ask_to_end();
+        self.exit().await
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn exit(&mut self) -> Exit {
+        // The end of the log is the end of the process: nothing else holds its standard error.
+        within("the proxy ends", self.log.find(|_| false)).await;
+        let status = self.child.wait().expect("it is ours to wait for");
+        Exit {
+            code: status.code(),
+            log: self.log.text(),
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, and that is as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the proxy\n{}\n---", self.log.text());
+        }
+    }
+}
