@@ -35,7 +35,10 @@ pub struct Tgis {
 
 impl Tgis {
     fn worker(&self, worker: &Worker) -> Result<WorkerOptions, String> {
-        WorkerOptions::parse(&worker.options, &self.options)
+        let mut options = WorkerOptions::parse(&worker.options, &self.options)?;
+        // A worker that is configured with a model is asked about that one.
+        options.model = options.model.or_else(|| worker.models.first().cloned());
+        Ok(options)
     }
 }
 

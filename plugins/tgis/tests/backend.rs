@@ -30,6 +30,7 @@ fn worker(options: &Value) -> WorkerFacts {
         } else {
             options.to_string()
         },
+        models: Vec::new(),
     }
 }
 
