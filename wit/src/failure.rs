@@ -116,7 +116,10 @@ mod tests {
         }
         for status in 400..600 {
             let label = label_of_http(status);
-            assert!(TABLE.iter().any(|row| row.label == label), "{status} {label}");
+            assert!(
+                TABLE.iter().any(|row| row.label == label),
+                "{status} {label}"
+            );
         }
     }
 }
