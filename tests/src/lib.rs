@@ -9,6 +9,7 @@ pub mod client;
 pub mod fake;
 pub mod place;
 mod proxy;
+pub mod scene;
 pub mod tls;
 pub mod tokens;
 pub mod wire1;
