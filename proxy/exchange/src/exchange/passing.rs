@@ -110,8 +110,11 @@ impl Exchange<'_> {
             return self.copy(response.body, assignment).await;
         }
         let tapped = matches!(mode, frontend::ResponseMode::Tap);
+        // Also what a guest is shown is without the headers that were for this hop: a guest
+        // that sends the head on as it saw it sends nothing on that was not for the client.
+        let head = pass::response_head(&response.head, false);
+        let shown = crate::context::visible(head.headers());
         if tapped {
-            let head = pass::response_head(&response.head, false);
             self.begin_response(head);
         }
         let reader = Reader::new(response.body, &response.head.headers, self.limit);
@@ -122,7 +125,7 @@ impl Exchange<'_> {
         self.inputs
             .push(frontend::Input::UpstreamHead(types::ResponseHead {
                 status: response.head.status.as_u16(),
-                headers: crate::context::visible(&response.head.headers),
+                headers: shown,
             }));
         if let Some(call) = self.calls.get_mut(&id) {
             call.heard = true;
