@@ -318,14 +318,23 @@ impl Running {
         if let Some(told) = self.first_output.take() {
             told();
         }
-        let sources = if names_held(&said.event) {
-            Arc::new(self.sources.snapshot())
-        } else {
+        let held = held_values(&said.event);
+        let pins = held
+            .iter()
+            .filter_map(|held| {
+                let source = self.sources.get(held.at.source).ok()?;
+                Some(source.pin(held.at.offset))
+            })
+            .collect();
+        let sources = if held.is_empty() {
             Arc::default()
+        } else {
+            Arc::new(self.sources.snapshot())
         };
         let pushed = open.events.push(Said {
             event: said.event,
             sources,
+            pins,
         });
         if last || pushed != Pushed::Queued {
             *member = None;
@@ -482,6 +491,7 @@ impl Running {
             let _ = member.events.push(Said {
                 event,
                 sources: Arc::default(),
+                pins: Vec::new(),
             });
         }
     }
@@ -494,17 +504,32 @@ pub(crate) fn elsewhere_failure(payload: &[u8]) -> Failure {
     Failure::of_label(label, message)
 }
 
-fn names_held(event: &inference::Event) -> bool {
+/// The values of an event that lie with the host.
+fn held_values(event: &inference::Event) -> Vec<types::Held> {
+    let tensors = |tensors: &[inference::Tensor]| {
+        tensors
+            .iter()
+            .filter_map(|tensor| match &tensor.data {
+                inference::TensorData::Held(held) => Some(held.clone()),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
     match event {
         inference::Event::Embeddings(all) => all
             .iter()
-            .any(|it| matches!(it.values, inference::Vector::Held(_))),
-        inference::Event::Tensors(it) => it
-            .outputs
+            .filter_map(|it| match &it.values {
+                inference::Vector::Held(held) => Some(held.clone()),
+                inference::Vector::Floats(_) => None,
+            })
+            .collect(),
+        inference::Event::Tensors(it) => tensors(&it.outputs),
+        inference::Event::Detokenized(types::Text::Held(held)) => vec![held.clone()],
+        inference::Event::Models(all) => all
             .iter()
-            .any(|it| matches!(it.data, inference::TensorData::Held(_))),
-        inference::Event::Detokenized(types::Text::Held(_)) | inference::Event::Models(_) => true,
-        _ => false,
+            .flat_map(|it| tensors(&it.inputs).into_iter().chain(tensors(&it.outputs)))
+            .collect(),
+        _ => Vec::new(),
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) async fn run(mut plan: Plan) {
         events.push(Said {
             event: inference::Event::Failed(failures::to_guest(&failure)),
             sources: Arc::default(),
+            pins: Vec::new(),
         });
     }
 }
@@ -101,6 +102,7 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                         let pushed = events.push(Said {
                             event,
                             sources: Arc::default(),
+                            pins: Vec::new(),
                         });
                         if over || pushed != Pushed::Queued {
                             return Ok(());
@@ -148,7 +150,12 @@ fn sub_events(
     }
     let mut told = Vec::with_capacity(said.len());
     let mut over = false;
-    for Said { mut event, sources } in said {
+    for Said {
+        mut event,
+        sources,
+        pins: _pins,
+    } in said
+    {
         if let inference::Event::Other(other) = &event
             && other.name == attempt::ELSEWHERE
         {
@@ -216,6 +223,7 @@ fn begin(
                 events.push(Said {
                     event: inference::Event::Failed(failures::to_guest(&failure)),
                     sources: Arc::default(),
+                    pins: Vec::new(),
                 });
                 return;
             }

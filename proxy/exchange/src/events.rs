@@ -9,12 +9,15 @@ use std::{collections::VecDeque, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tollgate_plugin::{Sources, inference};
+use tollgate_wire::source::Pin;
 
 /// What an event may name: the bytes of the attempt that said it.
 pub(crate) struct Said {
     pub(crate) event: inference::Event,
     /// Sources that held values in the event name, with their numbers there.
     pub(crate) sources: Arc<Sources>,
+    /// Keeps the bytes that it names until the frontend has taken them over.
+    pub(crate) pins: Vec<Pin>,
 }
 
 struct Shared {
@@ -86,6 +89,7 @@ impl EventSender {
                 Said {
                     event: inference::Event::Failed(failure),
                     sources: said.sources,
+                    pins: Vec::new(),
                 },
             ));
             drop(shared);
@@ -231,6 +235,7 @@ mod tests {
                 extras: Vec::new(),
             }),
             sources: Arc::default(),
+            pins: Vec::new(),
         }
     }
 

@@ -17,7 +17,7 @@ use tollgate_wire::{
     source::{Feeder, Source},
 };
 
-use crate::reading::{Read, end_of, satisfied};
+use crate::reading::{COALESCED, Read, end_of, satisfied};
 
 /// Bytes of a message that may wait in it for a guest which does not ask for more.
 const WINDOW: u64 = 1 << 20;
@@ -103,7 +103,7 @@ where
     }
 
     async fn advance(&mut self, want: &types::Want) -> Result<Read, FrameError> {
-        let mut grown = false;
+        let mut grown = 0;
         loop {
             while let Some(frame) = self.decoder.decode(&mut self.input)? {
                 match frame {
@@ -129,7 +129,7 @@ where
                     Frame::Data(data) => match &mut self.open {
                         Some(Open::Gathered { bytes, .. }) => bytes.extend_from_slice(&data),
                         Some(Open::Streamed { feeder, .. }) => {
-                            grown = true;
+                            grown += data.len();
                             if feeder.push(data).await.is_err() {
                                 // Nobody wants the rest of it: it is read past.
                             }
@@ -157,9 +157,12 @@ where
                 }
             }
             let enough = match &self.open {
-                Some(Open::Streamed { source, .. }) => grown && satisfied(want, source),
+                Some(Open::Streamed { source, .. }) => grown > 0 && satisfied(want, source),
                 _ => false,
             };
+            if enough && grown >= COALESCED {
+                return Ok(Read::MoreOfMessage);
+            }
             let frame = if enough {
                 match self.body.frame().now_or_never() {
                     Some(frame) => frame,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Bytes that go to a guest in one step.
-const COALESCED: usize = 64 << 10;
+pub(crate) const COALESCED: usize = 64 << 10;
 
 /// Bytes of a body that may be held for a guest which does not ask for more.
 const WINDOW: u64 = 1 << 20;

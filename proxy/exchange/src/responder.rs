@@ -4,19 +4,24 @@
 //! head, and from then on as the response's body: no task of its own, so a client that
 //! goes away drops it at once, wherever it is, and a client that does not read leaves
 //! it unpolled, which is the back-pressure. Between the two lies a queue that holds at
-//! most [`ROOM`] bytes before [`Responder::frame`] waits.
+//! most [`ROOM`] bytes before [`Responder::data`] waits.
+//!
+//! An unpolled exchange does not see its own deadline pass either, and would keep its
+//! worker's slot for as long as the client likes. So a response that is not over with its
+//! head is watched: at the deadline the exchange is polled once more, and then dropped.
 
 use std::{
     collections::VecDeque,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use tokio::{task::AbortHandle, time::Instant};
 
 /// Bytes that may wait for the client before the exchange does.
 pub(crate) const ROOM: usize = 64 << 10;
@@ -34,6 +39,8 @@ struct Shared {
     queued: usize,
     begun: bool,
     broken: Option<&'static str>,
+    /// When the exchange has to be over.
+    deadline: Option<Instant>,
 }
 
 /// Where an exchange writes its response.
@@ -84,6 +91,11 @@ impl Responder {
             .push_back(Frame::trailers(trailers));
     }
 
+    /// When the exchange has to be over, whether or not the client reads.
+    pub(crate) fn until(&self, deadline: Instant) {
+        self.shared.lock().deadline = Some(deadline);
+    }
+
     /// The body ends here, and not well.
     pub(crate) fn broken(&mut self, why: &'static str) {
         self.shared.lock().broken = Some(why);
@@ -92,10 +104,67 @@ impl Responder {
 
 type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// An exchange that goes on after its head.
+struct Running {
+    /// None: it is over.
+    driver: Option<Driver>,
+    /// Whom the last poll of the body left waiting.
+    waiting: Option<Waker>,
+}
+
 /// A response body that drives its exchange.
 pub struct Body {
-    driver: Option<Driver>,
+    running: Arc<Mutex<Running>>,
     shared: Arc<Mutex<Shared>>,
+    watch: Option<AbortHandle>,
+}
+
+impl Body {
+    fn new(driver: Option<Driver>, shared: Arc<Mutex<Shared>>) -> Self {
+        let deadline = shared.lock().deadline.filter(|_| driver.is_some());
+        let running = Arc::new(Mutex::new(Running {
+            driver,
+            waiting: None,
+        }));
+        let watch = deadline.map(|deadline| {
+            tokio::spawn(watch(running.clone(), shared.clone(), deadline)).abort_handle()
+        });
+        Self {
+            running,
+            shared,
+            watch,
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.abort();
+            // The task keeps what it watches until it has been dropped itself.
+            let driver = self.running.lock().driver.take();
+            drop(driver);
+        }
+    }
+}
+
+/// Ends an exchange at its deadline.
+async fn watch(running: Arc<Mutex<Running>>, shared: Arc<Mutex<Shared>>, deadline: Instant) {
+    tokio::time::sleep_until(deadline).await;
+    let waiting = std::future::poll_fn(|context| {
+        let mut running = running.lock();
+        if let Some(mut driver) = running.driver.take()
+            // It finds its deadline passed, and says so in the client's dialect.
+            && driver.as_mut().poll(context).is_pending()
+        {
+            shared.lock().broken = Some("deadline-exceeded");
+        }
+        Poll::Ready(running.waiting.take())
+    })
+    .await;
+    if let Some(waiting) = waiting {
+        waiting.wake();
+    }
 }
 
 /// Runs an exchange up to its head.
@@ -117,7 +186,7 @@ pub(crate) async fn respond(driver: Driver, responder: &Responder) -> Response<B
         }
     })
     .await;
-    let body = Body { driver, shared };
+    let body = Body::new(driver, shared);
     match head {
         Some(head) => head.map(|()| body),
         None => {
@@ -133,9 +202,10 @@ impl http_body::Body for Body {
     type Error = Broken;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let mut running = self.running.lock();
         loop {
             {
                 let mut shared = self.shared.lock();
@@ -146,29 +216,35 @@ impl http_body::Body for Body {
                     return Poll::Ready(Some(Ok(frame)));
                 }
             }
-            let Some(driver) = self.driver.as_mut() else {
+            let Some(driver) = running.driver.as_mut() else {
                 let broken = self.shared.lock().broken.take();
                 return Poll::Ready(broken.map(|why| Err(Broken(why))));
             };
             match driver.as_mut().poll(context) {
-                Poll::Ready(()) => self.driver = None,
-                Poll::Pending if self.shared.lock().frames.is_empty() => return Poll::Pending,
+                Poll::Ready(()) => running.driver = None,
+                Poll::Pending if self.shared.lock().frames.is_empty() => {
+                    if !(running.waiting.as_ref())
+                        .is_some_and(|waker| waker.will_wake(context.waker()))
+                    {
+                        running.waiting = Some(context.waker().clone());
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Pending => {}
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        let over = self.running.lock().driver.is_none();
         let shared = self.shared.lock();
-        self.driver.is_none() && shared.frames.is_empty() && shared.broken.is_none()
+        over && shared.frames.is_empty() && shared.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        let over = self.running.lock().driver.is_none();
         let shared = self.shared.lock();
-        if self.driver.is_none()
-            && shared.broken.is_none()
-            && shared.frames.iter().all(Frame::is_data)
-        {
+        if over && shared.broken.is_none() && shared.frames.iter().all(Frame::is_data) {
             SizeHint::with_exact(shared.queued as u64)
         } else {
             SizeHint::default()

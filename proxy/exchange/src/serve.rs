@@ -169,6 +169,7 @@ async fn way(
         return arrived.refuse(&wording, failure).await;
     };
     let deadline = Instant::now() + timeout(&parts.headers, &route);
+    arrived.responder.until(deadline);
     let (claimed, parameters) = match found {
         Ok(found) => found,
         Err(builtin) => {

@@ -57,6 +57,7 @@ fn said(event: inference::Event) -> Said {
     Said {
         event,
         sources: Arc::default(),
+        pins: Vec::new(),
     }
 }
 

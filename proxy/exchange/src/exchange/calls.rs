@@ -376,7 +376,13 @@ impl Exchange<'_> {
         }
         let mut told = Vec::with_capacity(said.len());
         let mut over = false;
-        for Said { mut event, sources } in said {
+        for Said {
+            mut event,
+            sources,
+            pins,
+        } in said
+        {
+            self.shown.extend(pins);
             if let inference::Event::Other(other) = &event
                 && other.name == attempt::ELSEWHERE
             {

@@ -25,7 +25,10 @@ use tollgate_dispatch::{
 use tollgate_edge::Identity;
 use tollgate_plugin::{Exchange as Guest, GuestError, LARGE, Sources, frontend, inference, types};
 use tollgate_telemetry::Record;
-use tollgate_wire::{failure::Failure, source::Source};
+use tollgate_wire::{
+    failure::Failure,
+    source::{Pin, Source},
+};
 
 use crate::{
     attempt::Member,
@@ -35,6 +38,7 @@ use crate::{
     events::{EventReceiver, Said},
     failures,
     house::{House, Route},
+    outgoing::Sending,
     reading::{Read, Reader, progress_of},
     responder::Responder,
 };
@@ -121,6 +125,30 @@ struct Call {
     heard: bool,
 }
 
+/// Something to be done, made ready.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few at a time, moved from one list to the next"
+)]
+enum Todo {
+    Write(Sending),
+    Act(frontend::Action),
+}
+
+/// The length of a response that is all there: nothing but output follows, then the end.
+fn whole_length(todo: &VecDeque<Todo>) -> Option<u64> {
+    let mut sum = 0;
+    for next in todo {
+        match next {
+            Todo::Write(sending) => sum += sending.length?,
+            Todo::Act(frontend::Action::Usage(_)) => {}
+            Todo::Act(frontend::Action::Finish) => return Some(sum),
+            Todo::Act(_) => return None,
+        }
+    }
+    None
+}
+
 /// Why the loop ends early.
 enum Stop {
     /// The response is complete.
@@ -157,6 +185,10 @@ pub(crate) struct Exchange<'a> {
     /// The source that the client is filling.
     arriving: Option<u32>,
     head: Option<Response<()>>,
+    /// Bytes that events name, until their step has been carried out.
+    shown: Vec<Pin>,
+    /// The same, for those that the guest needs for longer.
+    kept: Vec<Pin>,
     /// Reads the client's next message, once there is room for it.
     parked: Option<Reader<Incoming>>,
     /// A tapped response is complete: only the guest's counting is left.
@@ -202,6 +234,8 @@ pub(crate) async fn run(
         needs: HashMap::new(),
         arriving: None,
         head: None,
+        shown: Vec::new(),
+        kept: Vec::new(),
         parked: None,
         tapped_out: false,
         ended: false,
@@ -329,6 +363,11 @@ impl Exchange<'_> {
             } else {
                 step(self)?
             };
+            for action in &actions {
+                if let frontend::Action::Need(need) = action {
+                    self.need(*need);
+                }
+            }
             self.carry_out(actions).await?;
             if self.tapped_out {
                 return Ok(());
@@ -464,61 +503,100 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Does what the guest says, in order. What it sends is made ready before anything is
+    /// waited for: from then on the output itself keeps the bytes that it names.
     async fn carry_out(&mut self, actions: Vec<frontend::Action>) -> Result<(), Stop> {
-        let mut actions = VecDeque::from(actions);
-        while let Some(action) = actions.pop_front() {
-            match action {
-                frontend::Action::Need(need) => self.need(need),
-                frontend::Action::Call(intent) => self.call(intent)?,
-                frontend::Action::Materialise(it) => self.materialise(it)?,
-                frontend::Action::Pass(it) => self.pass(it).await?,
-                frontend::Action::Head(head) => {
+        let mut todo = self.make_ready(actions)?;
+        self.keep_shown();
+        while let Some(next) = todo.pop_front() {
+            match next {
+                Todo::Write(sending) => {
+                    self.flush_head(None);
+                    self.send_all(sending).await?;
+                }
+                Todo::Act(frontend::Action::Head(head)) => {
                     let head = self.response_head(head)?;
                     self.head = Some(head);
-                    self.whole_response(&mut actions).await?;
-                }
-                frontend::Action::Data(segments) => {
-                    if self.asked.is_grpc {
-                        return Err(self.nonsense("it sends bytes where messages are sent"));
+                    if let Some(length) = whole_length(&todo) {
+                        self.flush_head(Some(length));
                     }
-                    self.write(segments, false).await?;
                 }
-                frontend::Action::Message(segments) => {
-                    if !self.asked.is_grpc {
-                        return Err(self.nonsense("it sends a message where bytes are sent"));
-                    }
-                    self.write(segments, true).await?;
+                Todo::Act(action) => self.act(action).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn make_ready(&mut self, actions: Vec<frontend::Action>) -> Result<VecDeque<Todo>, Stop> {
+        let is_grpc = self.asked.is_grpc;
+        actions
+            .into_iter()
+            .map(|action| match action {
+                frontend::Action::Data(_) if is_grpc => {
+                    Err(self.nonsense("it sends bytes where messages are sent"))
                 }
-                frontend::Action::Trailers(end) => {
-                    if !self.asked.is_grpc {
-                        return Err(self.nonsense("it sends trailers where there are none"));
-                    }
-                    self.grpc_end(end);
-                    return Err(Stop::Done);
+                frontend::Action::Message(_) if !is_grpc => {
+                    Err(self.nonsense("it sends a message where bytes are sent"))
                 }
-                frontend::Action::Refuse(failure) => {
-                    return Err(Stop::Failed(failures::from_guest(failure)));
+                frontend::Action::Data(segments) | frontend::Action::Message(segments) => {
+                    self.ready(segments, is_grpc).map(Todo::Write)
                 }
-                frontend::Action::Usage(it) => {
-                    self.asked
-                        .record
-                        .usage(it.usage.input_tokens, it.usage.output_tokens);
+                action => Ok(Todo::Act(action)),
+            })
+            .collect()
+    }
+
+    /// Bytes that events have shown are let go, but for those that the guest still needs.
+    fn keep_shown(&mut self) {
+        self.kept.clear();
+        for (id, need) in &self.needs {
+            if *id >= HOST_SOURCES
+                && let Ok(source) = self.sources.get(*id)
+            {
+                self.kept.push(source.pin(need.keep_from));
+            }
+        }
+        self.shown.clear();
+    }
+
+    async fn act(&mut self, action: frontend::Action) -> Result<(), Stop> {
+        match action {
+            frontend::Action::Need(_)
+            | frontend::Action::Head(_)
+            | frontend::Action::Data(_)
+            | frontend::Action::Message(_)
+            | frontend::Action::Other(_) => {}
+            frontend::Action::Call(intent) => self.call(intent)?,
+            frontend::Action::Materialise(it) => self.materialise(it)?,
+            frontend::Action::Pass(it) => self.pass(it).await?,
+            frontend::Action::Trailers(end) => {
+                if !self.asked.is_grpc {
+                    return Err(self.nonsense("it sends trailers where there are none"));
                 }
-                frontend::Action::Cancel(id) => {
-                    self.calls.remove(&id);
+                self.grpc_end(end);
+                return Err(Stop::Done);
+            }
+            frontend::Action::Refuse(failure) => {
+                return Err(Stop::Failed(failures::from_guest(failure)));
+            }
+            frontend::Action::Usage(it) => {
+                self.asked
+                    .record
+                    .usage(it.usage.input_tokens, it.usage.output_tokens);
+            }
+            frontend::Action::Cancel(id) => {
+                self.calls.remove(&id);
+            }
+            frontend::Action::Finish => {
+                self.flush_head(None);
+                if self.asked.is_grpc {
+                    self.grpc_end(types::ResponseEnd {
+                        code: Some(0),
+                        message: None,
+                        trailers: Vec::new(),
+                    });
                 }
-                frontend::Action::Finish => {
-                    self.flush_head(None);
-                    if self.asked.is_grpc {
-                        self.grpc_end(types::ResponseEnd {
-                            code: Some(0),
-                            message: None,
-                            trailers: Vec::new(),
-                        });
-                    }
-                    return Err(Stop::Done);
-                }
-                frontend::Action::Other(_) => {}
+                return Err(Stop::Done);
             }
         }
         Ok(())

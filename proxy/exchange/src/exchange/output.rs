@@ -1,19 +1,14 @@
 //! What a frontend sends, on its way to the client.
 
-use std::collections::VecDeque;
-
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use tollgate_plugin::{CONVERTED, frontend, types};
-use tollgate_wire::{
-    failure::Failure,
-    grpc,
-    piece::{Piece, settle},
-};
+use tollgate_plugin::types;
+use tollgate_wire::{failure::Failure, grpc, piece::Piece};
 
 use super::{Ended, Exchange, Stop, drive, refuse};
 use crate::{
     context::REQUEST_ID,
-    failures, outgoing,
+    failures,
+    outgoing::{self, Sending},
     pieces::{BadSegment, pieces},
 };
 
@@ -38,66 +33,25 @@ impl Exchange<'_> {
         Ok(response)
     }
 
-    /// A head that all of its body follows, in this very step, goes out with a length.
-    pub(super) async fn whole_response(
-        &mut self,
-        actions: &mut VecDeque<frontend::Action>,
-    ) -> Result<(), Stop> {
-        let complete = matches!(actions.back(), Some(frontend::Action::Finish))
-            && actions.iter().all(|action| {
-                matches!(
-                    action,
-                    frontend::Action::Data(_)
-                        | frontend::Action::Usage(_)
-                        | frontend::Action::Finish
-                )
-            });
-        if !complete || self.asked.is_grpc {
-            return Ok(());
-        }
-        let mut all = Vec::new();
-        actions.retain_mut(|action| match action {
-            frontend::Action::Data(segments) => {
-                all.append(segments);
-                false
-            }
-            _ => true,
-        });
-        let mut pieces = self.resolve(all)?;
-        let length = settle(&mut pieces, CONVERTED)
-            .map_err(|problem| Stop::Failed(Failure::internal(problem.to_string())))?;
-        self.flush_head(length);
-        self.send(pieces).await
-    }
-
     pub(super) fn resolve(&mut self, segments: Vec<types::Segment>) -> Result<Vec<Piece>, Stop> {
         pieces(&mut self.sources, segments)
             .map_err(|bad: BadSegment| Stop::Guest(self.guest.condemn(bad.to_string())))
     }
 
-    pub(super) async fn write(
+    /// Output, checked and pinned; as one gRPC message if it is `framed`.
+    pub(super) fn ready(
         &mut self,
         segments: Vec<types::Segment>,
         framed: bool,
-    ) -> Result<(), Stop> {
-        let mut pieces = self.resolve(segments)?;
-        if framed {
-            let sending = outgoing::writer(pieces, true).map_err(Stop::Failed)?;
-            self.flush_head(None);
-            return self.send_all(sending).await;
-        }
-        settle(&mut pieces, CONVERTED)
-            .map_err(|problem| Stop::Failed(Failure::internal(problem.to_string())))?;
-        self.flush_head(None);
-        self.send(pieces).await
+    ) -> Result<Sending, Stop> {
+        let pieces = self.resolve(segments)?;
+        outgoing::writer(pieces, framed).map_err(|failure| {
+            // A value that the client's form cannot carry is nobody's bad argument.
+            Stop::Failed(Failure::internal(failure.message))
+        })
     }
 
-    pub(super) async fn send(&mut self, pieces: Vec<Piece>) -> Result<(), Stop> {
-        let sending = outgoing::writer(pieces, false).map_err(Stop::Failed)?;
-        self.send_all(sending).await
-    }
-
-    pub(super) async fn send_all(&mut self, mut sending: outgoing::Sending) -> Result<(), Stop> {
+    pub(super) async fn send_all(&mut self, mut sending: Sending) -> Result<(), Stop> {
         loop {
             let next = {
                 let next = sending.next();

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tollgate_dispatch::{health::Outcome as Health, pool::Assignment};
 use tollgate_plugin::{frontend, types};
-use tollgate_wire::{grpc, source::Source};
+use tollgate_wire::{failure::Failure, grpc, source::Source};
 
 use super::{Call, Exchange, Happened, Stage, Stop, drive};
 use crate::{
@@ -198,7 +198,7 @@ impl Exchange<'_> {
     pub(super) async fn upstream(
         &mut self,
         id: u32,
-        reader: Box<Reader<tollgate_upstream::Incoming>>,
+        mut reader: Box<Reader<tollgate_upstream::Incoming>>,
         read: Read,
     ) -> Result<(), Stop> {
         let Some(Call {
@@ -223,7 +223,7 @@ impl Exchange<'_> {
             Read::Message(message) => {
                 let source_id = self.number(&message);
                 if tapped {
-                    through = tapped_message(&message).await;
+                    self.tapped_message(&mut reader, &message).await?;
                 }
                 self.inputs
                     .push(frontend::Input::UpstreamMessage(frontend::GrpcMessage {
@@ -259,18 +259,14 @@ impl Exchange<'_> {
             Read::Cut(cut) => {
                 self.calls.remove(&id);
                 if tapped {
-                    return Err(Stop::Broken("the worker broke off"));
+                    return Err(broke_off(&reader));
                 }
                 self.inputs.push(frontend::Input::Cut(cut));
                 return Ok(());
             }
         }
         if tapped {
-            for bytes in through {
-                self.asked.record.sent(bytes.len());
-                let data = self.responder.data(bytes);
-                drive(&mut self.jobs, &mut self.backlog, data).await;
-            }
+            self.through(through).await;
         }
         let want = current
             .and_then(|(id, _)| self.needs.get(&id).map(|need| need.until))
@@ -278,16 +274,52 @@ impl Exchange<'_> {
         self.read_upstream(id, reader, want);
         Ok(())
     }
+
+    /// A message that goes through as it is, framed anew. It arrives only while its reader
+    /// is asked, and is kept whole: the guest is shown it when it has gone through.
+    async fn tapped_message(
+        &mut self,
+        reader: &mut Reader<tollgate_upstream::Incoming>,
+        message: &Source,
+    ) -> Result<(), Stop> {
+        let total = message.progress().total.unwrap_or_default();
+        message.widen(total);
+        let length = u32::try_from(total).unwrap_or(u32::MAX);
+        self.through(vec![Bytes::copy_from_slice(&grpc::prefix(length))])
+            .await;
+        let mut sent = 0;
+        loop {
+            let progress = message.progress();
+            let fresh = message.chunks(sent, progress.available - sent);
+            sent = progress.available;
+            self.through(fresh.unwrap_or_default()).await;
+            if progress.end {
+                return Ok(());
+            }
+            let next = reader.next(&types::Want::More);
+            let read = drive(&mut self.jobs, &mut self.backlog, next).await;
+            if !matches!(read, Read::MoreOfMessage) {
+                return Err(broke_off(reader));
+            }
+        }
+    }
+
+    async fn through(&mut self, chunks: Vec<Bytes>) {
+        for bytes in chunks {
+            self.asked.record.sent(bytes.len());
+            let data = self.responder.data(bytes);
+            drive(&mut self.jobs, &mut self.backlog, data).await;
+        }
+    }
 }
 
-/// A message that goes through as it is, framed anew.
-async fn tapped_message(message: &Source) -> Vec<Bytes> {
-    let total = message.progress().total.unwrap_or_default();
-    message.widen(total);
-    message.reach(u64::MAX).await;
-    let mut through = vec![Bytes::copy_from_slice(&grpc::prefix(
-        u32::try_from(total).unwrap_or(u32::MAX),
-    ))];
-    through.extend(message.chunks(0, total).unwrap_or_default());
-    through
+/// How an exchange ends whose passed response was cut.
+fn broke_off(reader: &Reader<tollgate_upstream::Incoming>) -> Stop {
+    match reader.failure() {
+        Some(failure) => Stop::Failed(Failure::upstream_invalid(format!(
+            "the worker's answer cannot be passed on: {}",
+            failure.message
+        ))),
+        None => Stop::Broken("the worker broke off"),
+    }
 }
