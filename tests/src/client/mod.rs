@@ -136,7 +136,6 @@ impl Response {
     ///
     /// # Panics
     /// When the status is another one.
-    #[must_use]
     pub fn with_status(self, status: u16) -> Self {
         let body = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status, status, "{:?} {body}", self.headers);
