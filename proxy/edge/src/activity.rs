@@ -8,6 +8,8 @@
 //!   A piece of it that came together with the end of the request before is not seen as one, and
 //!   falls under the idle timeout until more comes.
 //! * **busy**: at least one request is under way: none here; requests have deadlines of their own.
+//! * **stalled**: one is under way, and the client does not read what is written to it: the idle
+//!   timeout, from the last byte that it took.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +31,10 @@ pub(crate) struct Activity {
     read: AtomicBool,
     /// The client has closed its side.
     eof: AtomicBool,
+    /// What was written waits for the client to read.
+    stalled: AtomicBool,
+    /// Writes that the socket has taken, ever.
+    written: AtomicU64,
     /// The last request under way has ended.
     idle: Notify,
 }
@@ -38,6 +44,7 @@ enum Phase {
     Idle,
     Head,
     Busy,
+    Stalled,
 }
 
 /// A request under way, until it is dropped.
@@ -64,6 +71,16 @@ impl Activity {
         }
     }
 
+    /// The socket took something, or has no room.
+    pub(crate) fn wrote(&self, taken: bool) {
+        if taken {
+            self.written.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.stalled.load(Ordering::Relaxed) == taken {
+            self.stalled.store(!taken, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the client has closed its side.
     pub(crate) fn is_eof(&self) -> bool {
         self.eof.load(Ordering::Relaxed)
@@ -77,6 +94,9 @@ impl Activity {
     fn phase(&self, heads: bool) -> (Phase, u64) {
         let begun = self.begun.load(Ordering::Relaxed);
         if self.requests.load(Ordering::Acquire) > 0 {
+            if self.stalled.load(Ordering::Relaxed) {
+                return (Phase::Stalled, self.written.load(Ordering::Relaxed));
+            }
             (Phase::Busy, begun)
         } else if heads && self.read.load(Ordering::Relaxed) {
             (Phase::Head, begun)
@@ -118,6 +138,8 @@ pub(crate) enum Passed {
     Idle,
     /// A head was not whole in time.
     Head,
+    /// The client has stopped reading.
+    Stalled,
 }
 
 impl Limits {
@@ -154,7 +176,7 @@ impl Limits {
         if self.seen != Some(now) {
             self.seen = Some(now);
             self.deadline = match now.0 {
-                Phase::Idle => Some(Instant::now() + self.idle),
+                Phase::Idle | Phase::Stalled => Some(Instant::now() + self.idle),
                 Phase::Head => {
                     let whole = Instant::now() + self.header;
                     let first = self.first_head.take().filter(|_| now.1 == 0);
@@ -181,6 +203,7 @@ impl Limits {
                         self.deadline = None;
                         return Poll::Ready(match now.0 {
                             Phase::Head => Passed::Head,
+                            Phase::Stalled => Passed::Stalled,
                             Phase::Idle | Phase::Busy => Passed::Idle,
                         });
                     }
@@ -293,6 +316,20 @@ mod tests {
         assert_eq!(passed(&mut limits).await, (Passed::Idle, 2));
         limits.hasten(Duration::from_secs(2));
         assert_eq!(passed(&mut limits).await, (Passed::Idle, 2), "and again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_is_given_less_than_one_that_reads_slowly() {
+        let (activity, mut limits) = limits(true);
+        let _request = activity.request();
+        activity.wrote(true);
+        lasts(&mut limits, 3600).await;
+        activity.wrote(false);
+        lasts(&mut limits, 59).await;
+        activity.wrote(true);
+        activity.wrote(false);
+        lasts(&mut limits, 59).await;
+        assert_eq!(passed(&mut limits).await, (Passed::Stalled, 1));
     }
 
     #[tokio::test(start_paused = true)]

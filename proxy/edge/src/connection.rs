@@ -315,10 +315,16 @@ async fn drive<C: Served>(
             biased;
             event = event => match event {
                 Event::Over(result) => {
-                    if let Err(error) = result {
-                        tracing::debug!(%error, "connection ended");
-                    }
-                    return Over::Answered;
+                    let Err(error) = result else {
+                        return Over::Answered;
+                    };
+                    tracing::debug!(%error, "connection ended");
+                    // A response that broke off is over for the client when the socket is.
+                    return if error.is_user() {
+                        Over::Cut
+                    } else {
+                        Over::Answered
+                    };
                 }
                 Event::Passed(Passed::Idle) if !leaving => {}
                 Event::Passed(_) => return Over::Cut,

@@ -19,7 +19,7 @@ pub(crate) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// A socket whose reading is noted, and that gives back first what was read ahead.
+/// A socket whose reading and writing are noted, and that gives back first what was read ahead.
 #[derive(Debug)]
 pub(crate) struct Transport {
     socket: Socket,
@@ -71,10 +71,12 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+        let written = match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
             Socket::Tls(socket) => Pin::new(socket).poll_write(cx, buf),
-        }
+        };
+        self.activity.wrote(written.is_ready());
+        written
     }
 
     fn poll_write_vectored(
@@ -82,10 +84,12 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+        let written = match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
             Socket::Tls(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.activity.wrote(written.is_ready());
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -96,10 +100,15 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
+        let flushed = match &mut self.socket {
             Socket::Plain(socket) => Pin::new(socket).poll_flush(cx),
             Socket::Tls(socket) => Pin::new(socket).poll_flush(cx),
+        };
+        // One that is done says nothing of the client.
+        if flushed.is_pending() {
+            self.activity.wrote(false);
         }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
