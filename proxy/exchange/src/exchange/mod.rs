@@ -527,23 +527,33 @@ impl Exchange<'_> {
         Ok(())
     }
 
+    /// Checks the order of what is said, and readies what is sent: nothing has gone out
+    /// when an answer turns out to be nonsense.
     fn make_ready(&mut self, actions: Vec<frontend::Action>) -> Result<VecDeque<Todo>, Stop> {
         let is_grpc = self.asked.is_grpc;
-        actions
-            .into_iter()
-            .map(|action| match action {
-                frontend::Action::Data(_) if is_grpc => {
-                    Err(self.nonsense("it sends bytes where messages are sent"))
+        let mut headed = self.head.is_some() || self.responder.begun();
+        let mut todo = VecDeque::with_capacity(actions.len());
+        for action in actions {
+            todo.push_back(match action {
+                frontend::Action::Head(_) if is_grpc || headed => {
+                    return Err(self.nonsense("it sends a head where none can be"));
+                }
+                frontend::Action::Data(_) if is_grpc || !headed => {
+                    return Err(self.nonsense("it sends bytes where none can be"));
                 }
                 frontend::Action::Message(_) if !is_grpc => {
-                    Err(self.nonsense("it sends a message where bytes are sent"))
+                    return Err(self.nonsense("it sends a message where bytes are sent"));
                 }
                 frontend::Action::Data(segments) | frontend::Action::Message(segments) => {
-                    self.ready(segments, is_grpc).map(Todo::Write)
+                    Todo::Write(self.ready(segments, is_grpc)?)
                 }
-                action => Ok(Todo::Act(action)),
-            })
-            .collect()
+                action => {
+                    headed |= matches!(action, frontend::Action::Head(_));
+                    Todo::Act(action)
+                }
+            });
+        }
+        Ok(todo)
     }
 
     /// Bytes that events have shown are let go, but for those that the guest still needs.
