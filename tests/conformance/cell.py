@@ -74,7 +74,7 @@ def compare(case, direct, through, worker):
 def first_difference(wanted, found, at="answer"):
     """Where two answers part; numbers that were computed may differ in their last digits."""
     if isinstance(wanted, float) and isinstance(found, float):
-        if wanted == found or abs(wanted - found) <= 2e-3 * max(1.0, abs(wanted)):
+        if wanted == found or abs(wanted - found) <= 1e-5 * max(1.0, abs(wanted)):
             return None
         if wanted != wanted and found != found:
             return None

