@@ -8,10 +8,13 @@ use support::{canonical, decode, encode, list, method, neutral, transcripts};
 use tollgate_plugin_tgis::Tgis;
 use tollgate_sdk_protocol::{
     Protocol, failure,
-    frontend::{PassTo, RequestHead, TranslateTo, Way},
+    frontend::{
+        Action, CallEvent, Dispatched, GrpcMessage, Input, PassTo, RequestHead, TranslateTo, Way,
+    },
+    inference::Event,
     plugin::Surface,
-    testing::{Client, ClientOutcome, Ending, Upstream, context, same_at_every_pace},
-    types::{Cut, ResponseEnd, ResponseHead},
+    testing::{Client, ClientOutcome, Ending, Memory, Upstream, context, same_at_every_pace},
+    types::{Cut, FailureKind, ResponseEnd, ResponseHead},
 };
 
 fn head(method: &str) -> RequestHead {
@@ -196,4 +199,37 @@ fn a_big_prompt_reaches_the_call_without_being_copied() {
         panic!("held")
     };
     assert_eq!(outcome.sources.0.range(&held.at), big.as_bytes());
+}
+
+/// Whatever was to come of the call, a failure that comes first is the client's to know.
+#[test]
+fn a_call_that_reaches_no_worker_is_refused_as_it_failed() {
+    let (input, _) = method("Generate");
+    let request = encode(&input, &json!({ "requests": [{ "text": "Hello" }] }));
+    let memory = Memory::default().with(0, request);
+    let pass = Input::Dispatched(Dispatched {
+        call: 0,
+        way: Way::Pass(PassTo {
+            model: "served".to_owned(),
+            dialect: "tgis".to_owned(),
+            options: String::new(),
+        }),
+    });
+    for before in [vec![], vec![pass]] {
+        let (plugin, _) = Tgis::configure("").unwrap();
+        let mut exchange = plugin.exchange(context(), head("Generate"));
+        let progress = memory.progress(0);
+        exchange.step(&memory, vec![Input::Message(GrpcMessage { progress })]);
+        exchange.step(&memory, before);
+        let failed = failure::of(FailureKind::NotFound, "no such model");
+        let event = Event::Failed(failed.clone());
+        let actions = exchange.step(
+            &memory,
+            vec![Input::Events(vec![CallEvent { call: 0, event }])],
+        );
+        let [Action::Refuse(refused), ..] = actions.as_slice() else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(*refused, failed);
+    }
 }

@@ -187,6 +187,11 @@ impl Exchange {
 
     fn event(&mut self, event: Event, out: &mut Vec<Action>) {
         let State::Answering(_, reply) = &mut self.state else {
+            // Before it is answered a call can only fail: it found no worker, or the pass
+            // reached none.
+            if let Event::Failed(failure) = event {
+                self.fail(failure, out);
+            }
             return;
         };
         let mut outputs = Vec::new();
