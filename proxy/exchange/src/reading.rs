@@ -46,6 +46,8 @@ pub(crate) enum Reader<B> {
         body: B,
         source: Source,
         feeder: Option<Feeder>,
+        /// It has broken off, which is told after what came before.
+        broken: bool,
     },
     Grpc(Box<Messages<B>>),
 }
@@ -64,6 +66,7 @@ where
             body,
             source,
             feeder: Some(feeder),
+            broken: false,
         }
     }
 
@@ -96,7 +99,8 @@ where
                 body,
                 source,
                 feeder,
-            } => plain(body, source, feeder, want).await,
+                broken,
+            } => plain(body, source, feeder, broken, want).await,
         }
     }
 }
@@ -105,11 +109,18 @@ async fn plain<B>(
     body: &mut B,
     source: &Source,
     feeder: &mut Option<Feeder>,
+    broken: &mut bool,
     want: &types::Want,
 ) -> Read
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    if *broken {
+        if let Some(feeder) = feeder.take() {
+            feeder.cut(tollgate_wire::source::Cut::Closed);
+        }
+        return Read::Cut(types::Cut::Closed);
+    }
     let Some(feed) = feeder.as_mut() else {
         return Read::End(no_status());
     };
@@ -142,6 +153,10 @@ where
                 }
             }
             Some(Err(_)) => {
+                *broken = true;
+                if !chunks.is_empty() {
+                    return Read::Bytes(chunks);
+                }
                 if let Some(feeder) = feeder.take() {
                     feeder.cut(tollgate_wire::source::Cut::Closed);
                 }

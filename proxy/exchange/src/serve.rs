@@ -47,8 +47,26 @@ pub async fn serve(
     peer: Arc<Peer>,
 ) -> Response<Body> {
     let responder = Responder::default();
-    let driver = way(house, router, request, peer, responder.clone()).boxed();
-    respond(driver, &responder).await
+    let driver = {
+        let responder = responder.clone();
+        async move {
+            let mut leaving = Leaving(None);
+            way(house, router, request, peer, responder, &mut leaving).await;
+            leaving.0 = None;
+        }
+    };
+    respond(driver.boxed(), &responder).await
+}
+
+/// Notes that the client has gone, when a request is dropped before its end.
+struct Leaving(Option<Record>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(record) = &self.0 {
+            record.gone();
+        }
+    }
 }
 
 /// What is known before the route.
@@ -66,6 +84,7 @@ async fn way(
     request: Request<Incoming>,
     peer: Arc<Peer>,
     responder: Responder,
+    leaving: &mut Leaving,
 ) {
     let (mut parts, body) = request.into_parts();
     let (request_id, trace) = identify(&mut parts.headers);
@@ -101,6 +120,7 @@ async fn way(
             peer: peer.address,
         },
     );
+    leaving.0 = Some(record.clone());
     let mut arrived = Arrived {
         request_id,
         trace,
