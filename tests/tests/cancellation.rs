@@ -14,7 +14,7 @@ use tollgate_tests::{
         http2::{self, Next},
     },
     eventually,
-    fake::{self, Journal, Seen, grpc as g, http1 as h},
+    fake::{Journal, Seen, grpc as g, http1 as h},
     fmaas, scene,
 };
 
@@ -198,7 +198,8 @@ async fn goes_from(worker: Worker, kind: Kind, place: Where) {
     let connection = client.go();
     let how = worker.journal().gone(0).await;
     match &worker {
-        Worker::OpenAi(_) => assert_eq!(how, "closed"),
+        // Bytes that the proxy has not read make the difference.
+        Worker::OpenAi(_) => assert!(how == "closed" || how.contains("reset"), "{how}"),
         Worker::Tgis(_) => assert!(how.contains("no longer needed"), "CANCEL, not {how}"),
     }
     assert_eq!(worker.journal().requests(), 1, "it is not asked again");
@@ -206,10 +207,7 @@ async fn goes_from(worker: Worker, kind: Kind, place: Where) {
     let line = proxy
         .logged(|line| line.contains(r#""target":"access""#))
         .await;
-    assert!(
-        line.contains(r#""outcome":"gone""#) || line.contains("cancel"),
-        "{line}"
-    );
+    assert!(line.contains(r#""outcome":"client-gone""#), "{line}");
     // Only the stream has gone, where there are streams.
     if let Some(mut connection) = connection {
         connection
@@ -403,5 +401,4 @@ async fn with_an_embedded_model() {
         &serde_json::json!({"model": "tollgate-ngram", "prompt": "The", "max_tokens": 2}),
     );
     http1::ask(proxy.http(), &request).await.with_status(200);
-    let _ = fake::Journal::default();
 }
