@@ -156,7 +156,7 @@ struct Running {
 
 fn guest_failed(error: &GuestError) -> Failed {
     Failed {
-        failure: Failure::plugin_failed(error.to_string()),
+        failure: failures::of_plugin(error),
         elsewhere: false,
     }
 }

@@ -60,7 +60,7 @@ type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
 type Heard = (u32, Option<EventReceiver>, Result<Vec<Said>, Failure>);
 
 async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
-    let failed = |error: GuestError| Failure::plugin_failed(error.to_string());
+    let failed = |error: GuestError| failures::of_plugin(&error);
     let Some(generation) = plan.house.shelf.get(&plan.composition) else {
         return Err(Failure::internal("the composition is not there"));
     };

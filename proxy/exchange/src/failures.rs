@@ -6,6 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use tollgate_plugin::{
+    GuestError,
     manifest::{Claim, ErrorTemplate, Manifest},
     types,
 };
@@ -39,6 +40,19 @@ pub(crate) fn from_guest(failure: types::Failure) -> Failure {
     told.param = failure.param;
     told.retry_after_ms = failure.retry_after_ms;
     told
+}
+
+/// What a client is told of a plugin's end. What happened, and to which plugin, is in
+/// the log: it is nothing that a client could mend.
+pub(crate) fn of_plugin(error: &GuestError) -> Failure {
+    match error {
+        GuestError::Full { .. } => {
+            Failure::overloaded("the proxy has no room for this request").with_retry_after(1000)
+        }
+        GuestError::Trapped { .. } | GuestError::Lost { .. } => {
+            Failure::plugin_failed("a plugin failed while it served this request")
+        }
+    }
 }
 
 macro_rules! kinds {

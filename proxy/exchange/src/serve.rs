@@ -29,7 +29,7 @@ use crate::{
     claims::{Claimed, Found},
     context::{self, Trace},
     exchange::{self, Asked, ClientBody, Ended},
-    failures::Wording,
+    failures::{self, Wording},
     house::{House, Route},
     reading::{Read, Reader},
     responder::{Body, Responder, respond},
@@ -296,12 +296,7 @@ async fn converse(asked: &Asked, body: ClientBody, mut responder: Responder) {
         }
         None => first,
     };
-    let failure = match &lost {
-        tollgate_plugin::GuestError::Full { .. } => {
-            Failure::overloaded(lost.to_string()).with_retry_after(1000)
-        }
-        _ => Failure::plugin_failed(lost.to_string()),
-    };
+    let failure = failures::of_plugin(&lost);
     exchange::refuse(asked, &failure, &mut responder).await;
 }
 

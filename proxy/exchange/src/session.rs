@@ -80,7 +80,7 @@ async fn serve(
     events: &EventSender,
     first_output: &impl Fn(),
 ) -> Result<(), Failure> {
-    let failed = |error: tollgate_plugin::GuestError| Failure::plugin_failed(error.to_string());
+    let failed = |error: tollgate_plugin::GuestError| failures::of_plugin(&error);
     let session = Session::new(generation, context, call).map_err(failed)?;
     // A guest has no clock: the host ends a call that has a limit of its own.
     let out_of_time = attempt::time_limit(call).map(|limit| Instant::now() + limit);

@@ -233,6 +233,8 @@ pub(crate) async fn run(
         calls: HashMap::new(),
         needs: HashMap::new(),
         arriving: None,
+        told_later: 0,
+        half_closed: HalfClosed::No,
         head: None,
         shown: Vec::new(),
         kept: Vec::new(),
@@ -283,7 +285,10 @@ impl Exchange<'_> {
                     self.arriving = Some(0);
                     if is_grpc {
                         self.inputs.push(message(progress));
-                        if !self.asked.claimed.client_streaming {
+                        // Nobody has to wait for the end of the stream to know that a method
+                        // of one message has got it.
+                        if progress.end && !self.asked.claimed.client_streaming {
+                            self.half_closed = HalfClosed::Told;
                             self.inputs.push(frontend::Input::MessagesEnd);
                         }
                     } else {
@@ -344,6 +349,9 @@ impl Exchange<'_> {
                 self.happened(happened).await?;
             }
             let inputs = std::mem::take(&mut self.inputs);
+            let asked_for = self.arriving.unwrap_or_default();
+            let asked_for = (self.sources.get(asked_for))
+                .map_or(0, |source| source.progress().available);
             let large = inputs.iter().any(|input| match input {
                 frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
                     progress.available > LARGE
@@ -352,6 +360,8 @@ impl Exchange<'_> {
                     message.progress.available > LARGE
                 }
                 frontend::Input::Events(events) => events.len() > 64,
+                // It is answered with the call, which is made of the whole request.
+                frontend::Input::Dispatched(_) => asked_for > LARGE,
                 _ => false,
             });
             self.needs.clear();
@@ -422,6 +432,7 @@ impl Exchange<'_> {
         let Ok(source) = self.sources.get(id).cloned() else {
             return;
         };
+        self.told_later += 1;
         self.jobs.push(
             async move {
                 source.reach(wanted).await;
@@ -435,6 +446,7 @@ impl Exchange<'_> {
         match happened {
             Happened::Nothing => {}
             Happened::Progress(id) => {
+                self.told_later -= 1;
                 if let Ok(source) = self.sources.get(id) {
                     let progress = progress_of(id, source);
                     self.inputs.push(if self.asked.is_grpc {
@@ -443,6 +455,7 @@ impl Exchange<'_> {
                         frontend::Input::Body(progress)
                     });
                 }
+                self.tell_half_closed();
             }
             Happened::Client(reader, read) => self.client(*reader, read)?,
             Happened::Placed(id, placed) => self.placed(id, placed),
@@ -450,6 +463,14 @@ impl Exchange<'_> {
             Happened::Upstream(id, reader, read) => self.upstream(id, reader, read).await?,
         }
         Ok(())
+    }
+
+    /// Tells that the client has half-closed, after all that came before.
+    fn tell_half_closed(&mut self) {
+        if self.half_closed == HalfClosed::Seen && self.told_later == 0 {
+            self.half_closed = HalfClosed::Told;
+            self.inputs.push(frontend::Input::MessagesEnd);
+        }
     }
 
     fn client(&mut self, reader: Reader<Incoming>, read: Read) -> Result<(), Stop> {
@@ -479,12 +500,15 @@ impl Exchange<'_> {
                 }
             }
             Read::End(_) => {
-                if self.asked.is_grpc && self.asked.claimed.client_streaming {
-                    self.inputs.push(frontend::Input::MessagesEnd);
-                } else if self.asked.is_grpc && self.arriving.is_none() {
+                let streaming = self.asked.claimed.client_streaming;
+                if self.asked.is_grpc && !streaming && self.arriving.is_none() {
                     return Err(Stop::Failed(Failure::invalid_argument(
                         "the request has no message",
                     )));
+                }
+                if self.asked.is_grpc && self.half_closed == HalfClosed::No {
+                    self.half_closed = HalfClosed::Seen;
+                    self.tell_half_closed();
                 }
             }
             Read::Cut(cut) => {

@@ -47,7 +47,7 @@ impl Exchange<'_> {
         let pieces = self.resolve(segments)?;
         outgoing::writer(pieces, framed).map_err(|failure| {
             // A value that the client's form cannot carry is nobody's bad argument.
-            Stop::Failed(Failure::internal(failure.message))
+            Stop::Failed(Failure::upstream_invalid(failure.message))
         })
     }
 
@@ -131,7 +131,7 @@ impl Exchange<'_> {
             Stop::Guest(error) if !self.responder.begun() => return Ended::Lost(error),
             Stop::Guest(error) => {
                 self.asked.record.failed("plugin-failed");
-                self.fail_begun(&Failure::plugin_failed(error.to_string()));
+                self.fail_begun(&failures::of_plugin(&error));
             }
             Stop::Failed(failure) => {
                 self.asked.record.failed(failure.label());
