@@ -1,11 +1,15 @@
 """A TGIS client: grpcio, with stubs made from proto/generation.proto."""
 
 import concurrent.futures
+import os
 
-import grpc
+# The library tells of refused certificates by itself, which here is what is wanted.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
-import stubs
-from checks import arguments, check, equal, expect, raises, run, skip
+import grpc  # noqa: E402
+
+import stubs  # noqa: E402
+from checks import arguments, check, equal, expect, raises, run, skip  # noqa: E402
 
 PROMPT = "The ferry crosses the"
 ENDED = {"MAX_TOKENS", "EOS_TOKEN", "STOP_SEQUENCE", "TOKEN_LIMIT"}
