@@ -1,0 +1,308 @@
+//! What others write down and build on: the schema of a configuration, the examples, the words of
+//! an error in one, the text of the plugins' contract, and a host that needs no plugin.
+
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+use tollgate_tests::{
+    Proxy, Setup,
+    client::{Request, grpc, http1, http2},
+    fmaas, place, scene,
+    tls::Certificate,
+};
+use wit_component::WitPrinter;
+use wit_parser::Resolve;
+
+fn tollgate(arguments: &[&str], folder: &Path) -> Output {
+    Command::new(place::binary())
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Where the other tests have left compiled components.
+fn cached() -> String {
+    let cache = place::target().join("tests-cache");
+    format!("\nruntime: {{ cache-dir: \"{}\" }}\n", cache.display())
+}
+
+/// The examples, with the certificates that they name.
+fn examples() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for entry in fs::read_dir(place::root().join("config")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let copy = folder.path().join(path.file_name().unwrap());
+            let mut text = fs::read_to_string(&path).unwrap();
+            if text.contains("\nlisteners:") && !text.contains("\nruntime:") {
+                text.push_str(&cached());
+            }
+            fs::write(copy, text).unwrap();
+        }
+    }
+    let certificate = Certificate::new(&["models.example.com"]);
+    let certs = folder.path().join("example-certs");
+    fs::create_dir(&certs).unwrap();
+    for (cert, key) in [
+        (certs.join("models.pem"), certs.join("models.key")),
+        (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        ),
+    ] {
+        fs::write(cert, &certificate.cert).unwrap();
+        fs::write(key, &certificate.key).unwrap();
+    }
+    let tokens = folder.path().join("tokens.yaml");
+    fs::copy(folder.path().join("tokens.example.yaml"), tokens).unwrap();
+    folder
+}
+
+fn configs(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().filter_map(|entry| {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let is_config = path.extension()? == "yaml" && text.contains("\nlisteners:");
+        is_config.then(|| path.file_name().unwrap().to_str().unwrap().to_owned())
+    });
+    names.collect()
+}
+
+#[test]
+fn the_schema_that_is_kept_is_the_one_that_is_told() {
+    let kept = fs::read_to_string(place::root().join("config/schema.json")).unwrap();
+    let told = tollgate(&["schema"], place::root());
+    assert!(told.status.success());
+    assert_eq!(
+        out(&told).trim_end(),
+        kept.trim_end(),
+        "write it anew: tollgate schema > config/schema.json"
+    );
+}
+
+#[test]
+fn every_example_is_good_and_its_claims_are_told() {
+    let folder = examples();
+    let configs = configs(folder.path());
+    assert!(configs.len() >= 3, "{configs:?}");
+    for config in configs {
+        let checked = tollgate(&["check", &config], folder.path());
+        assert!(checked.status.success(), "{config}: {}", err(&checked));
+        assert_eq!(out(&checked), format!("{config}: ok\n"));
+
+        let explained = tollgate(&["check", "--explain", &config], folder.path());
+        assert!(explained.status.success(), "{config}: {}", err(&explained));
+        let text = out(&explained);
+        for line in [
+            "  POST /v1/chat/completions → openai",
+            "  GET /v1/models/{id...} → openai",
+            "  gRPC /fmaas.GenerationService/GenerateStream → tgis",
+        ] {
+            assert!(
+                text.lines().any(|it| it == line),
+                "{config}: no {line:?} in\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_first_frontend_that_is_listed_has_the_path() {
+    let yaml = r#"
+listeners: [{ name: l, address: "127.0.0.1:0" }]
+plugins:
+  one: { source: "bundled:openai" }
+  two: { source: "bundled:openai" }
+  embedded: { source: "bundled:embedded" }
+workers: [{ name: w, address: "component:embedded" }]
+routes:
+  - { name: a, prefix: /a, frontends: [one, two], workers: [w], auth: open }
+  - { name: b, prefix: /b, frontends: [two, one], workers: [w], auth: open }
+"#;
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("c.yaml"), yaml.to_owned() + &cached()).unwrap();
+    let text = out(&tollgate(&["check", "--explain", "c.yaml"], folder.path()));
+    let of_route = |name: &str| {
+        let from = text
+            .find(&format!("route {name} answers:"))
+            .expect("it is told");
+        let rest = &text[from..];
+        let line = rest
+            .lines()
+            .find(|line| line.contains("POST /v1/completions"));
+        line.expect("it is claimed").to_owned()
+    };
+    assert!(of_route("a").ends_with("→ one"), "{text}");
+    assert!(of_route("b").ends_with("→ two"), "{text}");
+}
+
+#[test]
+fn an_error_says_where_it_is_and_what_was_meant() {
+    let folder = TempDir::new().unwrap();
+    let cases = [
+        (
+            "listeners:\n  - name: l\n    adress: 127.0.0.1:0\n",
+            vec!["c.yaml:3:5:", "`adress`", "did you mean `address`?"],
+        ),
+        (
+            "listeners:\n  - { name: l, address: \"127.0.0.1:0\" }\nroutes:\n  - { name: r, frontends: [openai], workers: [w] }\n",
+            vec![
+                "c.yaml:4:",
+                "there is no plugin `openai`",
+                "there is no worker `w`",
+            ],
+        ),
+        (
+            "listeners:\n  - { name: l, address: nowhere }\n",
+            vec!["c.yaml:2:25:", "nowhere"],
+        ),
+        ("listeners: [\n", vec!["c.yaml:2:"]),
+    ];
+    for (yaml, words) in cases {
+        fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+        for arguments in [&["check", "c.yaml"][..], &["run", "c.yaml"]] {
+            let output = tollgate(arguments, folder.path());
+            assert_eq!(output.status.code(), Some(1));
+            for word in &words {
+                assert!(
+                    err(&output).contains(word),
+                    "no {word:?} in: {}",
+                    err(&output)
+                );
+            }
+        }
+    }
+    let missing = tollgate(&["check", "nothing.yaml"], folder.path());
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(err(&missing).contains("nothing.yaml"), "{}", err(&missing));
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_not_there_is_named() {
+    let yaml = "plugins:\n  mine: { source: \"bundled:mine\" }\n";
+    let log = Setup::new(yaml).refused().await;
+    assert!(log.contains("bundled component mine"), "{log}");
+    assert!(log.contains("openai"), "it says which there are: {log}");
+    let log = Setup::new("plugins:\n  mine: { source: none.wasm }\n")
+        .refused()
+        .await;
+    assert!(log.contains("none.wasm"), "{log}");
+    let log = Setup::new("plugins:\n  mine: { source: text.wasm }\n")
+        .file("text.wasm", "not a component")
+        .refused()
+        .await;
+    assert!(log.contains("mine"), "{log}");
+}
+
+#[tokio::test]
+async fn options_that_a_plugin_does_not_know_are_refused_by_name() {
+    let yaml = scene::embedded().replace(
+        "openai: { source: \"bundled:openai\" }",
+        "openai: { source: \"bundled:openai\", options: { no-such-option: 1 } }",
+    );
+    let log = Setup::new(&yaml).refused().await;
+    assert!(
+        log.contains("openai") && log.contains("no-such-option"),
+        "{log}"
+    );
+}
+
+#[tokio::test]
+async fn a_host_without_plugins_serves() {
+    let proxy = Proxy::start("").await;
+    for request in [
+        Request::get("/"),
+        Request::get("/v1/models"),
+        scene::completion(true),
+    ] {
+        let got = http1::ask(proxy.http(), &request).await.with_status(404);
+        assert_eq!(
+            got.header("content-type"),
+            Some("text/plain; charset=utf-8")
+        );
+        assert!(got.text().contains("no route"), "{}", got.text());
+        let got = http2::Connection::open(proxy.http())
+            .await
+            .ask(&request)
+            .await;
+        assert_eq!(got.status, 404);
+    }
+    let (answers, status) = grpc::ask::<fmaas::BatchedGenerationResponse>(
+        proxy.http(),
+        &scene::tgis("Generate"),
+        &scene::batch("m", &["x"]),
+    )
+    .await;
+    assert_eq!((answers.len(), status.code), (0, 5), "{status:?}");
+    let status = proxy.status().await;
+    assert_eq!(status["plugins"], serde_json::json!([]));
+    assert_eq!(status["ready"], true);
+    assert_eq!(proxy.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn what_operators_ask_is_not_on_the_port_of_clients() {
+    let proxy = Proxy::start(&scene::embedded()).await;
+    http1::ask(proxy.http(), &scene::completion(false)).await;
+    for path in ["/status", "/metrics", "/readyz", "/livez"] {
+        let got = http1::ask(proxy.http(), &Request::get(path)).await;
+        assert_eq!(got.status, 404, "{path}");
+        proxy.ask_admin(path).await.with_status(200);
+    }
+    assert_eq!(proxy.ask_admin("/nothing").await.status, 404);
+    let post = http1::ask(proxy.admin(), &Request::get("/status").method("POST")).await;
+    assert_eq!(post.status, 405);
+    let metrics = proxy.metrics().await;
+    assert!(metrics.ends_with("# EOF\n"), "OpenMetrics ends so");
+    assert!(metrics.contains("route=\"all\""), "{metrics}");
+}
+
+/// The contract in one text, without its comments: types and signatures, which is what a plugin
+/// that was built before depends on.
+fn contract() -> String {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve
+        .push_dir(place::root().join("wit"))
+        .expect("the contract is good");
+    let mut printer = WitPrinter::default();
+    printer.emit_docs(false);
+    printer
+        .print(&resolve, package, &[])
+        .expect("it can be printed");
+    printer.output.to_string()
+}
+
+#[test]
+fn the_contract_does_not_change_by_accident() {
+    // In a folder of its own: every `.wit` beside the contract's would be part of the contract.
+    let path = place::root().join("wit/snapshot/plugin.wit");
+    let now = contract();
+    if env::var_os("TOLLGATE_BLESS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &now).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let changed = kept
+        .lines()
+        .zip(now.lines())
+        .find(|(kept, now)| kept != now);
+    assert!(
+        kept == now,
+        "the contract has changed, which refuses every plugin that was built before; the first \
+         line that differs: {changed:?}. If that is meant: rebuild the plugins, raise the version, \
+         and write it anew with TOLLGATE_BLESS=1"
+    );
+}
