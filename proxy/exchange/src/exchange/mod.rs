@@ -90,6 +90,15 @@ enum Happened {
     Upstream(u32, Box<Reader<tollgate_upstream::Incoming>>, Read),
 }
 
+/// Whether the client has said that no message follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HalfClosed {
+    No,
+    /// It has, and the guest will be told once it has been told of what came before.
+    Seen,
+    Told,
+}
+
 /// How far a call has got.
 enum Stage {
     /// Its content is asked for, to learn its batch key.
@@ -184,6 +193,9 @@ pub(crate) struct Exchange<'a> {
     needs: HashMap<u32, types::Need>,
     /// The source that the client is filling.
     arriving: Option<u32>,
+    /// Jobs that will tell of its progress.
+    told_later: usize,
+    half_closed: HalfClosed,
     head: Option<Response<()>>,
     /// Bytes that events name, until their step has been carried out.
     shown: Vec<Pin>,
@@ -343,15 +355,17 @@ impl Exchange<'_> {
             }
             // What is ready by now goes along.
             for _ in 0..TOGETHER {
-                let Some(Some(happened)) = self.jobs.next().now_or_never() else {
+                let earlier = self.backlog.pop_front();
+                let Some(happened) = earlier.or_else(|| self.jobs.next().now_or_never().flatten())
+                else {
                     break;
                 };
                 self.happened(happened).await?;
             }
             let inputs = std::mem::take(&mut self.inputs);
             let asked_for = self.arriving.unwrap_or_default();
-            let asked_for = (self.sources.get(asked_for))
-                .map_or(0, |source| source.progress().available);
+            let asked_for =
+                (self.sources.get(asked_for)).map_or(0, |source| source.progress().available);
             let large = inputs.iter().any(|input| match input {
                 frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
                     progress.available > LARGE
