@@ -34,6 +34,10 @@ pub const SCHEMA: &str = r#"{
       "description": "How many stop sequences a worker takes. 4 for new workers, no limit for old ones.",
       "type": "integer", "minimum": 0
     },
+    "max-tokens": {
+      "description": "What a completion without a limit of its own is given, for workers that take no null there. Without it, null: as many as fit.",
+      "type": "integer", "minimum": 1
+    },
     "merge-embeddings": {
       "description": "Whether embedding calls may share a request. Its token count is then divided by the inputs' lengths.",
       "type": "boolean", "default": true
@@ -57,6 +61,8 @@ pub struct Options {
     pub generation: Generation,
     /// Most stop sequences in a request to a worker.
     pub max_stop_sequences: Option<usize>,
+    /// Limit of a completion that has none.
+    pub max_tokens: Option<u32>,
     /// Whether embedding calls are merged.
     pub merge_embeddings: Option<bool>,
 }
@@ -122,6 +128,7 @@ pub enum Generation {
 struct WorkerOptions {
     generation: Option<Generation>,
     max_stop_sequences: Option<usize>,
+    max_tokens: Option<u32>,
     merge_embeddings: Option<bool>,
 }
 
@@ -132,6 +139,8 @@ pub struct Target {
     pub generation: Generation,
     /// Most stop sequences that it takes.
     pub max_stop_sequences: usize,
+    /// Limit of a completion that has none; none: as many as fit.
+    pub max_tokens: Option<u32>,
     /// Whether embedding calls may be merged for it.
     pub merge_embeddings: bool,
 }
@@ -168,6 +177,7 @@ impl Options {
                 .max_stop_sequences
                 .or(self.max_stop_sequences)
                 .unwrap_or(usual),
+            max_tokens: own.max_tokens.or(self.max_tokens),
             merge_embeddings: own
                 .merge_embeddings
                 .or(self.merge_embeddings)

@@ -168,8 +168,9 @@ fn stopping(
     match (chat, stopping.max_tokens) {
         (true, None) => {}
         (true, Some(most)) => out.put("max_completion_tokens", most),
-        // Null, not absence: that would mean 16.
-        (false, most) => out.put("max_tokens", most),
+        // Null, not absence: that would mean 16. Where a worker does not take it, its option
+        // says what a call without a limit is given.
+        (false, most) => out.put("max_tokens", most.or(target.max_tokens)),
     }
     out.put("min_tokens", stopping.min_tokens.unwrap_or(0));
     if stopping.stop_sequences.len() > target.max_stop_sequences {

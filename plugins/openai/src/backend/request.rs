@@ -234,6 +234,9 @@ fn tokenize(call: &Call, tokenize: &Tokenize) -> Result<Request, Failure> {
     if tokenize.truncate.is_some() {
         return Err(unable("truncate_input_tokens"));
     }
+    if tokenize.offsets {
+        return Err(unable("return_offsets"));
+    }
     let mut out = Members::default();
     if let Some(add) = tokenize.add_special_tokens {
         out.put("add_special_tokens", add);

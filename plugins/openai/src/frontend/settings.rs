@@ -93,6 +93,10 @@ pub const EXTRAS: [(&str, &[&str]); 37] = [
     ("prediction", &[]),
 ];
 
+/// Answers that one request may ask for, as in vLLM (`VLLM_MAX_N_SEQUENCES`): each is kept
+/// account of from the beginning.
+pub const MOST_ANSWERS: u32 = 16384;
+
 /// Names to look for in a chat or completions body, `first` before them.
 pub fn names(first: &[&'static str]) -> Vec<&'static str> {
     let extras = EXTRAS.iter().map(|row| row.0);
@@ -117,6 +121,13 @@ pub fn read(
         extras.push(extra("add_special_tokens", add.to_string()));
     }
     let n = fields.count(bytes, "n", 1)?.unwrap_or(1);
+    if n > MOST_ANSWERS {
+        return Err(out_of_domain(
+            "n",
+            &format!("at most {MOST_ANSWERS}"),
+            f64::from(n),
+        ));
+    }
     if let Some(best_of) = fields.integer(bytes, "best_of")?
         && best_of != i64::from(n)
     {

@@ -50,7 +50,14 @@ impl Request {
         let settings = settings::read(bytes, &fields, false, self.streaming)?;
         let prompts = prompts::read(bytes, &fields, "prompt")?;
         form.n = settings.n as usize;
-        form.items = form.n * prompts.len();
+        form.items = form.n.saturating_mul(prompts.len());
+        if form.items > settings::MOST_ANSWERS as usize {
+            let most = settings::MOST_ANSWERS;
+            return Err(failure::invalid(
+                format!("n for each prompt makes more than {most} answers."),
+                Some("n"),
+            ));
+        }
         form.echo = settings.detail.echo;
         form.logprobs = settings.detail.output_tokens;
         form.prompt_logprobs = settings.detail.input_tokens;
