@@ -19,11 +19,6 @@ pub use proxy::{Exit, Proxy, Setup};
 use std::{fmt::Display, future::Future, time::Duration};
 
 /// The messages of `proto/generation.proto`.
-#[expect(
-    clippy::doc_markdown,
-    clippy::doc_lazy_continuation,
-    reason = "generated; the comments are the .proto file's"
-)]
 pub mod fmaas {
     include!(concat!(env!("OUT_DIR"), "/fmaas.rs"));
 }

@@ -189,7 +189,7 @@ impl Wire {
         if self.buffer.len() < before {
             return Ok(None);
         }
-        if &self.buffer[..before] != &b"\r\n"[..before] {
+        if self.buffer[..before] != b"\r\n"[..before] {
             return Err(bad());
         }
         let Some(at) = find(&self.buffer[before..], b"\r\n") else {
