@@ -154,6 +154,16 @@ struct Running {
     time_limit: Option<Instant>,
 }
 
+/// A call into a guest for so many bytes. It may compute for a while where they are many:
+/// the thread's other tasks move on.
+pub(crate) fn yielding<T>(bytes: u64, call: impl FnOnce() -> T) -> T {
+    if bytes > LARGE {
+        tokio::task::block_in_place(call)
+    } else {
+        call()
+    }
+}
+
 fn guest_failed(error: &GuestError) -> Failed {
     Failed {
         failure: failures::of_plugin(error),
@@ -164,7 +174,6 @@ fn guest_failed(error: &GuestError) -> Failed {
 impl Running {
     async fn drive(&mut self, worker: &backend::Worker) -> Result<(), Failed> {
         let mut calls = Vec::with_capacity(self.members.len());
-        let mut large = 0;
         self.time_limit = self
             .members
             .iter()
@@ -187,26 +196,25 @@ impl Running {
             })?;
             calls.push(call);
         }
-        for id in self.sources.ids() {
-            large += self
-                .sources
-                .get(id)
-                .map_or(0, |source| source.progress().available);
-        }
-        let guest = Guest::new(
-            &self.backend,
-            &self.context,
-            worker,
-            &calls,
-            &mut self.sources,
-        )
-        .map_err(|error| guest_failed(&error))?;
+        // Not only what the calls still name: texts may have been copied into them.
+        let members = self.members.iter().flatten();
+        let mut large = members.map(|member| member.sources.arrived()).sum();
+        let new = || {
+            Guest::new(
+                &self.backend,
+                large,
+                &self.context,
+                worker,
+                &calls,
+                &mut self.sources,
+            )
+        };
+        let guest = yielding(large, new).map_err(|error| guest_failed(&error))?;
         drop(calls);
         let mut inputs = vec![backend::Input::Start];
         loop {
-            let actions = guest
-                .step(&mut self.sources, &inputs, large > LARGE)
-                .map_err(|error| guest_failed(&error))?;
+            let step = || guest.step(&mut self.sources, &inputs, large > LARGE);
+            let actions = yielding(large, step).map_err(|error| guest_failed(&error))?;
             self.keep.clear();
             for action in actions {
                 if self.act(&guest, action)? {

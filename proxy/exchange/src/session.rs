@@ -37,7 +37,8 @@ pub(crate) async fn run(
             fail(&events, &failure);
             continue;
         }
-        let served = serve(generation, &context, &call, &events, &first_output);
+        let bytes = sources.arrived();
+        let served = serve(generation, bytes, &context, &call, &events, &first_output);
         match tokio::time::timeout_at(deadline, served).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => fail(&events, &failure),
@@ -75,13 +76,15 @@ fn items(call: &inference::Call) -> Vec<u32> {
 
 async fn serve(
     generation: &Generation,
+    bytes: u64,
     context: &types::Context,
     call: &inference::Call,
     events: &EventSender,
     first_output: &impl Fn(),
 ) -> Result<(), Failure> {
     let failed = |error: tollgate_plugin::GuestError| failures::of_plugin(&error);
-    let session = Session::new(generation, context, call).map_err(failed)?;
+    let new = || Session::new(generation, bytes, context, call);
+    let session = attempt::yielding(bytes, new).map_err(failed)?;
     // A guest has no clock: the host ends a call that has a limit of its own.
     let out_of_time = attempt::time_limit(call).map(|limit| Instant::now() + limit);
     let mut open = items(call);

@@ -21,6 +21,11 @@ use crate::{
 /// Inputs that name more bytes than this get the large budget.
 pub const LARGE: u64 = 64 << 10;
 
+/// What is made of more bytes than this gets an instance of its own: a text of this size may
+/// be written so that reading it passes a limit of the instance, and that ends all who share
+/// it. An instance in which others live has room for the worst that fewer bytes can do.
+pub const ALONE: u64 = 1 << 20;
+
 struct Handle<W: World> {
     lease: Lease<W>,
     resource: ResourceAny,
@@ -34,14 +39,15 @@ impl<W: World> Drop for Handle<W> {
 }
 
 impl<W: World> Handle<W> {
+    /// `bytes`: what it is made of, in all.
     fn new(
         pool: &Arc<SlotPool<W>>,
-        alone: bool,
+        (alone, bytes): (bool, u64),
         request: &Arc<str>,
         sources: &mut Sources,
         make: impl FnOnce(&W, &mut wasmtime::Store<crate::host::Guest>) -> wasmtime::Result<ResourceAny>,
     ) -> Result<Self, GuestError> {
-        let lease = if alone {
+        let lease = if alone || bytes > ALONE {
             pool.lease_alone()?
         } else {
             pool.lease()?
@@ -50,7 +56,7 @@ impl<W: World> Handle<W> {
             Scope {
                 sources,
                 request,
-                large: false,
+                large: bytes > LARGE,
             },
             make,
         )?;
@@ -72,13 +78,15 @@ fn wrong_world(generation: &Generation) -> GuestError {
 pub struct Exchange(Handle<crate::bindings::protocol::Protocol>);
 
 impl Exchange {
-    /// Begins an exchange; `alone`: in an instance that it shares with nobody.
+    /// Begins an exchange; `alone`: in an instance that it shares with nobody, as it gets
+    /// too when it is for more than [`ALONE`] bytes.
     ///
     /// # Errors
     /// See [`GuestError`].
     pub fn new(
         generation: &Generation,
         alone: bool,
+        bytes: u64,
         context: &types::Context,
         head: &frontend::RequestHead,
     ) -> Result<Self, GuestError> {
@@ -88,7 +96,8 @@ impl Exchange {
         let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
             pool,
-            alone,
+            // Its constructor sees none of them.
+            (alone || bytes > ALONE, 0),
             &request,
             &mut Sources::default(),
             |world, store| {
@@ -140,12 +149,13 @@ impl Exchange {
 pub struct Attempt(Handle<crate::bindings::protocol::Protocol>);
 
 impl Attempt {
-    /// Begins an attempt for the members' calls.
+    /// Begins an attempt for the members' calls, made of so many `bytes` of their clients.
     ///
     /// # Errors
     /// See [`GuestError`].
     pub fn new(
         generation: &Generation,
+        bytes: u64,
         context: &types::Context,
         worker: &backend::Worker,
         members: &[inference::Call],
@@ -155,7 +165,7 @@ impl Attempt {
             return Err(wrong_world(generation));
         };
         let request: Arc<str> = context.request_id.as_str().into();
-        Handle::new(pool, false, &request, sources, |world, store| {
+        Handle::new(pool, (false, bytes), &request, sources, |world, store| {
             world
                 .tollgate_plugin_backend()
                 .attempt()
@@ -219,7 +229,7 @@ impl Composition {
         let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
             pool,
-            false,
+            (false, 0),
             &request,
             &mut Sources::default(),
             |world, store| {
@@ -263,12 +273,13 @@ impl Composition {
 pub struct Session(Handle<crate::bindings::worker::Worker>);
 
 impl Session {
-    /// Begins to serve a call.
+    /// Begins to serve a call, made of so many `bytes` of its client's.
     ///
     /// # Errors
     /// See [`GuestError`].
     pub fn new(
         generation: &Generation,
+        bytes: u64,
         context: &types::Context,
         call: &inference::Call,
     ) -> Result<Self, GuestError> {
@@ -278,7 +289,7 @@ impl Session {
         let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
             pool,
-            false,
+            (false, bytes),
             &request,
             &mut Sources::default(),
             |world, store| {

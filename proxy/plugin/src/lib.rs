@@ -36,7 +36,7 @@ pub use bindings::{
 pub use budget::{Spent, TimeLimits};
 pub use engine::{EngineError, HostLimits, Sandbox};
 pub use generation::{Generation, NoSuchPlugin, Shelf};
-pub use guests::{Attempt, Composition, Exchange, LARGE, Session};
+pub use guests::{ALONE, Attempt, Composition, Exchange, LARGE, Session};
 pub use limits::Limits;
 pub use loader::{LoadError, Loader, Order};
 pub use policy::GuestPolicy;

@@ -69,6 +69,13 @@ impl Sources {
         }
     }
 
+    /// Bytes that have arrived in all of them together, released ones included.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        let sources = self.table.values();
+        sources.map(|source| source.progress().available).sum()
+    }
+
     /// Numbers in use, in no order.
     pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
         self.table.keys().copied()

@@ -72,6 +72,21 @@ pub(crate) enum ClientBody {
     Arriving(Option<Source>, Reader<Incoming>),
 }
 
+impl ClientBody {
+    /// Its length as far as it is known.
+    fn bytes(&self) -> u64 {
+        let source = match self {
+            Self::Nothing => None,
+            Self::Whole(source) | Self::Arriving(Some(source), _) => Some(source),
+            Self::Arriving(None, reader) => reader.source(),
+        };
+        source.map_or(0, |source| {
+            let progress = source.progress();
+            progress.total.unwrap_or(progress.available)
+        })
+    }
+}
+
 /// How an exchange ended.
 pub(crate) enum Ended {
     /// Completely, or with an error that the client was told.
@@ -228,7 +243,9 @@ pub(crate) async fn run(
     body: ClientBody,
     responder: Responder,
 ) -> Ended {
-    let guest = match Guest::new(&asked.claimed.frontend, alone, &asked.context, &asked.head) {
+    let bytes = body.bytes();
+    let frontend = &asked.claimed.frontend;
+    let guest = match Guest::new(frontend, alone, bytes, &asked.context, &asked.head) {
         Ok(guest) => guest,
         Err(error) => return Ended::Lost(error),
     };
