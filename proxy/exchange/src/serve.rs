@@ -4,7 +4,11 @@
 //! called and no body is read; errors are worded by the templates of the claim, so
 //! that they are in the client's dialect even here.
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -76,7 +80,17 @@ struct Arrived {
     is_grpc: bool,
     responder: Responder,
     record: Record,
+    /// Until somebody reads it.
+    body: Option<Incoming>,
+    /// Whether an answer that needs none of the body waits until it has come.
+    patient: bool,
 }
+
+/// A body that is read past before a refusal, and how long it may take to come. Over HTTP/2 a
+/// refusal ends the stream, and there are clients (curl 7.88 is one) that lose the answer when
+/// that happens before they have sent all of a request.
+const READ_PAST: u64 = 64 << 10;
+const PATIENCE: Duration = Duration::from_millis(250);
 
 async fn way(
     house: Arc<House>,
@@ -127,6 +141,10 @@ async fn way(
         is_grpc,
         responder,
         record,
+        body: Some(body),
+        patient: peer.h2
+            && !parts.headers.contains_key(header::EXPECT)
+            && context::content_length(&parts.headers).is_some_and(|length| length <= READ_PAST),
     };
     let (host, route, path) = match routed {
         Ok(routed) => routed,
@@ -190,6 +208,9 @@ async fn way(
     };
     let deadline = Instant::now() + timeout(&parts.headers, &route);
     arrived.responder.until(deadline);
+    let Some(body) = arrived.body.take() else {
+        return;
+    };
     let (claimed, parameters) = match found {
         Ok(found) => found,
         Err(builtin) => {
@@ -302,6 +323,10 @@ async fn converse(asked: &Asked, body: ClientBody, mut responder: Responder) {
 
 impl Arrived {
     async fn refuse(&mut self, wording: &Wording, failure: Failure) {
+        if let (true, Some(mut body)) = (self.patient, self.body.take()) {
+            let read_past = async { while let Some(Ok(_)) = body.frame().await {} };
+            let _ = tokio::time::timeout(PATIENCE, read_past).await;
+        }
         let (mut head, body) = wording.response(&failure, self.is_grpc, &self.request_id);
         head.headers_mut()
             .insert(context::REQUEST_ID, self.trace.request_id.clone());
@@ -417,7 +442,7 @@ async fn whole(
     })
 }
 
-fn timeout(headers: &http::HeaderMap, route: &Route) -> std::time::Duration {
+fn timeout(headers: &http::HeaderMap, route: &Route) -> Duration {
     let own = route.spec.limits.timeout;
     headers
         .get("grpc-timeout")
