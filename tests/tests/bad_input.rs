@@ -11,7 +11,7 @@ use tollgate_tests::{
         End, Request, Response,
         grpc::{self, Call, Status},
         http1::{self, ask_raw},
-        http2,
+        http2::{self, Next},
     },
     fake::{self, http1::json as json_answer},
     fmaas, scene, tokens,
@@ -866,5 +866,50 @@ async fn a_crowd_of_bad_requests_leaves_nothing_behind() {
     for plugin in status["plugins"].as_array().unwrap() {
         assert_eq!(plugin["traps"], 0, "{status}");
         assert_eq!(plugin["exchanges"], 0, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_complete_over_http2() {
+    let proxy = guarded().await;
+    let mut connection = http2::Connection::open(proxy.http()).await;
+    for _ in 0..20 {
+        let request = Request::post("/v1/completions", &good());
+        let mut open = connection.begin(&request, false).await;
+        let (status, _) = open.head().await.expect("an answer, not a reset");
+        assert_eq!(status, 401);
+        // RFC 9113, section 8.1: what may follow the answer is a reset that says NO_ERROR.
+        loop {
+            match open.next().await {
+                Next::Data(data) => assert_eq!(&data[..], b"{\"error\":\"Unauthorized\"}"),
+                Next::End(_) => break,
+                Next::Reset(reason) => panic!("the answer was cut by {reason:?}"),
+            }
+        }
+        assert_eq!(open.reset_by_peer().await, Some(h2::Reason::NO_ERROR));
+    }
+}
+
+/// Some clients lose an answer whose stream ends before they have sent all of a small request.
+#[tokio::test]
+async fn a_small_body_is_read_before_a_refusal_over_http2() {
+    let proxy = guarded().await;
+    let body = good().to_string();
+    for path in ["/v1/completions", "/nothing"] {
+        let mut connection = http2::Connection::open(proxy.http()).await;
+        let request = Request::post(path, &good());
+        let request = request.header("content-length", &body.len().to_string());
+        let mut open = connection.begin(&request, false).await;
+        // The proxy has seen that head: it answers what came after it.
+        connection
+            .ask(&Request::get("/v1/models"))
+            .await
+            .with_status(401);
+        assert!(
+            open.write(Bytes::from(body.clone()), true).await,
+            "the stream is open"
+        );
+        let (status, _) = open.head().await.expect("an answer, not a reset");
+        assert_eq!(status, if path == "/nothing" { 404 } else { 401 });
     }
 }

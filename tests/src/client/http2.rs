@@ -123,9 +123,9 @@ pub enum Next {
 }
 
 impl Open {
-    /// Writes of the body, as the other end makes room. It may have answered and closed its half:
-    /// that is no failure.
-    pub async fn write(&mut self, mut bytes: Bytes, end: bool) {
+    /// Writes of the body, as the other end makes room. False: it has closed the stream; it may
+    /// have answered already.
+    pub async fn write(&mut self, mut bytes: Bytes, end: bool) -> bool {
         let write = async {
             while !bytes.is_empty() {
                 self.request.reserve_capacity(bytes.len());
@@ -134,22 +134,26 @@ impl Open {
                     Some(Ok(room)) => {
                         let part = bytes.split_to(room.min(bytes.len()));
                         if self.request.send_data(part, false).is_err() {
-                            return;
+                            return false;
                         }
                     }
-                    _ => return,
+                    _ => return false,
                 }
             }
-            if end {
-                let _ = self.request.send_data(Bytes::new(), true);
-            }
+            !end || self.request.send_data(Bytes::new(), true).is_ok()
         };
-        within("a body is written", write).await;
+        within("a body is written", write).await
     }
 
     /// Resets the stream.
     pub fn reset(mut self) {
         self.request.send_reset(Reason::CANCEL);
+    }
+
+    /// Waits until the other end resets the stream; gives why. None: its connection is lost.
+    pub async fn reset_by_peer(&mut self) -> Option<Reason> {
+        let reset = std::future::poll_fn(|context| self.request.poll_reset(context));
+        within("the stream is reset", reset).await.ok()
     }
 
     /// The response's head.
