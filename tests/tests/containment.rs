@@ -74,7 +74,8 @@ async fn every_fault_of_a_frontend_is_an_error_of_its_own_request_alone() {
         let got = ask(&proxy, "/bad/echo?bad").await;
         assert_eq!(got.status, 502, "{fault}: {}", got.text());
         assert!(
-            got.text().contains("a plugin failed while it served this request"),
+            got.text()
+                .contains("a plugin failed while it served this request"),
             "{fault}: {}",
             got.text()
         );
