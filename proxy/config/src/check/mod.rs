@@ -25,6 +25,7 @@ pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
     for (index, route) in config.routes.iter().enumerate() {
         check.route(index, route);
     }
+    check.one_scheduler_a_worker();
     check.ambiguous_routes();
     check.unique("worker", config.workers.iter().map(|w| &w.name), |i| {
         vec!["workers".into(), i.into(), "name".into()]

@@ -61,6 +61,31 @@ impl<'a> Check<'a, '_> {
         self.models(index, route);
     }
 
+    /// A worker's slots are given out by one scheduler.
+    pub(super) fn one_scheduler_a_worker(&mut self) {
+        let config = self.config;
+        let mut employers: HashMap<&Name, &Route> = HashMap::new();
+        for (index, route) in config.routes.iter().enumerate() {
+            for (at, worker) in route.workers.iter().enumerate() {
+                let first = *employers.entry(worker).or_insert(route);
+                if first.scheduler == route.scheduler {
+                    continue;
+                }
+                let what = format!(
+                    "worker `{worker}` is in route `{}` too, which has another scheduler: \
+                     its slots can be given out by one only",
+                    first.name
+                );
+                let hint = match &first.scheduler {
+                    Some(scheduler) => format!("write `scheduler: {scheduler}` here too"),
+                    None => "name the same `scheduler` in both, or none".to_owned(),
+                };
+                let path = steps!["routes", index, "workers", at];
+                self.refuse(path, what, Some(hint));
+            }
+        }
+    }
+
     fn references<'n>(
         &mut self,
         index: usize,
