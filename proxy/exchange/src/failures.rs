@@ -187,6 +187,7 @@ impl Worded {
 }
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Status and message as gRPC trailers.
@@ -208,6 +209,11 @@ pub(crate) fn trailers_only(failure: &Failure) -> Response<()> {
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
+    );
+    // What a client may use instead, where its compression was not understood.
+    response.headers_mut().insert(
+        GRPC_ACCEPT_ENCODING,
+        HeaderValue::from_static(grpc::ACCEPT_ENCODING),
     );
     response
 }

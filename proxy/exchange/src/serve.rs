@@ -426,16 +426,15 @@ async fn whole(
     let Some(encoding) = parts.headers.remove(header::CONTENT_ENCODING) else {
         return Ok(bytes);
     };
-    let format = match encoding.as_bytes() {
-        b"identity" => return Ok(bytes),
-        b"gzip" | b"x-gzip" => Format::Gzip,
-        b"deflate" => Format::Deflate,
-        _ => {
-            return Err(Failure::unsupported_media_type(
-                "this content-encoding is not understood; use gzip, deflate or none",
-            ));
-        }
-    };
+    let name = encoding.to_str().unwrap_or_default();
+    if name.eq_ignore_ascii_case("identity") {
+        return Ok(bytes);
+    }
+    let format = Format::of_name(name).ok_or_else(|| {
+        Failure::unsupported_media_type(
+            "this content-encoding is not understood; use gzip, deflate or none",
+        )
+    })?;
     inflate(bytes, format, limit).map_err(|error| match error {
         InflateError::TooLarge { .. } => too_large(),
         _ => Failure::invalid_argument(format!("the compressed body is damaged: {error}")),
