@@ -115,7 +115,14 @@ fn status(running: &Running) -> serde_json::Value {
             json!({
                 "name": name,
                 "sha256": name.as_ref().and_then(|name| schedulers.get(name)).map(|it| it.digest().to_owned()),
-                "gauges": format!("{gauges:?}"),
+                "pending": gauges.pending,
+                "pending-bytes": gauges.bytes,
+                "in-flight": gauges.in_flight,
+                "batches": gauges.batches,
+                "workers": gauges.workers,
+                "refused": gauges.refused,
+                "steps": gauges.steps,
+                "fallback": gauges.fallback,
             })
         }).collect::<Vec<_>>(),
         "workers": assembled.workers.iter().map(|station| {
