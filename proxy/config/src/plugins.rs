@@ -15,7 +15,7 @@ section! {
     /// A component of the world protocol, compose or worker.
     #[name = "plugin"]
     pub struct Plugin {
-        /// `bundled:NAME`, or the path of a component file; a file is loaded anew when it changes.
+        /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
         pub source: Source,
         /// Options, by the component's own schema.
         pub options: Options = Options::default(),
@@ -30,7 +30,7 @@ section! {
     /// A batching scheduler: a component of the world scheduler.
     #[name = "scheduler"]
     pub struct Scheduler {
-        /// `bundled:NAME`, or the path of a component file; a file is loaded anew when it changes.
+        /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
         pub source: Source,
         /// Options, by the component's own schema.
         pub options: Options = Options::default(),
