@@ -92,7 +92,7 @@ async fn every_fault_of_a_frontend_is_an_error_of_its_own_request_alone() {
 
 #[tokio::test]
 async fn what_is_merely_odd_harms_nobody() {
-    for fault in ["log-flood", "released-span", "after-finish"] {
+    for fault in ["log-flood", "after-finish"] {
         let options = format!("{{ fault: {fault}, marked: true }}");
         let proxy = Proxy::start(&bad(&options, None)).await;
         let got = ask(&proxy, "/bad/echo?bad").await;
@@ -118,6 +118,7 @@ async fn every_fault_of_a_backend_is_an_error_of_its_own_call_alone() {
         ("trap", "answer"),
         ("no-end", "answer"),
         ("trap", "events"),
+        ("released-span", "events"),
     ] {
         let worker = worker().await;
         let options = format!("{{ fault: {fault}, when: {when}, marked: true }}");
