@@ -66,6 +66,26 @@ impl<W: World> Handle<W> {
             request: request.clone(),
         })
     }
+
+    /// Calls into the guest, for this resource.
+    fn call<T>(
+        &self,
+        sources: &mut Sources,
+        large: bool,
+        call: impl FnOnce(
+            &W,
+            &mut wasmtime::Store<crate::host::Guest>,
+            ResourceAny,
+        ) -> wasmtime::Result<T>,
+    ) -> Result<T, GuestError> {
+        let scope = Scope {
+            sources,
+            request: &self.request,
+            large,
+        };
+        self.lease
+            .call(scope, |world, store| call(world, store, self.resource))
+    }
 }
 
 fn wrong_world(generation: &Generation) -> GuestError {
@@ -120,21 +140,11 @@ impl Exchange {
         inputs: &[frontend::Input],
         large: bool,
     ) -> Result<Vec<frontend::Action>, GuestError> {
-        let Handle {
-            lease,
-            resource,
-            request,
-        } = &self.0;
-        let scope = Scope {
-            sources,
-            request,
-            large,
-        };
-        lease.call(scope, |world, store| {
+        self.0.call(sources, large, |world, store, resource| {
             world
                 .tollgate_plugin_frontend()
                 .exchange()
-                .call_step(store, *resource, inputs)
+                .call_step(store, resource, inputs)
         })
     }
 
@@ -184,21 +194,11 @@ impl Attempt {
         inputs: &[backend::Input],
         large: bool,
     ) -> Result<Vec<backend::Action>, GuestError> {
-        let Handle {
-            lease,
-            resource,
-            request,
-        } = &self.0;
-        let scope = Scope {
-            sources,
-            request,
-            large,
-        };
-        lease.call(scope, |world, store| {
+        self.0.call(sources, large, |world, store, resource| {
             world
                 .tollgate_plugin_backend()
                 .attempt()
-                .call_step(store, *resource, inputs)
+                .call_step(store, resource, inputs)
         })
     }
 
@@ -250,22 +250,13 @@ impl Composition {
         &self,
         events: &[composition::SubEvent],
     ) -> Result<Vec<composition::Action>, GuestError> {
-        let Handle {
-            lease,
-            resource,
-            request,
-        } = &self.0;
-        let scope = Scope {
-            sources: &mut Sources::default(),
-            request,
-            large: true,
-        };
-        lease.call(scope, |world, store| {
-            world
-                .tollgate_plugin_composition()
-                .composition()
-                .call_step(store, *resource, events)
-        })
+        self.0
+            .call(&mut Sources::default(), true, |world, store, resource| {
+                world
+                    .tollgate_plugin_composition()
+                    .composition()
+                    .call_step(store, resource, events)
+            })
     }
 }
 
@@ -307,22 +298,13 @@ impl Session {
     /// # Errors
     /// See [`GuestError`].
     pub fn step(&self) -> Result<serving::Stepped, GuestError> {
-        let Handle {
-            lease,
-            resource,
-            request,
-        } = &self.0;
-        let scope = Scope {
-            sources: &mut Sources::default(),
-            request,
-            large: true,
-        };
-        lease.call(scope, |world, store| {
-            world
-                .tollgate_plugin_serving()
-                .session()
-                .call_step(store, *resource)
-        })
+        self.0
+            .call(&mut Sources::default(), true, |world, store, resource| {
+                world
+                    .tollgate_plugin_serving()
+                    .session()
+                    .call_step(store, resource)
+            })
     }
 }
 
