@@ -124,30 +124,35 @@ impl Cache {
     }
 }
 
+/// The key of a folder. Several proxies may start over a new folder at once: a key is
+/// linked to its name when it is complete, and whoever comes second takes the first's.
 fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
-    let made = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match made {
-        Ok(mut file) => {
-            let mut key = [0; 32];
-            getrandom::fill(&mut key).map_err(io::Error::other)?;
-            file.write_all(&key)?;
-            Ok(key)
+    if !path.exists() {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
+        let mut suffix = [0; 8];
+        getrandom::fill(&mut suffix).map_err(io::Error::other)?;
+        let partial = path.with_file_name(format!("partial-{}", hex::encode(suffix)));
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)?
+            .write_all(&key)?;
+        let linked = fs::hard_link(&partial, path);
+        fs::remove_file(&partial)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut file = fs::File::open(path)?;
-            if file.metadata()?.permissions().mode() & 0o077 != 0 {
-                return Err(io::Error::other("the key can be read by others"));
-            }
-            let mut key = [0; 32];
-            file.read_exact(&mut key)?;
-            Ok(key)
-        }
-        Err(error) => Err(error),
     }
+    let mut file = fs::File::open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::other("the key can be read by others"));
+    }
+    let mut key = [0; 32];
+    file.read_exact(&mut key)?;
+    Ok(key)
 }
 
 /// Compiles a component, or takes it from the cache.
@@ -225,6 +230,27 @@ mod tests {
             cache.load(&sandbox, "abe").is_none(),
             "made under another key"
         );
+    }
+
+    #[test]
+    fn many_who_start_at_once_have_one_key() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cache");
+            let barrier = std::sync::Barrier::new(16);
+            let keys: Vec<_> = std::thread::scope(|scope| {
+                let opening: Vec<_> = (0..16)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            Cache::open(&path).unwrap().key
+                        })
+                    })
+                    .collect();
+                opening.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert!(keys.iter().all(|key| *key == keys[0]));
+        }
     }
 
     #[test]
