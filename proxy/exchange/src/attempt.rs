@@ -28,7 +28,7 @@ use crate::{
     failures,
     outgoing::{Outgoing, Sending, writer},
     pieces::pieces,
-    reading::{Read, Reader, progress_of},
+    reading::{Read, Reader, make_room, progress_of},
     rebase::Rebase,
 };
 
@@ -284,13 +284,7 @@ impl Running {
             backend::Action::EndRequest => self.request = Side::Closed,
             backend::Action::Need(need) => {
                 if let Ok(source) = self.sources.get(need.source) {
-                    match need.until {
-                        types::Want::More => {}
-                        types::Want::AtLeast(wanted) => {
-                            source.widen(wanted.saturating_sub(need.keep_from).min(self.limit));
-                        }
-                        types::Want::All => source.widen(self.limit),
-                    }
+                    make_room(source, &need, self.limit);
                 }
                 self.keep.insert(need.source, need);
             }

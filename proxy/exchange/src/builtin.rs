@@ -130,18 +130,10 @@ async fn say(responder: &mut Responder, message: Bytes) {
 }
 
 fn end(responder: &mut Responder, code: u32, message: &str) {
+    let trailers = grpc_status(code, message);
     if responder.begun() {
-        responder.trailers(grpc_status(code, message));
+        responder.trailers(trailers);
     } else {
-        let mut head = trailers_only(&Failure::internal(message));
-        *head.headers_mut() = {
-            let mut headers = grpc_status(code, message);
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            headers
-        };
-        responder.head(head);
+        responder.head(trailers_only(trailers));
     }
 }

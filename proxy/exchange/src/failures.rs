@@ -131,7 +131,13 @@ impl Wording {
         request_id: &str,
     ) -> (Response<()>, Bytes) {
         if is_grpc {
-            return (trailers_only(failure), Bytes::new());
+            let mut response = trailers_only(grpc_status(failure.grpc(), &failure.message));
+            // What a client may use instead, where its compression was not understood.
+            response.headers_mut().insert(
+                GRPC_ACCEPT_ENCODING,
+                HeaderValue::from_static(grpc::ACCEPT_ENCODING),
+            );
+            return (response, Bytes::new());
         }
         let worded = self.0.get(failure.label()).or_else(|| self.0.get(""));
         let status = worded
@@ -203,17 +209,12 @@ pub(crate) fn grpc_status(code: u32, message: &str) -> http::HeaderMap {
 }
 
 /// A gRPC response that is nothing but a status (trailers in the header block).
-pub(crate) fn trailers_only(failure: &Failure) -> Response<()> {
+pub(crate) fn trailers_only(trailers: http::HeaderMap) -> Response<()> {
     let mut response = Response::new(());
-    *response.headers_mut() = grpc_status(failure.grpc(), &failure.message);
+    *response.headers_mut() = trailers;
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
-    );
-    // What a client may use instead, where its compression was not understood.
-    response.headers_mut().insert(
-        GRPC_ACCEPT_ENCODING,
-        HeaderValue::from_static(grpc::ACCEPT_ENCODING),
     );
     response
 }

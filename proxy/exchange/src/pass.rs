@@ -16,12 +16,6 @@ use crate::{
     outgoing::{self, Outgoing},
 };
 
-/// A request head, and the edits of the body that goes with it.
-pub(crate) struct PassedHead {
-    pub(crate) head: Request<()>,
-    pub(crate) edits: Vec<frontend::Edit>,
-}
-
 /// Why a body cannot be passed.
 pub(crate) enum BadPass {
     /// The guest's edits make no sense.
@@ -35,7 +29,7 @@ pub(crate) enum BadPass {
 ///
 /// # Errors
 /// When the guest sets what is no header or path.
-pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<PassedHead, String> {
+pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Request<()>, String> {
     let mut request = Request::new(());
     *request.method_mut() = asked.parts.method.clone();
     let path = it.path.as_deref().unwrap_or(&asked.head.path);
@@ -79,10 +73,7 @@ pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Passe
     }
     asked.trace.write(&mut map, asked.is_grpc, asked.deadline);
     *request.headers_mut() = map;
-    Ok(PassedHead {
-        head: request,
-        edits: it.edits.clone(),
-    })
+    Ok(request)
 }
 
 /// The client's body with the edits made; for gRPC, its one message.

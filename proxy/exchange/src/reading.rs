@@ -223,6 +223,17 @@ pub(crate) fn satisfied(want: &types::Want, source: &Source) -> bool {
         }
 }
 
+/// Gives a source the room that its guest's wish takes, within the limit.
+pub(crate) fn make_room(source: &Source, need: &types::Need, limit: u64) {
+    match need.until {
+        types::Want::More => {}
+        types::Want::AtLeast(wanted) => {
+            source.widen(wanted.saturating_sub(need.keep_from).min(limit));
+        }
+        types::Want::All => source.widen(limit),
+    }
+}
+
 /// A source's progress, as a guest is told it.
 pub(crate) fn progress_of(id: u32, source: &Source) -> types::Progress {
     let progress = source.progress();

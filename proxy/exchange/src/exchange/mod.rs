@@ -39,7 +39,7 @@ use crate::{
     failures,
     house::{House, Route},
     outgoing::Sending,
-    reading::{Read, Reader, progress_of},
+    reading::{Read, Reader, make_room, progress_of},
     responder::Responder,
 };
 
@@ -673,13 +673,7 @@ impl Exchange<'_> {
 
     fn need(&mut self, need: types::Need) {
         if let Ok(source) = self.sources.get(need.source) {
-            match need.until {
-                types::Want::More => {}
-                types::Want::AtLeast(wanted) => {
-                    source.widen(wanted.saturating_sub(need.keep_from).min(self.limit));
-                }
-                types::Want::All => source.widen(self.limit),
-            }
+            make_room(source, &need, self.limit);
         }
         self.needs.insert(need.source, need);
     }

@@ -1,5 +1,6 @@
 //! What a frontend sends, on its way to the client.
 
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use tollgate_plugin::types;
 use tollgate_wire::{failure::Failure, grpc, piece::Piece};
@@ -59,14 +60,17 @@ impl Exchange<'_> {
             };
             match next {
                 None => return Ok(()),
-                Some(Ok(bytes)) => {
-                    self.asked.record.sent(bytes.len());
-                    let data = self.responder.data(bytes);
-                    drive(&mut self.jobs, &mut self.backlog, data).await;
-                }
+                Some(Ok(bytes)) => self.give(bytes).await,
                 Some(Err(_)) => return Err(Stop::Broken("its source broke off")),
             }
         }
+    }
+
+    /// Bytes for the client, and for the record; the jobs go on while they wait for room.
+    pub(super) async fn give(&mut self, bytes: Bytes) {
+        self.asked.record.sent(bytes.len());
+        let data = self.responder.data(bytes);
+        drive(&mut self.jobs, &mut self.backlog, data).await;
     }
 
     pub(super) fn flush_head(&mut self, length: Option<u64>) {
@@ -115,13 +119,7 @@ impl Exchange<'_> {
         if self.responder.begun() {
             self.responder.trailers(trailers);
         } else {
-            let mut head = Response::new(());
-            *head.headers_mut() = trailers;
-            head.headers_mut().insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/grpc"),
-            );
-            self.begin_response(head);
+            self.begin_response(failures::trailers_only(trailers));
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Call, Exchange, Happened, Stage, Stop, drive};
 use crate::{
     attempt::{self, Member},
     house::Reach,
-    pass::{self, PassedHead},
+    pass,
     reading::{Read, Reader, progress_of},
 };
 
@@ -38,9 +38,10 @@ impl Exchange<'_> {
         };
         let upstream = upstream.clone();
         let mode = it.response;
-        let PassedHead { head, edits } = pass::request_head(asked, &it)
+        let head = pass::request_head(asked, &it)
             .map_err(|reason| Stop::Guest(self.guest.condemn(reason)))?;
-        let edits = edits
+        let edits = it
+            .edits
             .into_iter()
             .map(|edit| {
                 Ok(tollgate_wire::edit::Edit {
@@ -158,11 +159,7 @@ impl Exchange<'_> {
                 drive(&mut self.jobs, &mut self.backlog, next).await
             };
             match next {
-                Some(Ok(bytes)) => {
-                    self.asked.record.sent(bytes.len());
-                    let data = self.responder.data(bytes);
-                    drive(&mut self.jobs, &mut self.backlog, data).await;
-                }
+                Some(Ok(bytes)) => self.give(bytes).await,
                 Some(Err(_)) => return Err(Stop::Broken("the worker broke off")),
                 None => break,
             }
@@ -306,9 +303,7 @@ impl Exchange<'_> {
 
     async fn through(&mut self, chunks: Vec<Bytes>) {
         for bytes in chunks {
-            self.asked.record.sent(bytes.len());
-            let data = self.responder.data(bytes);
-            drive(&mut self.jobs, &mut self.backlog, data).await;
+            self.give(bytes).await;
         }
     }
 }
