@@ -1,7 +1,10 @@
 //! Figures that the pools, the plugins and the workers' connections own, read when the
 //! metrics page is asked for: every bounded thing has its gauge here.
 
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 
 use tollgate_exchange::Reach;
 use tollgate_telemetry::Samples;
@@ -80,6 +83,12 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             "Calls into a plugin's generation in force",
             labels,
             counters.calls.load(Ordering::Relaxed),
+        );
+        samples.time(
+            "plugin_seconds",
+            "Time that these calls took, the host's part in them included",
+            labels,
+            Duration::from_nanos(counters.nanos.load(Ordering::Relaxed)),
         );
         samples.counter(
             "plugin_traps",

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_edge::{Identity, Peer};
 use tollgate_plugin::{frontend, manifest::Gathering, types};
-use tollgate_telemetry::{Record, RecordStart, trace::TraceContext};
+use tollgate_telemetry::{Record, RecordStart, ids, trace::TraceContext};
 use tollgate_wire::{
     failure::Failure,
     grpc,
@@ -270,7 +270,7 @@ async fn way(
             unix_time: SystemTime::now()
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
-            seed: seed(),
+            seed: u64::from_le_bytes(ids::random()),
             route: route.name().to_string(),
             default_model: route.spec.default_model.clone(),
             deadline_ms: Some(
@@ -472,10 +472,4 @@ fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
             is_grpc: false,
         },
     )
-}
-
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    let _ = getrandom::fill(&mut bytes);
-    u64::from_le_bytes(bytes)
 }

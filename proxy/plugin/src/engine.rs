@@ -4,21 +4,17 @@
 //! makes each call two to five times cheaper. Memory comes from wasmtime's pooling
 //! allocator where the address space allows it, else on demand.
 //!
-//! A thread advances the engine's epoch every [`TICK`]. A tick does not end a call: it
-//! only wakes the callback in [`crate::budget`], which reads the processor time.
+//! While a guest is being called, a thread advances the engine's epoch
+//! ([`crate::clock`]).
 
-use std::{
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use crate::clock::{Clock, Pacer};
 
-/// How often a running guest is looked at.
-pub(crate) const TICK: Duration = Duration::from_millis(1);
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// Bounds that hold for all plugins of a process together.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +46,7 @@ pub struct Sandbox {
     fingerprint: Arc<str>,
     instances: Arc<AtomicU64>,
     limits: HostLimits,
+    clock: Arc<Clock>,
 }
 
 impl Sandbox {
@@ -69,7 +66,7 @@ impl Sandbox {
             }
         };
         let instances = Arc::new(AtomicU64::new(0));
-        start_clock(&engine, Arc::downgrade(&instances))?;
+        let clock = Clock::start(&engine).map_err(|error| EngineError(error.to_string()))?;
         let compatibility = {
             use std::hash::{Hash, Hasher};
             let mut hasher = std::hash::DefaultHasher::new();
@@ -81,7 +78,13 @@ impl Sandbox {
             fingerprint: format!("{allocator}-{compatibility:016x}").into(),
             instances,
             limits,
+            clock: Arc::new(clock),
         })
+    }
+
+    /// What a store's calls keep the clock going with.
+    pub(crate) fn pacer(&self) -> Pacer {
+        self.clock.pacer()
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -144,21 +147,4 @@ fn config(limits: HostLimits, pooling: bool) -> Config {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     }
     config
-}
-
-fn start_clock(engine: &Engine, alive: Weak<AtomicU64>) -> Result<(), EngineError> {
-    let engine = engine.weak();
-    std::thread::Builder::new()
-        .name("epochs".into())
-        .spawn(move || {
-            while alive.strong_count() > 0 {
-                std::thread::park_timeout(TICK);
-                match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => break,
-                }
-            }
-        })
-        .map(drop)
-        .map_err(|error| EngineError(error.to_string()))
 }

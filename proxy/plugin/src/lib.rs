@@ -12,6 +12,7 @@
 
 mod bindings;
 mod budget;
+mod clock;
 mod engine;
 mod generation;
 mod guests;

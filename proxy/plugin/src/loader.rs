@@ -293,11 +293,11 @@ impl Trial<'_> {
         // instance does.
         let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits)
             .map_err(|error| self.contract(&error))?;
-        prepare(&mut store, limits, true);
+        let _running = prepare(&mut store, limits, true);
         let manifest = world
             .describe(&mut store)
             .map_err(|error| self.failed("describe", &error))?;
-        prepare(&mut store, limits, true);
+        let _running = prepare(&mut store, limits, true);
         let claims = world
             .configure(&mut store, &self.order.options)
             .map_err(|error| self.failed("configure", &error))?

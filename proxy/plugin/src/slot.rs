@@ -6,9 +6,12 @@
 //! A slot takes no new exchange after a random number of them, so that state that a
 //! plugin should not keep shows itself early.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
 };
 
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +19,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
     budget::Spent,
+    clock::Running,
     engine::{Place, Sandbox},
     host::Guest,
     limits::Limits,
@@ -84,12 +88,24 @@ impl TrapKind {
 pub struct Counters {
     /// Calls into the guest.
     pub calls: AtomicU64,
+    /// Time that they took, in nanoseconds: on the wall, with what the host did for the guest
+    /// when it was called back.
+    pub nanos: AtomicU64,
     /// Stores ended by a trap or limit.
     pub traps: AtomicU64,
     /// Instances made.
     pub instantiated: AtomicU64,
     /// Exchanges, attempts and sessions that live now.
     pub exchanges: AtomicUsize,
+}
+
+impl Counters {
+    /// A call that began then is over.
+    fn called(&self, began: Instant) {
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
 }
 
 pub(crate) struct Slot<W: World> {
@@ -263,7 +279,7 @@ pub(crate) fn instantiate<W: World>(
     limits: &Limits,
 ) -> wasmtime::Result<(Store<Guest>, W)> {
     let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits)?;
-    prepare(&mut store, limits, true);
+    let _running = prepare(&mut store, limits, true);
     world
         .configure(&mut store, options)?
         .map_err(|_| Misuse::TooMany("problems: options that were accepted are refused now"))?;
@@ -277,22 +293,24 @@ pub(crate) fn instantiate_bare<W: World>(
     plugin: &Arc<str>,
     limits: &Limits,
 ) -> wasmtime::Result<(Store<Guest>, W)> {
-    let mut store = Store::new(sandbox.engine(), Guest::new(plugin.clone(), limits));
+    let guest = Guest::new(plugin.clone(), limits, sandbox.pacer());
+    let mut store = Store::new(sandbox.engine(), guest);
     store.limiter(|guest| &mut guest.limits);
     store.epoch_deadline_callback(|mut context| {
         context.data_mut().budget.tick()?;
         Ok(UpdateDeadline::Continue(1))
     });
-    prepare(&mut store, limits, true);
+    let _running = prepare(&mut store, limits, true);
     let world = W::instantiate(pre, &mut store)?;
     Ok((store, world))
 }
 
-/// Readies a store for one call.
-pub(crate) fn prepare(store: &mut Store<Guest>, limits: &Limits, large: bool) {
+/// Readies a store for one call, which ends when what this gives back is dropped.
+pub(crate) fn prepare(store: &mut Store<Guest>, limits: &Limits, large: bool) -> Running {
     store.data_mut().begin(limits, large);
     store.set_hostcall_fuel(limits.output);
     store.set_epoch_deadline(1);
+    store.data().pacer.running()
 }
 
 fn classify(error: &wasmtime::Error) -> TrapKind {
@@ -358,13 +376,15 @@ impl<W: World> Lease<W> {
                 plugin: self.pool.plugin.clone(),
             });
         };
-        self.pool.counters.calls.fetch_add(1, Ordering::Relaxed);
-        prepare(store, &self.pool.limits, scope.large);
+        let began = Instant::now();
+        let running = prepare(store, &self.pool.limits, scope.large);
         let guest = store.data_mut();
         std::mem::swap(&mut guest.sources, scope.sources);
         guest.request = Some(scope.request.clone());
         let result = call(world, store);
         std::mem::swap(&mut store.data_mut().sources, scope.sources);
+        drop(running);
+        self.pool.counters.called(began);
         result.map_err(|error| {
             self.end(&mut inner);
             self.pool.trapped(&error)
@@ -393,8 +413,12 @@ impl<W: World> Lease<W> {
     pub(crate) fn drop_resource(&self, resource: wasmtime::component::ResourceAny) {
         let mut inner = self.slot.inner.lock();
         if let Some(Inner { store, .. }) = inner.as_mut() {
-            prepare(store, &self.pool.limits, false);
-            if let Err(error) = resource.resource_drop(&mut *store) {
+            let began = Instant::now();
+            let running = prepare(store, &self.pool.limits, false);
+            let dropped = resource.resource_drop(&mut *store);
+            drop(running);
+            self.pool.counters.called(began);
+            if let Err(error) = dropped {
                 self.end(&mut inner);
                 let _ = self.pool.trapped(&error);
             }

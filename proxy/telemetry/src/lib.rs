@@ -5,6 +5,7 @@
 //! | [`metrics`] | counters, gauges and histograms, written as OpenMetrics text |
 //! | [`samples`] | figures that others own, read when they are asked for |
 //! | [`record`] | one request's line and counts |
+//! | [`ids`] | random bytes for names and seeds |
 //! | [`trace`] | W3C trace context, taken and passed on |
 //! | [`logs`] | the log's writer |
 //!
@@ -13,6 +14,7 @@
 //! [`labels`] holds even those to a bound.
 #![forbid(unsafe_code)]
 
+pub mod ids;
 pub mod labels;
 pub mod logs;
 pub mod metrics;

@@ -1,23 +1,27 @@
-//! The log's writer: lines go to standard error through a bounded queue.
+//! The log's writer: lines go to standard error through a bounded buffer.
 //!
-//! 1. A line is made on the thread that has something to say, and put into the queue. If that is
+//! 1. A line is made on the thread that has something to say, and put into the buffer. If that is
 //!    full the line is lost and counted: a reader of the log that has stalled stalls no request.
-//! 2. One thread writes what is queued, flushing when there is no more, and tells of lost lines.
-//! 3. Dropping [`Logs`] waits, not for ever, until what was queued is written.
+//! 2. One thread writes what has gathered, and tells of lost lines. After a first line it lets
+//!    others gather for [`GATHER`]: a thread woken for every line costs a request more than all
+//!    else that is done to make the line.
+//! 3. Dropping [`Logs`] waits, not for ever, until what was said is written.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that are queued at most, and bytes of a line; what is longer is cut.
-const QUEUE: usize = 8192;
+/// Bytes that wait at most, and bytes of a line; what is longer is cut.
+const BUFFER: usize = 1 << 20;
 const LONGEST: usize = 16 * 1024;
+/// How long lines gather after a first one, unless half of the buffer is full before.
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end waits for the last lines.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -50,7 +54,7 @@ pub enum LogsError {
 /// When the level is not understood, the process has a log already, or a thread cannot be had.
 pub fn init_logs(level: &str, json: bool) -> Result<Logs, LogsError> {
     let filter = EnvFilter::try_new(level).map_err(|_| LogsError::Level(level.to_owned()))?;
-    let queue = Queue::start(QUEUE, io::stderr(), json)?;
+    let queue = Queue::start(BUFFER, io::stderr(), json)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone());
@@ -67,10 +71,10 @@ pub fn init_logs(level: &str, json: bool) -> Result<Logs, LogsError> {
 }
 
 impl Logs {
-    /// Lines that had no room in the queue.
+    /// Lines that had no room in the buffer.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.queue.lost.load(Ordering::Relaxed)
+        self.queue.shared.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -82,73 +86,140 @@ impl Drop for Logs {
 
 // === Queue ===
 
-/// The queue's entrance.
+/// Where lines wait for the thread that writes them.
 #[derive(Clone, Debug)]
 struct Queue {
-    lines: SyncSender<Message>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
 }
 
-enum Message {
-    Line(Vec<u8>),
-    /// All that came before is to be written, and then this told.
-    End(SyncSender<()>),
+#[derive(Debug)]
+struct Shared {
+    /// Bytes at most.
+    max: usize,
+    waiting: Mutex<Waiting>,
+    /// Wakes the writer.
+    wake: Condvar,
+    /// Tells that all is written, after the end.
+    written: Condvar,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// The writer has nothing to do, and nothing to wait for but a line.
+    idle: bool,
+    ending: bool,
+    ended: bool,
 }
 
 impl Queue {
     fn start(max: usize, sink: impl Write + Send + 'static, json: bool) -> io::Result<Self> {
-        let (lines, queued) = sync_channel(max);
-        let lost = Arc::new(AtomicU64::new(0));
-        let counted = lost.clone();
+        let shared = Arc::new(Shared {
+            max,
+            waiting: Mutex::default(),
+            wake: Condvar::new(),
+            written: Condvar::new(),
+            lost: AtomicU64::new(0),
+        });
+        let queue = Self {
+            shared: shared.clone(),
+        };
         thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write(&queued, BufWriter::new(sink), &counted, json))?;
-        Ok(Self { lines, lost })
+            .spawn(move || shared.write(sink, json))?;
+        Ok(queue)
+    }
+
+    /// Takes one line, whole or not at all.
+    fn put(&self, line: &[u8]) {
+        let shared = &*self.shared;
+        let mut waiting = shared.waiting.lock();
+        let cut = line.len() > LONGEST;
+        let line = if cut { &line[..LONGEST - 1] } else { line };
+        if waiting.text.len() + line.len() + usize::from(cut) > shared.max {
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let before = waiting.text.len();
+        waiting.text.extend_from_slice(line);
+        if cut {
+            waiting.text.push(b'\n');
+        }
+        let half = shared.max / 2;
+        let filled = before < half && waiting.text.len() >= half;
+        if std::mem::take(&mut waiting.idle) || filled {
+            drop(waiting);
+            shared.wake.notify_one();
+        }
     }
 
     fn end(&self) {
-        let (tell, told) = sync_channel(1);
-        let lines = self.lines.clone();
-        // The queue may be full, and its reader stalled: another thread waits for room.
-        let asking = thread::Builder::new().spawn(move || lines.send(Message::End(tell)));
-        if asking.is_ok() {
+        let until = Instant::now() + PATIENCE;
+        let mut waiting = self.shared.waiting.lock();
+        waiting.ending = true;
+        self.shared.wake.notify_one();
+        while !waiting.ended {
             // In vain or not, it is the end.
-            let _ = told.recv_timeout(PATIENCE);
+            if self
+                .shared
+                .written
+                .wait_until(&mut waiting, until)
+                .timed_out()
+            {
+                return;
+            }
         }
     }
 }
 
-/// Writes lines until nobody can queue any more. Errors of the sink are nobody's to hear.
-fn write(queued: &Receiver<Message>, mut sink: impl Write, lost: &AtomicU64, json: bool) {
-    let mut told = 0;
-    while let Ok(first) = queued.recv() {
-        let mut next = Ok(first);
-        let mut ends = Vec::new();
+impl Shared {
+    /// Writes lines until the end. Errors of the sink are nobody's to hear.
+    fn write(&self, mut sink: impl Write, json: bool) {
+        let mut told = 0;
+        let mut text = Vec::new();
         loop {
-            match next {
-                Ok(Message::Line(line)) => drop(sink.write_all(&line)),
-                Ok(Message::End(end)) => ends.push(end),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            let (ending, now) = self.gather(&mut text);
+            let _ = sink.write_all(&text);
+            text.clear();
+            if now > told {
+                let lines = now - told;
+                let line = if json {
+                    format!(
+                        "{{\"level\":\"WARN\",\"message\":\"log lines were lost\",\"lines\":{lines}}}"
+                    )
+                } else {
+                    format!("WARN log lines were lost lines={lines}")
+                };
+                let _ = writeln!(sink, "{line}");
+                told = now;
             }
-            next = queued.try_recv();
+            let _ = sink.flush();
+            if ending {
+                self.waiting.lock().ended = true;
+                self.written.notify_all();
+                return;
+            }
         }
-        let now = lost.load(Ordering::Relaxed);
-        if now > told {
-            let lines = now - told;
-            let line = if json {
-                format!(
-                    "{{\"level\":\"WARN\",\"message\":\"log lines were lost\",\"lines\":{lines}}}"
-                )
-            } else {
-                format!("WARN log lines were lost lines={lines}")
-            };
-            let _ = writeln!(sink, "{line}");
-            told = now;
+    }
+
+    /// Waits for lines and takes them in exchange for an empty buffer. Tells whether it is the
+    /// end, and how many lines found no room up to now.
+    fn gather(&self, text: &mut Vec<u8>) -> (bool, u64) {
+        let mut waiting = self.waiting.lock();
+        while waiting.text.is_empty() && !waiting.ending {
+            waiting.idle = true;
+            self.wake.wait(&mut waiting);
         }
-        let _ = sink.flush();
-        for end in ends {
-            let _ = end.try_send(());
+        waiting.idle = false;
+        let until = Instant::now() + GATHER;
+        while waiting.text.len() < self.max / 2 && !waiting.ending {
+            if self.wake.wait_until(&mut waiting, until).timed_out() {
+                break;
+            }
         }
+        std::mem::swap(&mut waiting.text, text);
+        (waiting.ending, self.lost.load(Ordering::Relaxed))
     }
 }
 
@@ -156,27 +227,19 @@ impl<'q> MakeWriter<'q> for Queue {
     type Writer = Line<'q>;
 
     fn make_writer(&'q self) -> Line<'q> {
-        Line {
-            queue: self,
-            text: Vec::new(),
-        }
+        Line { queue: self }
     }
 }
 
-/// A line that is being made; queued when it is dropped.
+/// The way in for a line, which the formatter hands over in one piece.
 struct Line<'q> {
     queue: &'q Queue,
-    text: Vec<u8>,
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let room = LONGEST.saturating_sub(self.text.len());
-        self.text.extend_from_slice(&text[..text.len().min(room)]);
-        if text.len() > room
-            && let Some(last) = self.text.last_mut()
-        {
-            *last = b'\n';
+        if !text.is_empty() {
+            self.queue.put(text);
         }
         Ok(text.len())
     }
@@ -186,21 +249,9 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        if self.text.is_empty() {
-            return;
-        }
-        let line = Message::Line(std::mem::take(&mut self.text));
-        if self.queue.lines.try_send(line).is_err() {
-            self.queue.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     use super::*;
 
@@ -225,12 +276,7 @@ mod tests {
         }
     }
 
-    fn say(queue: &Queue, text: &str) {
-        queue.make_writer().write_all(text.as_bytes()).unwrap();
-    }
-
-    #[test]
-    fn a_stalled_reader_costs_lines_and_no_time() {
+    fn gate() -> (Gate, SyncSender<()>, Receiver<()>, Arc<Mutex<Vec<u8>>>) {
         let (permit, permission) = sync_channel(8);
         let (began, beginning) = sync_channel(8);
         let kept = Arc::new(Mutex::new(Vec::new()));
@@ -239,14 +285,24 @@ mod tests {
             kept: kept.clone(),
             began,
         };
-        let queue = Queue::start(4, gate, false).unwrap();
+        (gate, permit, beginning, kept)
+    }
+
+    fn say(queue: &Queue, text: &str) {
+        queue.make_writer().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn a_stalled_reader_costs_lines_and_no_time() {
+        let (gate, permit, beginning, kept) = gate();
+        let queue = Queue::start(8, gate, false).unwrap();
         say(&queue, "first\n");
         beginning.recv().unwrap();
-        // The writer is stalled now, and the queue empty.
+        // The writer is stalled now, and the buffer empty: it holds four lines of two bytes.
         for n in 0..10 {
             say(&queue, &format!("{n}\n"));
         }
-        assert_eq!(queue.lost.load(Ordering::Relaxed), 6);
+        assert_eq!(queue.shared.lost.load(Ordering::Relaxed), 6);
         drop(permit);
         queue.end();
         let kept = String::from_utf8(kept.lock().clone()).unwrap();
@@ -257,15 +313,9 @@ mod tests {
 
     #[test]
     fn the_end_comes_after_all_that_was_said() {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let (_, permission) = sync_channel(0);
-        let (began, _) = sync_channel(0);
-        let gate = Gate {
-            permission,
-            kept: kept.clone(),
-            began,
-        };
-        let queue = Queue::start(1000, gate, true).unwrap();
+        let (gate, permit, _, kept) = gate();
+        drop(permit);
+        let queue = Queue::start(BUFFER, gate, true).unwrap();
         let said: String = (0..500).map(|n| format!("{n}\n")).collect();
         for line in said.split_inclusive('\n') {
             say(&queue, line);
@@ -275,20 +325,47 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_at_its_bound() {
-        let (lines, queued) = sync_channel(4);
-        let queue = Queue {
-            lines,
-            lost: Arc::default(),
-        };
-        let mut line = queue.make_writer();
-        for _ in 0..100 {
-            line.write_all(&[b'x'; 1000]).unwrap();
+    fn lines_that_come_together_are_written_together() {
+        let (gate, permit, beginning, kept) = gate();
+        let queue = Queue::start(BUFFER, gate, false).unwrap();
+        say(&queue, "first\n");
+        beginning.recv().unwrap();
+        for n in 0..100 {
+            say(&queue, &format!("{n}\n"));
         }
-        drop(line);
-        let Message::Line(line) = queued.recv().unwrap() else {
-            panic!("an end")
-        };
+        // One permission for the first, one for all of the others.
+        permit.send(()).unwrap();
+        beginning.recv().unwrap();
+        permit.send(()).unwrap();
+        queue.end();
+        assert_eq!(
+            kept.lock().iter().filter(|&&byte| byte == b'\n').count(),
+            101
+        );
+        assert!(beginning.try_recv().is_err(), "a third write");
+    }
+
+    #[test]
+    fn half_a_buffer_is_written_at_once_and_an_idle_writer_wakes() {
+        let (gate, permit, beginning, _) = gate();
+        let queue = Queue::start(8, gate, false).unwrap();
+        for _ in 0..3 {
+            say(&queue, "four");
+            beginning.recv().unwrap();
+            permit.send(()).unwrap();
+        }
+        queue.end();
+        assert_eq!(queue.shared.lost.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_line_is_cut_at_its_bound() {
+        let (gate, permit, _, kept) = gate();
+        drop(permit);
+        let queue = Queue::start(BUFFER, gate, false).unwrap();
+        say(&queue, &"x".repeat(LONGEST * 6));
+        queue.end();
+        let line = kept.lock();
         assert_eq!(line.len(), LONGEST);
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         assert!(line.ends_with(b"\n"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
@@ -74,6 +75,17 @@ impl Samples {
         // Exact up to 2^53; a counter that grows a million times a second gets there in 285 years.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         self.add(Kind::Counter, name, help, labels, value as f64);
+    }
+
+    /// Time that only grows, in seconds; the name ends in `seconds`, and `_total` is appended.
+    pub fn time(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        value: Duration,
+    ) {
+        self.add(Kind::Counter, name, help, labels, value.as_secs_f64());
     }
 
     fn add(

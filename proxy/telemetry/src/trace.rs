@@ -7,6 +7,8 @@
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
+use crate::ids;
+
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 /// `00-` 32 `-` 16 `-` 2.
@@ -49,11 +51,17 @@ impl TraceContext {
     pub fn child(&self) -> (HeaderValue, Option<HeaderValue>) {
         let (trace, span) = (self.parent.trace_id(), SpanId::from_bytes(random()));
         let flags = self.parent.trace_flags().to_u8();
-        let parent = format!("00-{trace:032x}-{span:016x}-{flags:02x}");
+        let mut parent = [0; VERSION_0_LEN];
+        parent[..3].copy_from_slice(b"00-");
+        hexadecimal(&trace.to_bytes(), &mut parent[3..35]);
+        parent[35] = b'-';
+        hexadecimal(&span.to_bytes(), &mut parent[36..52]);
+        parent[52] = b'-';
+        hexadecimal(&[flags], &mut parent[53..]);
         let state = self.parent.trace_state().header();
         let state = Some(state).filter(|state| !state.is_empty());
         (
-            HeaderValue::from_str(&parent).unwrap_or_else(|_| unreachable!("hexadecimal digits")),
+            HeaderValue::from_bytes(&parent).unwrap_or_else(|_| unreachable!("hexadecimal digits")),
             state.and_then(|state| HeaderValue::from_str(&state).ok()),
         )
     }
@@ -68,6 +76,14 @@ impl TraceContext {
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.parent.is_sampled()
+    }
+}
+
+fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {
+    for (byte, two) in bytes.iter().zip(digits.chunks_exact_mut(2)) {
+        for (digit, half) in two.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = b"0123456789abcdef"[usize::from(half)];
+        }
     }
 }
 
@@ -135,10 +151,9 @@ fn state(headers: &HeaderMap) -> TraceState {
 
 /// Random bytes, not all of them zero: an id of zeros is none.
 fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
     loop {
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-        if bytes.iter().any(|byte| *byte != 0) {
+        let bytes = ids::random();
+        if bytes != [0; N] {
             return bytes;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use wasmtime::{StoreLimits, StoreLimitsBuilder};
 
-use crate::{budget::Budget, limits::Limits, sources::Sources};
+use crate::{budget::Budget, clock::Pacer, limits::Limits, sources::Sources};
 
 /// The state of one instance's store.
 pub(crate) struct Guest {
@@ -21,13 +21,14 @@ pub(crate) struct Guest {
     pub(crate) request: Option<Arc<str>>,
     /// Lines that may still be logged by the call that runs.
     log_allowance: u32,
+    pub(crate) pacer: Pacer,
 }
 
 /// Log lines of one call; more are dropped.
 const LOG_LINES: u32 = 8;
 
 impl Guest {
-    pub(crate) fn new(plugin: Arc<str>, limits: &Limits) -> Self {
+    pub(crate) fn new(plugin: Arc<str>, limits: &Limits, pacer: Pacer) -> Self {
         Self {
             plugin,
             budget: Budget::new(),
@@ -42,6 +43,7 @@ impl Guest {
             sources: Sources::default(),
             request: None,
             log_allowance: LOG_LINES,
+            pacer,
         }
     }
 
