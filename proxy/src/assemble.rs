@@ -22,6 +22,7 @@ use tollgate_exchange::{House, Member, Reach, Route, RouteLimits, RouteSpec, Sta
 use tollgate_plugin::{Generation, Loader, Shelf};
 use tollgate_telemetry::Metrics;
 use tollgate_upstream::{Spec, Tls, Transport, Upstream};
+use tollgate_wire::budget::{Budget, Budgets};
 
 use crate::{
     plugins::{self, PluginError},
@@ -133,13 +134,14 @@ pub(crate) fn assemble(config: Arc<Config>) -> Result<Assembled, AssembleError> 
         metrics: Arc::new(Metrics::new()),
         clock,
     });
+    let held = Arc::new(Budget::new(config.runtime.request_memory.get_u64()));
     let routes = config
         .routes
         .iter()
         .enumerate()
         .map(|(position, section)| {
             let scheduler = section.scheduler.as_ref().map(ToString::to_string);
-            let spec = route_spec(section, position, &stations, &crews[&scheduler])?;
+            let spec = route_spec(section, position, &stations, &crews[&scheduler], &held)?;
             Route::new(spec, &shelf).map(Arc::new).map_err(other)
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -353,6 +355,7 @@ fn route_spec(
     position: usize,
     stations: &[Arc<Station>],
     crew: &Crew,
+    held: &Arc<Budget>,
 ) -> Result<RouteSpec, AssembleError> {
     let arcs = |names: &[tollgate_config::Name]| -> Vec<Arc<str>> {
         names.iter().map(|name| name.as_str().into()).collect()
@@ -384,6 +387,10 @@ fn route_spec(
             event_buffer: limits.event_buffer.get(),
             attempts: route.retry.attempts.get_u32(),
         },
+        budgets: Budgets::new(
+            Arc::new(Budget::new(limits.request_memory.get_u64())),
+            held.clone(),
+        ),
         queue: Arc::new(
             Queue::new(QueueSpec {
                 requests: route.queue.requests.get(),

@@ -56,11 +56,49 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
         );
     }
     for route in &assembled.routes {
-        samples.gauge(
+        let labels: &[(&'static str, &str)] = &[("route", route.name())];
+        let spec = route.spec();
+        let mut gauge = |name, help, value: f64| samples.gauge(name, help, labels, value);
+        gauge(
+            "route_requests",
+            "Requests of a route that run or wait",
+            route.running() as f64,
+        );
+        gauge(
             "route_queue_requests",
             "Requests of a route that wait for a worker",
-            &[("route", route.name())],
-            route.spec().queue.requests() as f64,
+            spec.queue.requests() as f64,
+        );
+        gauge(
+            "route_queue_bytes",
+            "Bytes that waiting requests of a route hold",
+            spec.queue.bytes() as f64,
+        );
+        gauge(
+            "route_request_memory_bytes",
+            "Bytes of requests that a route holds, waiting or running",
+            spec.budgets.route().taken() as f64,
+        );
+        samples.counter(
+            "route_request_memory_refused",
+            "Times that there was no room for a request of a route",
+            labels,
+            spec.budgets.route().refused(),
+        );
+    }
+    if let Some(route) = assembled.routes.first() {
+        let process = route.spec().budgets.process();
+        samples.gauge(
+            "request_memory_bytes",
+            "Bytes of requests that the process holds, waiting or running",
+            &[],
+            process.taken() as f64,
+        );
+        samples.counter(
+            "request_memory_refused",
+            "Times that there was no room for a request in the process",
+            &[],
+            process.refused(),
         );
     }
     for generation in assembled.house.shelf.all() {

@@ -27,6 +27,8 @@ use crate::{
 /// A configuration and the files that it names.
 pub struct Setup {
     yaml: String,
+    /// More of the section `runtime`.
+    runtime: String,
     folder: Arc<TempDir>,
 }
 
@@ -40,8 +42,17 @@ impl Setup {
     pub fn new(yaml: &str) -> Self {
         Self {
             yaml: yaml.to_owned(),
+            runtime: String::new(),
             folder: Arc::new(TempDir::new().expect("temporary files have a place")),
         }
+    }
+
+    /// One more key of the section `runtime`, such as `request-memory: 1MiB`.
+    #[must_use]
+    pub fn runtime(mut self, key: &str) -> Self {
+        self.runtime.push_str(", ");
+        self.runtime.push_str(key);
+        self
     }
 
     /// A file beside the configuration.
@@ -92,8 +103,9 @@ impl Setup {
         yaml.push_str("log: { format: json }\n");
         let cache = place::target().join("tests-cache");
         yaml.push_str(&format!(
-            "runtime: {{ cache-dir: \"{}\", threads: 2 }}\n",
-            cache.display()
+            "runtime: {{ cache-dir: \"{}\", threads: 2{} }}\n",
+            cache.display(),
+            self.runtime
         ));
         let path = self.folder.path().join("tollgate.yaml");
         fs::write(&path, yaml).expect("the folder can be written");
@@ -252,6 +264,30 @@ impl Proxy {
     /// `/metrics`.
     pub async fn metrics(&self) -> String {
         self.ask_admin("/metrics").await.text()
+    }
+
+    /// A figure of `/metrics`, by its name without `tollgate_` and with its labels as they are
+    /// written there; none: it is not on the page.
+    pub async fn figure(&self, series: &str) -> Option<f64> {
+        let page = self.metrics().await;
+        let mut lines = page.lines().filter_map(|line| line.rsplit_once(' '));
+        // One without labels may have an empty set of them.
+        let found = lines.find(|(name, _)| {
+            let name = name.trim_end_matches("{}");
+            name.strip_prefix("tollgate_") == Some(series)
+        });
+        found.and_then(|(_, value)| value.parse().ok())
+    }
+
+    /// Waits until a figure of `/metrics` is this. See [`Proxy::figure`].
+    ///
+    /// # Panics
+    /// When it does not become so.
+    pub async fn becomes(&self, series: &str, value: f64) {
+        crate::eventually(format!("{series} is {value}"), async || {
+            (self.figure(series).await == Some(value)).then_some(())
+        })
+        .await;
     }
 
     /// The first log line that fits, once it is there.

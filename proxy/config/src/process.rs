@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::scalar::{Count, FilePath, Period};
+use crate::scalar::{Count, FilePath, GIB, KIB, MIB, Period, Size};
 use crate::section::{choice, section, settings};
 
 section! {
@@ -38,6 +38,8 @@ settings! {
     pub struct Runtime {
         /// Threads that serve requests. Absent: one a core.
         pub threads: Option<Count<1, 1024>> = None,
+        /// Bytes of requests that the process holds at once, over all routes.
+        pub request_memory: Size<{ 64 * KIB }, { 1024 * GIB }> = Size::of(512 * MIB),
         /// Folder in which compiled components are kept from one start to the next. Only the
         /// process itself may write to it: what lies there is run. Absent: none are kept.
         pub cache_dir: Option<FilePath> = None,

@@ -53,6 +53,9 @@ settings! {
         pub message: Size<KIB, { 4 * GIB }> = Size::of(16 * MIB),
         /// A body up to this size is held whole, so that the request can be repeated.
         pub retry_body: Size<0, { 64 * MIB }> = Size::of(256 * KIB),
+        /// Bytes of requests that the route holds at once, whether they wait or run: past it a
+        /// request is refused before its body is read.
+        pub request_memory: Size<{ 64 * KIB }, { 64 * GIB }> = Size::of(256 * MIB),
         /// From the end of a request's head to the end of the answer.
         pub timeout: Period<100, 86_400_000> = Period::secs(300),
         /// Requests at once.

@@ -14,7 +14,7 @@ use tollgate_plugin::{
 
 use tollgate_wire::headers::StripList;
 
-use crate::failures::Wording;
+use crate::{failures::Wording, tasks};
 
 /// A claim in force.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Claimed {
     pub(crate) number: u32,
     pub(crate) wording: Wording,
     pub(crate) gathering: Gathering,
+    /// Its head tells that what it asks for waits for a worker.
+    pub(crate) queued: bool,
     /// Clients may send several messages (gRPC).
     pub(crate) client_streaming: bool,
     /// What the frontend speaks here.
@@ -92,6 +94,7 @@ impl ClaimTable {
                         number: u32::try_from(number).unwrap_or(u32::MAX),
                         wording: Wording::new(manifest, Some(claim)),
                         gathering,
+                        queued: claim.task.as_ref().is_some_and(tasks::is_queued),
                         client_streaming,
                         dialect: dialect.into(),
                         strip: StripList::new(&manifest.strip_headers).unwrap_or_default(),
@@ -269,6 +272,7 @@ mod tests {
                 number: 0,
                 wording: Wording::default(),
                 gathering: Gathering::Nothing,
+                queued: false,
                 client_streaming: false,
                 dialect: "x".into(),
                 strip: StripList::default(),

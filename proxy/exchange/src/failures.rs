@@ -55,6 +55,11 @@ pub(crate) fn of_plugin(error: &GuestError) -> Failure {
     }
 }
 
+/// What a client is told whose body there is no room for.
+pub(crate) fn no_room() -> Failure {
+    Failure::overloaded("the proxy holds as much of requests as it may").with_retry_after(1000)
+}
+
 macro_rules! kinds {
     ($($label:literal => $case:ident,)*) => {
         fn kind(label: &str) -> types::FailureKind {
@@ -137,6 +142,11 @@ impl Wording {
                 GRPC_ACCEPT_ENCODING,
                 HeaderValue::from_static(grpc::ACCEPT_ENCODING),
             );
+            if let Some(ms) = failure.retry_after_ms {
+                response
+                    .headers_mut()
+                    .insert(GRPC_RETRY_PUSHBACK, HeaderValue::from(ms));
+            }
             return (response, Bytes::new());
         }
         let worded = self.0.get(failure.label()).or_else(|| self.0.get(""));
@@ -194,6 +204,8 @@ impl Worded {
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// When to come again, in milliseconds (gRFC A6, "Pushback").
+const GRPC_RETRY_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Status and message as gRPC trailers.

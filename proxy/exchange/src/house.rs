@@ -23,6 +23,7 @@ use tollgate_plugin::{Generation, NoSuchPlugin, Shelf};
 use tollgate_reflect::Reflection;
 use tollgate_telemetry::Metrics;
 use tollgate_upstream::Upstream;
+use tollgate_wire::budget::Budgets;
 
 use crate::{attempt::Member, claims::ClaimTable};
 
@@ -87,6 +88,8 @@ pub struct RouteSpec {
     pub open: bool,
     /// Bounds.
     pub limits: RouteLimits,
+    /// Bytes of requests that it may hold at once, within the process's.
+    pub budgets: Budgets,
     /// Where its requests wait.
     pub queue: Arc<Queue>,
     /// Who places them.

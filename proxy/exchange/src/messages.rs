@@ -11,13 +11,17 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tollgate_plugin::types;
 use tollgate_wire::{
+    budget::{Budgets, Room},
     failure::Failure,
     grpc::{Compression, Frame, FrameDecoder, FrameError},
     inflate::InflateError,
     source::{Feeder, Source},
 };
 
-use crate::reading::{COALESCED, Read, end_of, satisfied};
+use crate::{
+    failures,
+    reading::{COALESCED, Read, end_of, satisfied},
+};
 
 /// Bytes of a message that may wait in it for a guest which does not ask for more.
 const WINDOW: u64 = 1 << 20;
@@ -39,11 +43,22 @@ pub(crate) struct Messages<B> {
     headers_end: Option<types::ResponseEnd>,
     /// Why it was cut, where the framing was at fault.
     error: Option<FrameError>,
+    /// What its messages take room of; none: they are bounded each.
+    budgets: Option<Budgets>,
+    /// There was no room for a message.
+    no_room: bool,
 }
 
 enum Open {
-    Gathered { bytes: BytesMut, compressed: bool },
-    Streamed { source: Source, feeder: Feeder },
+    Gathered {
+        bytes: BytesMut,
+        compressed: bool,
+        room: Option<Room>,
+    },
+    Streamed {
+        source: Source,
+        feeder: Feeder,
+    },
 }
 
 impl<B> Messages<B>
@@ -65,7 +80,14 @@ where
             limit,
             headers_end: headers.contains_key("grpc-status").then(|| end_of(headers)),
             error: None,
+            budgets: None,
+            no_room: false,
         }
+    }
+
+    /// Its messages take room of budgets, each before its bytes are read.
+    pub(crate) fn bind(&mut self, budgets: &Budgets) {
+        self.budgets = Some(budgets.clone());
     }
 
     /// What the peer did wrong, after a cut.
@@ -75,6 +97,9 @@ where
                 "this grpc-encoding is not understood; use one of {}",
                 tollgate_wire::grpc::ACCEPT_ENCODING
             )));
+        }
+        if self.no_room {
+            return Some(failures::no_room());
         }
         self.error.map(|error| match error {
             FrameError::TooLarge { .. } | FrameError::Inflate(InflateError::TooLarge { .. }) => {
@@ -102,50 +127,79 @@ where
         }
     }
 
+    /// Readies a message of so many bytes; none: there is no room for it.
+    fn begin(&self, len: u32, compressed: bool) -> Option<Open> {
+        let len = u64::from(len);
+        let mut room = self.budgets.as_ref().map(Budgets::room);
+        if compressed || len <= u64::from(WHOLE) {
+            if let Some(room) = &mut room {
+                room.grow_to(len).ok()?;
+            }
+            return Some(Open::Gathered {
+                bytes: BytesMut::new(),
+                compressed,
+                room,
+            });
+        }
+        let (source, feeder) = Source::streaming(WINDOW.min(self.limit), self.limit, Some(len));
+        if let Some(room) = room {
+            source.bind(room).ok()?;
+        }
+        Some(Open::Streamed { source, feeder })
+    }
+
+    fn full(&mut self) -> Read {
+        self.no_room = true;
+        Read::Cut(types::Cut::Limit)
+    }
+
     async fn advance(&mut self, want: &types::Want) -> Result<Read, FrameError> {
         let mut grown = 0;
         loop {
             while let Some(frame) = self.decoder.decode(&mut self.input)? {
                 match frame {
                     Frame::Start { len, compressed } => {
-                        self.open = Some(if compressed || len <= WHOLE {
-                            Open::Gathered {
-                                bytes: BytesMut::new(),
-                                compressed,
-                            }
-                        } else {
-                            let window = WINDOW.min(self.limit);
-                            let (source, feeder) =
-                                Source::streaming(window, self.limit, Some(u64::from(len)));
-                            Open::Streamed {
-                                source: source.clone(),
-                                feeder,
-                            }
-                        });
+                        let Some(open) = self.begin(len, compressed) else {
+                            return Ok(self.full());
+                        };
+                        self.open = Some(open);
                         if let Some(Open::Streamed { source, .. }) = &self.open {
                             return Ok(Read::Message(source.clone()));
                         }
                     }
                     Frame::Data(data) => match &mut self.open {
                         Some(Open::Gathered { bytes, .. }) => bytes.extend_from_slice(&data),
-                        Some(Open::Streamed { feeder, .. }) => {
+                        Some(Open::Streamed { source, feeder }) => {
                             grown += data.len();
-                            if feeder.push(data).await.is_err() {
-                                // Nobody wants the rest of it: it is read past.
+                            // Where nobody wants the rest of it, it is read past.
+                            if feeder.push(data).await.is_err() && source.starved().is_some() {
+                                return Ok(self.full());
                             }
                         }
                         None => {}
                     },
                     Frame::End => match self.open.take() {
-                        Some(Open::Gathered { bytes, compressed }) => {
-                            let bytes = bytes.freeze();
-                            let message = if compressed {
-                                self.compression
-                                    .unwrap_or_default()
-                                    .inflate(bytes, self.limit)?
-                            } else {
-                                bytes
-                            };
+                        Some(Open::Gathered {
+                            bytes,
+                            compressed,
+                            mut room,
+                        }) => {
+                            let mut message = bytes.freeze();
+                            if compressed {
+                                let most = within(&mut room, self.limit);
+                                let compression = self.compression.unwrap_or_default();
+                                message = match compression.inflate(message, most) {
+                                    Err(FrameError::Inflate(InflateError::TooLarge { .. }))
+                                        if most < self.limit =>
+                                    {
+                                        return Ok(self.full());
+                                    }
+                                    inflated => inflated?,
+                                };
+                            }
+                            if let Some(room) = room {
+                                message = room.keep(message);
+                            }
                             return Ok(Read::Message(Source::whole(message)));
                         }
                         Some(Open::Streamed { feeder, .. }) => {
@@ -195,4 +249,10 @@ where
             }
         }
     }
+}
+
+/// How much may come of decompressing, at most `limit`: what there is room for is taken, and what
+/// is not used of it is given back with [`Room::keep`].
+pub(crate) fn within(room: &mut Option<Room>, limit: u64) -> u64 {
+    room.as_mut().map_or(limit, |room| room.grow_up_to(limit))
 }

@@ -11,12 +11,14 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tollgate_plugin::types;
 use tollgate_wire::{
+    budget::{Budgets, NoRoom},
     failure::Failure,
     source::{Feeder, Source},
 };
 
 use crate::{
     context::{content_length, visible},
+    failures,
     messages::Messages,
 };
 
@@ -70,6 +72,18 @@ where
         }
     }
 
+    /// Binds what it holds to budgets, which it takes of before bytes are read.
+    ///
+    /// # Errors
+    /// There is no room even to begin.
+    pub(crate) fn within(mut self, budgets: &Budgets) -> Result<Self, NoRoom> {
+        match &mut self {
+            Self::Plain { source, .. } => source.bind(budgets.room())?,
+            Self::Grpc(messages) => messages.bind(budgets),
+        }
+        Ok(self)
+    }
+
     /// The source that a body without messages fills.
     pub(crate) fn source(&self) -> Option<&Source> {
         match self {
@@ -87,7 +101,7 @@ where
     pub(crate) fn failure(&self) -> Option<Failure> {
         match self {
             Self::Grpc(messages) => messages.failure(),
-            Self::Plain { .. } => None,
+            Self::Plain { source, .. } => source.starved().map(|_| failures::no_room()),
         }
     }
 

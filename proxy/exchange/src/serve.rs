@@ -17,10 +17,12 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
+use tollgate_dispatch::driver::Full;
 use tollgate_edge::{Identity, Peer};
 use tollgate_plugin::{frontend, manifest::Gathering, types};
 use tollgate_telemetry::{Record, RecordStart, ids, trace::TraceContext};
 use tollgate_wire::{
+    budget::Budgets,
     failure::Failure,
     grpc,
     headers::{self, Client},
@@ -208,6 +210,14 @@ async fn way(
     };
     let deadline = Instant::now() + timeout(&parts.headers, &route);
     arrived.responder.until(deadline);
+    // What would only be read to find its queue full is not read.
+    if let Ok((claimed, _)) = &found
+        && let Err(full) = admitted(claimed, &route, &parts.headers)
+    {
+        house.metrics.rejected(route.name(), "queue-full");
+        let failure = Failure::overloaded(full.to_string()).with_retry_after(1000);
+        return arrived.refuse(&wording, failure).await;
+    }
     let Some(body) = arrived.body.take() else {
         return;
     };
@@ -231,7 +241,7 @@ async fn way(
         .record
         .frontend(claimed.frontend.name(), claimed.frontend.number());
 
-    // 6. The body, as far as the frontend wants it before it begins.
+    // 6. The body, as far as the frontend wants it before it begins; its room before its bytes.
     let gathered = gather(&mut parts, body, &claimed, &route, is_grpc);
     let body = match tokio::time::timeout_at(deadline, gathered).await {
         Ok(Ok(body)) => body,
@@ -349,8 +359,11 @@ async fn gather(
     is_grpc: bool,
 ) -> Result<ClientBody, Failure> {
     let limits = &route.spec.limits;
+    let budgets = &route.spec.budgets;
     if is_grpc {
-        let mut reader = Reader::new(body, &parts.headers, limits.message);
+        let mut reader = Reader::new(body, &parts.headers, limits.message)
+            .within(budgets)
+            .map_err(|_| failures::no_room())?;
         if claimed.client_streaming {
             return Ok(ClientBody::Arriving(None, reader));
         }
@@ -375,12 +388,12 @@ async fn gather(
                     "a compressed body cannot be streamed here",
                 ));
             }
-            Ok(ClientBody::Arriving(
-                None,
-                Reader::new(body, &http::HeaderMap::new(), limits.body),
-            ))
+            let reader = Reader::new(body, &http::HeaderMap::new(), limits.body)
+                .within(budgets)
+                .map_err(|_| failures::no_room())?;
+            Ok(ClientBody::Arriving(None, reader))
         }
-        Gathering::Whole => whole(parts, body, limits.body)
+        Gathering::Whole => whole(parts, body, limits.body, budgets)
             .await
             .map(|bytes| ClientBody::Whole(Source::whole(bytes))),
     }
@@ -396,11 +409,15 @@ async fn whole(
     parts: &mut http::request::Parts,
     mut body: Incoming,
     limit: u64,
+    budgets: &Budgets,
 ) -> Result<Bytes, Failure> {
     let too_large = || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
-    if context::content_length(&parts.headers).is_some_and(|length| length > limit) {
+    let told = context::content_length(&parts.headers).unwrap_or(0);
+    if told > limit {
         return Err(too_large());
     }
+    let mut room = budgets.room();
+    room.grow_to(told).map_err(|_| failures::no_room())?;
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -410,6 +427,7 @@ async fn whole(
             if length > limit {
                 return Err(too_large());
             }
+            room.grow_to(length).map_err(|_| failures::no_room())?;
             if !data.is_empty() {
                 chunks.push(data);
             }
@@ -424,21 +442,40 @@ async fn whole(
         _ => chunks.concat().into(),
     };
     let Some(encoding) = parts.headers.remove(header::CONTENT_ENCODING) else {
-        return Ok(bytes);
+        return Ok(room.keep(bytes));
     };
     let name = encoding.to_str().unwrap_or_default();
     if name.eq_ignore_ascii_case("identity") {
-        return Ok(bytes);
+        return Ok(room.keep(bytes));
     }
     let format = Format::of_name(name).ok_or_else(|| {
         Failure::unsupported_media_type(
             "this content-encoding is not understood; use gzip, deflate or none",
         )
     })?;
-    inflate(bytes, format, limit).map_err(|error| match error {
+    let most = room.grow_up_to(limit);
+    let inflated = inflate(bytes, format, most).map_err(|error| match error {
+        InflateError::TooLarge { .. } if most < limit => failures::no_room(),
         InflateError::TooLarge { .. } => too_large(),
         _ => Failure::invalid_argument(format!("the compressed body is damaged: {error}")),
-    })
+    })?;
+    Ok(room.keep(inflated))
+}
+
+/// Whether there is room in the queue for what will have to wait there: told from the head, for
+/// claims whose head tells that a worker is asked.
+fn admitted(claimed: &Claimed, route: &Route, headers: &http::HeaderMap) -> Result<(), Full> {
+    if !claimed.queued {
+        return Ok(());
+    }
+    let held = match claimed.gathering {
+        // One that is too large is told so, and not that there is no room.
+        Gathering::Whole => context::content_length(headers)
+            .filter(|length| *length <= route.spec.limits.body)
+            .unwrap_or(0),
+        Gathering::Nothing | Gathering::Streamed => 0,
+    };
+    route.spec.queue.room_for(held)
 }
 
 fn timeout(headers: &http::HeaderMap, route: &Route) -> Duration {

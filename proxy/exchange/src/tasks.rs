@@ -2,6 +2,20 @@
 
 use tollgate_plugin::inference::{Task, TaskKind};
 
+/// Whether the house never answers it by itself: it waits for a worker, or is refused.
+pub(crate) fn is_queued(kind: &TaskKind) -> bool {
+    !matches!(
+        kind,
+        TaskKind::ListModels
+            | TaskKind::ModelMetadata
+            | TaskKind::ModelReady
+            | TaskKind::ServerLive
+            | TaskKind::ServerReady
+            | TaskKind::ServerMetadata
+            | TaskKind::Other(_)
+    )
+}
+
 macro_rules! tasks {
     ($($name:literal => $kind:ident, $task:pat => ;)*) => {
         /// A kind's name.

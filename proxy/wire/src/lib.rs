@@ -8,6 +8,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`source`] | bytes that arrive, held within a window |
+//! | [`budget`] | bytes that many may hold together |
 //! | [`piece`], [`edit`] | output made of inline bytes, spans and conversions; splices |
 //! | [`mod@convert`], [`tensor`] | one value in another encoding, exactly |
 //! | [`json`] | checking JSON and finding members of an object |
@@ -16,6 +17,7 @@
 //! | [`failure`], [`template`] | why something failed, and its body |
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod convert;
 pub mod edit;
 pub mod failure;

@@ -35,6 +35,7 @@ use tokio::sync::Notify;
 
 pub use self::feeder::{Abandoned, Feeder};
 use self::state::{State, Ticket};
+use crate::budget::{NoRoom, Room};
 
 /// Why a stream of bytes ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,22 @@ impl Source {
         (source, feeder)
     }
 
+    /// Binds what a streaming source may hold to budgets, which its window takes of before the
+    /// bytes are there, and for as long as anybody holds the source. Where there is no room for
+    /// a wider window it is cut with [`Cut::Limit`], and [`Source::starved`] says so.
+    ///
+    /// # Errors
+    /// There is no room even for the window as it is.
+    pub fn bind(&self, room: Room) -> Result<(), NoRoom> {
+        self.shared.state.lock().bind(room)
+    }
+
+    /// Whether it was cut because there was no room for more of it.
+    #[must_use]
+    pub fn starved(&self) -> Option<NoRoom> {
+        self.shared.state.lock().starved()
+    }
+
     fn of(state: State) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -209,8 +226,16 @@ impl Source {
 
     /// Lets the window grow to `window`, within the limit. It never shrinks.
     pub fn widen(&self, window: u64) {
-        self.shared.state.lock().widen(window);
-        self.shared.wanted.notify_waiters();
+        let starved = {
+            let mut state = self.shared.state.lock();
+            state.widen(window);
+            state.starved().is_some()
+        };
+        if starved {
+            self.shared.over();
+        } else {
+            self.shared.wanted.notify_waiters();
+        }
     }
 
     /// Ends the source from the reader's side. The first end or cut counts.

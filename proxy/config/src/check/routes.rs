@@ -58,7 +58,32 @@ impl<'a> Check<'a, '_> {
             );
             self.refuse(steps!["routes", index, "queue", "bytes"], what, None);
         }
+        self.request_memory(index, route);
         self.models(index, route);
+    }
+
+    /// A request that may be must have room.
+    fn request_memory(&mut self, index: usize, route: &Route) {
+        let limits = &route.limits;
+        let largest = limits.body.get().max(limits.message.get());
+        let own = limits.request_memory;
+        if own.get() < largest {
+            let what = format!(
+                "`request-memory` ({own}) is less than the largest request that this route takes: \
+                 such a request could never be held"
+            );
+            let path = steps!["routes", index, "limits", "request-memory"];
+            self.refuse(path, what, None);
+        }
+        let process = self.config.runtime.request_memory;
+        if process.get() < largest {
+            let what = format!(
+                "`request-memory` ({process}) is less than the largest request that route `{}` \
+                 takes: such a request could never be held",
+                route.name
+            );
+            self.refuse(steps!["runtime", "request-memory"], what, None);
+        }
     }
 
     /// A worker's slots are given out by one scheduler.

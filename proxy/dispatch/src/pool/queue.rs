@@ -72,7 +72,11 @@ impl Queue {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn room_for(&self, bytes: u64) -> Result<(), Full> {
+    /// Whether a request that holds so many bytes would be taken now.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn room_for(&self, bytes: u64) -> Result<(), Full> {
         if self.requests() >= self.spec.requests {
             return Err(Full::Requests);
         }

@@ -406,7 +406,7 @@ impl Exchange<'_> {
             };
             for action in &actions {
                 if let frontend::Action::Need(need) = action {
-                    self.need(*need);
+                    self.need(*need)?;
                 }
             }
             self.carry_out(actions).await?;
@@ -479,6 +479,7 @@ impl Exchange<'_> {
             Happened::Progress(id) => {
                 self.told_later -= 1;
                 if let Ok(source) = self.sources.get(id) {
+                    has_room(source)?;
                     let progress = progress_of(id, source);
                     self.inputs.push(if self.asked.is_grpc {
                         frontend::Input::Message(frontend::GrpcMessage { progress })
@@ -671,11 +672,21 @@ impl Exchange<'_> {
         Stop::Guest(self.guest.condemn(reason.into()))
     }
 
-    fn need(&mut self, need: types::Need) {
+    fn need(&mut self, need: types::Need) -> Result<(), Stop> {
         if let Ok(source) = self.sources.get(need.source) {
             make_room(source, &need, self.limit);
+            has_room(source)?;
         }
         self.needs.insert(need.source, need);
+        Ok(())
+    }
+}
+
+/// A request that there is no more room for ends as one that there never was room for.
+fn has_room(source: &Source) -> Result<(), Stop> {
+    match source.starved() {
+        Some(_) => Err(Stop::Failed(failures::no_room())),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Abandoned, Cut, Progress, Unavailable};
+use crate::budget::{NoRoom, Room};
 
 /// From this many chunks on, small ones are joined: a body that drips byte by byte
 /// must not cost a chunk's overhead for each byte.
@@ -55,6 +56,10 @@ pub(super) struct State {
     cut: Option<Cut>,
     window: u64,
     limit: u64,
+    /// What the window takes of the budgets it is bound by; none: it is bound by none.
+    room: Option<Room>,
+    /// There was no room for a wider window.
+    starved: Option<NoRoom>,
     /// Pins by ticket, and how many there are at each offset.
     pins: BTreeMap<Ticket, u64>,
     pinned: BTreeMap<u64, u32>,
@@ -76,6 +81,8 @@ impl State {
             cut: None,
             window,
             limit: limit.max(window),
+            room: None,
+            starved: None,
             pins: BTreeMap::new(),
             pinned: BTreeMap::new(),
             lapsing: Vec::new(),
@@ -257,8 +264,53 @@ impl State {
 
     // --- waiting ---
 
+    /// Binds the window to budgets, of which it takes what it can hold from the first byte on.
+    pub(super) fn bind(&mut self, mut room: Room) -> Result<(), NoRoom> {
+        room.grow_to(self.holds(self.window))?;
+        self.room = Some(room);
+        Ok(())
+    }
+
+    pub(super) fn starved(&self) -> Option<NoRoom> {
+        self.starved
+    }
+
+    /// What a window of this size is known to come to hold. Where no length was told, room is
+    /// taken as bytes come.
+    fn holds(&self, window: u64) -> u64 {
+        self.total.map_or(0, |total| window.min(total))
+    }
+
+    /// Takes room for so many bytes more than are held, or cuts.
+    fn take_room(&mut self, more: u64) -> Result<(), Abandoned> {
+        let held = self.available.saturating_sub(self.freed) + more;
+        if let Some(room) = &mut self.room
+            && let Err(none) = room.grow_to(held)
+        {
+            self.starved = Some(none);
+            self.cut(Cut::Limit);
+            return Err(Abandoned);
+        }
+        Ok(())
+    }
+
+    /// A window for which there is no room is cut: what waits for it would wait for ever.
     pub(super) fn widen(&mut self, window: u64) {
-        self.window = self.window.max(window.min(self.limit));
+        let window = window.min(self.limit);
+        if window <= self.window {
+            return;
+        }
+        let holds = self.holds(window);
+        if let Some(room) = &mut self.room
+            && self.cut.is_none()
+            && !self.end
+            && let Err(none) = room.grow_to(holds)
+        {
+            self.starved = Some(none);
+            self.cut(Cut::Limit);
+            return;
+        }
+        self.window = window;
     }
 
     /// Registers a reader's wish and widens the window for it. A declared length that
@@ -334,6 +386,7 @@ impl State {
             return Ok(());
         }
         let taken = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
+        self.take_room(taken as u64)?;
         self.append(bytes.split_to(taken));
         self.lapse();
         *freed = self.trim();

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokio::task::yield_now;
 
 use super::*;
+use crate::budget::{Budget, Budgets};
 
 /// Polls once: ready or not.
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -21,6 +22,62 @@ fn byte(at: u64) -> u8 {
 
 fn bytes(from: u64, len: u64) -> Bytes {
     (from..from + len).map(byte).collect::<Vec<_>>().into()
+}
+
+/// A route's budget of so many bytes, within a larger process's.
+fn budget(bytes: u64) -> (std::sync::Arc<Budget>, Budgets) {
+    let route = std::sync::Arc::new(Budget::new(bytes));
+    let both = Budgets::new(route.clone(), std::sync::Arc::new(Budget::new(1000)));
+    (route, both)
+}
+
+#[test]
+fn a_told_length_takes_its_room_before_a_byte_has_come() {
+    let (route, both) = budget(100);
+    let (source, feeder) = Source::streaming(10, 200, Some(90));
+    source.bind(both.room()).unwrap();
+    assert_eq!(route.taken(), 10, "what the window can hold");
+    source.widen(200);
+    assert_eq!((route.taken(), source.starved()), (90, None));
+    let (second, _feeder) = Source::streaming(20, 200, Some(90));
+    assert!(second.bind(both.room()).is_err());
+    drop(source);
+    assert_eq!(route.taken(), 90, "its producer may still feed it");
+    drop(feeder);
+    assert_eq!(route.taken(), 0);
+}
+
+#[test]
+fn a_window_for_which_there_is_no_room_is_cut() {
+    let (route, both) = budget(50);
+    let (source, feeder) = Source::streaming(10, 200, Some(90));
+    source.bind(both.room()).unwrap();
+    assert!(now(source.reach(u64::MAX)).is_none() || source.starved().is_some());
+    let progress = source.progress();
+    assert_eq!(progress.cut, Some(Cut::Limit));
+    assert_eq!(source.starved().map(|none| none.asked), Some(80));
+    assert!(now(feeder.abandoned()).is_some(), "nobody wants the rest");
+    assert_eq!((route.taken(), route.refused()), (10, 1));
+}
+
+#[test]
+fn without_a_length_room_is_taken_as_bytes_come() {
+    let (route, both) = budget(50);
+    let (source, mut feeder) = Source::streaming(200, 200, None);
+    source.bind(both.room()).unwrap();
+    assert_eq!(route.taken(), 0);
+    feeder.try_push(&mut bytes(0, 30)).unwrap();
+    assert_eq!(route.taken(), 30);
+    source.release(20);
+    feeder.try_push(&mut bytes(30, 40)).unwrap();
+    assert_eq!(
+        route.taken(),
+        50,
+        "what was released left its room to what came"
+    );
+    assert!(feeder.try_push(&mut bytes(70, 1)).is_err());
+    assert_eq!(source.starved().map(|none| none.asked), Some(1));
+    assert_eq!(source.progress().cut, Some(Cut::Limit));
 }
 
 #[test]
