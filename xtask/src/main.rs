@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod bench;
 mod components;
 mod conformance;
 mod demo;
@@ -11,6 +12,7 @@ mod guest;
 mod materials;
 mod needs;
 mod process;
+mod soak;
 mod stages;
 mod test;
 mod wasm;
@@ -23,18 +25,33 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 cargo xtask VERB
 
+  bench [SCENARIO…] [--seconds S] [--rounds R] [--out DIR] [--built] [--accept] [--render]
+                       measure what requests cost, beside peers, into target/bench/DATE/;
+                       accept: also write tests/BENCHMARKS.md; render: only write the pages anew
   components [NAME…]   build the plugins as WebAssembly components: all, or those named;
                        `--bundled` leaves out the fixtures of the tests
   conformance [--built]
                        compare real servers with what is made of their answers, and write
                        tests/CONFORMANCE.md; built: with the binary and components at hand
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
+  soak [--minutes M] [--out DIR] [--built]
+                       everything at once, while workers die and plugins change: nothing may
+                       grow; into target/soak/DATE/
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
 
 /// Every verb, for the check of the documents.
-const VERBS: &[&str] = &["arch", "components", "conformance", "demo", "help", "test"];
+const VERBS: &[&str] = &[
+    "arch",
+    "bench",
+    "components",
+    "conformance",
+    "demo",
+    "help",
+    "soak",
+    "test",
+];
 
 fn main() -> ExitCode {
     match run() {
@@ -52,9 +69,11 @@ fn run() -> Result<()> {
     let rest: Vec<String> = arguments.collect();
     match verb.as_str() {
         "arch" => arch::run(),
+        "bench" => bench::run(&rest),
         "components" => components::run(&rest),
         "conformance" => conformance::run(&rest),
         "demo" => demo::run(&rest),
+        "soak" => soak::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

@@ -1,0 +1,264 @@
+//! Whether a soak was passed: nothing grew, nothing leaked, nothing went wrong that had no cause.
+
+use serde::{Deserialize, Serialize};
+
+use super::Soak;
+use super::sample::Sample;
+use crate::bench::metrics::{Metrics, family};
+
+/// Something that has to hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Check {
+    pub(crate) what: String,
+    pub(crate) found: String,
+    pub(crate) holds: bool,
+}
+
+/// By how much memory may rise from the second fifth to the last.
+const RISE: f64 = 1.10;
+/// Gauges of what is kept for reuse: they need not return, but must not grow.
+const KEPT: [&str; 2] = ["tollgate_plugin_slots", "tollgate_instances"];
+/// By how much what is kept may exceed its highest of the first two fifths.
+const KEPT_RISE: f64 = 1.25;
+/// What a client sees of a worker that was killed: a stream that breaks off, or an answer that
+/// says so. Everything else is a defect.
+const OF_A_KILL: [&str; 4] = ["cut", "status_502", "status_503", "grpc_14"];
+/// Most requests that one kill may cost: those that the worker had, two protocols of 24 each.
+const A_KILL: u64 = 48;
+/// Counters that must not move.
+const ZERO: [&str; 3] = [
+    "tollgate_panics_total",
+    "tollgate_plugin_traps_total",
+    "tollgate_scheduler_refused_total",
+];
+
+/// Every check.
+pub(super) fn judge(soak: &Soak) -> Vec<Check> {
+    let mut checks = vec![memory(&soak.samples)];
+    let leaks = leaked(&soak.idle, &soak.rested);
+    checks.push(check(
+        "gauges, files and threads return",
+        &leaks,
+        "all as before the load",
+    ));
+    checks.push(check(
+        "what is kept does not grow",
+        &grown(&soak.samples),
+        "within bounds",
+    ));
+    checks.push(errors(soak));
+    let moved: Vec<String> = soak
+        .faults
+        .iter()
+        .filter(|(_, value)| *value != 0.0)
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    checks.push(check("no panic, no trap, nothing refused", &moved, "none"));
+    checks.push(Check {
+        what: "changed components are taken in".to_owned(),
+        found: format!(
+            "{} changes, plugins moved by {} generations",
+            soak.swaps, soak.taken
+        ),
+        holds: soak.swaps == 0 || soak.taken > 0,
+    });
+    checks.push(Check {
+        what: "SIGTERM ends it well".to_owned(),
+        found: soak.exit.clone(),
+        holds: soak.exit == "exit status: 0",
+    });
+    checks
+}
+
+/// The counters that must not move, with where they stand.
+pub(super) fn faults(metrics: &Metrics) -> Vec<(String, f64)> {
+    ZERO.iter()
+        .map(|name| ((*name).to_owned(), metrics.sum(name).unwrap_or_default()))
+        .collect()
+}
+
+fn check(what: &str, against: &[String], good: &str) -> Check {
+    Check {
+        what: what.to_owned(),
+        found: if against.is_empty() {
+            good.to_owned()
+        } else {
+            against.join("; ")
+        },
+        holds: against.is_empty(),
+    }
+}
+
+/// The median of the last fifth against that of the second: the first is for warming up.
+fn memory(samples: &[Sample]) -> Check {
+    let fifth = |nth: usize| {
+        let from = samples.len() * nth / 5;
+        let to = samples.len() * (nth + 1) / 5;
+        let mut values: Vec<f64> = samples[from..to].iter().map(|sample| sample.rss).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    let (second, last) = (fifth(1), fifth(4));
+    let (found, holds) = match second.zip(last) {
+        Some((second, last)) => (
+            format!(
+                "{second:.1} MiB, then {last:.1} MiB: {:.3} ×",
+                last / second
+            ),
+            last <= second * RISE,
+        ),
+        None => ("too few samples".to_owned(), false),
+    };
+    Check {
+        what: format!("memory of the last fifth ≤ {RISE} × the second"),
+        found,
+        holds,
+    }
+}
+
+/// What has not returned to where it was: each gauge, open files, threads.
+pub(super) fn leaked(idle: &Sample, rested: &Sample) -> Vec<String> {
+    let mut leaks: Vec<String> = rested
+        .gauges
+        .iter()
+        .filter(|(series, _)| !KEPT.contains(&family(series)))
+        .filter_map(|(series, now)| {
+            // One that was not there before began at nothing.
+            let before = idle.gauges.get(series).copied().unwrap_or_default();
+            (*now != before).then(|| format!("{series}: {before}, now {now}"))
+        })
+        .collect();
+    for (what, before, now) in [
+        ("open files", idle.fds, rested.fds),
+        ("threads", idle.threads, rested.threads),
+    ] {
+        if now > before {
+            leaks.push(format!("{what}: {before}, now {now}"));
+        }
+    }
+    leaks
+}
+
+/// What is kept for reuse, where it rose beyond its highest of the first two fifths.
+fn grown(samples: &[Sample]) -> Vec<String> {
+    let (early, late) = samples.split_at(samples.len() * 2 / 5);
+    let highest = |samples: &[Sample], series: &str| {
+        let values = samples
+            .iter()
+            .filter_map(|sample| sample.gauges.get(series));
+        values.copied().fold(0.0, f64::max)
+    };
+    let Some(last) = samples.last() else {
+        return vec!["no samples".to_owned()];
+    };
+    last.gauges
+        .keys()
+        .filter(|series| KEPT.contains(&family(series)))
+        .filter_map(|series| {
+            let (before, after) = (highest(early, series), highest(late, series));
+            // A handful more or less is chance.
+            (after > before * KEPT_RISE + 4.0).then(|| format!("{series}: {before}, then {after}"))
+        })
+        .collect()
+}
+
+fn errors(soak: &Soak) -> Check {
+    let mut against = Vec::new();
+    let mut excused = 0;
+    for (kind, count) in &soak.load.errors {
+        if OF_A_KILL.contains(&kind.as_str()) {
+            excused += count;
+        } else if *count > 0 {
+            let sample = soak.load.samples.get(kind).cloned().unwrap_or_default();
+            against.push(format!("{kind}: {count} ({sample})"));
+        }
+    }
+    let most = u64::from(soak.kills) * A_KILL;
+    if excused > most {
+        against.push(format!(
+            "{excused} requests broke with a worker; {} kills explain {most} at most",
+            soak.kills
+        ));
+    }
+    if soak.load.requests == 0 {
+        against.push("no request was answered".to_owned());
+    }
+    let good = format!(
+        "{} answered, {} left early, {excused} broke with {} kills",
+        soak.load.requests, soak.load.aborted, soak.kills
+    );
+    check("no unexpected error", &against, &good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(rss: impl Fn(usize) -> f64) -> Vec<Sample> {
+        let sample = |at: usize| Sample {
+            rss: rss(at),
+            ..Sample::default()
+        };
+        (0..100).map(sample).collect()
+    }
+
+    #[test]
+    fn growth_fails_and_warming_up_does_not() {
+        assert!(memory(&samples(|at| if at < 15 { 20.0 } else { 60.0 })).holds);
+        assert!(!memory(&samples(|at| 50.0 + at as f64 / 5.0)).holds);
+        assert!(!memory(&[]).holds);
+    }
+
+    #[test]
+    fn what_does_not_return_is_named() {
+        let mut idle = Sample {
+            fds: 10,
+            ..Sample::default()
+        };
+        idle.gauges.insert("tollgate_open".into(), 2.0);
+        let mut rested = idle.clone();
+        rested
+            .gauges
+            .insert("tollgate_in_flight{route=\"a\"}".into(), 0.0);
+        rested.gauges.insert("tollgate_instances".into(), 9.0);
+        assert_eq!(leaked(&idle, &rested), Vec::<String>::new());
+        rested
+            .gauges
+            .insert("tollgate_in_flight{route=\"a\"}".into(), 1.0);
+        rested.fds = 11;
+        assert_eq!(leaked(&idle, &rested).len(), 2);
+        rested.gauges.insert("tollgate_open".into(), 1.0);
+        assert_eq!(leaked(&idle, &rested).len(), 3);
+    }
+
+    #[test]
+    fn what_is_kept_may_not_grow() {
+        let kept = |late: f64| {
+            let mut all = samples(|_| 1.0);
+            for (at, sample) in all.iter_mut().enumerate() {
+                let value = if at < 50 { 8.0 } else { late };
+                sample.gauges.insert("tollgate_instances".into(), value);
+            }
+            grown(&all).len()
+        };
+        assert_eq!((kept(10.0), kept(30.0)), (0, 1));
+    }
+
+    #[test]
+    fn errors_need_a_cause() {
+        let soak = |kind: &str, count: u64, kills: u32| {
+            let mut soak = Soak {
+                kills,
+                ..Soak::default()
+            };
+            soak.load.requests = 1000;
+            soak.load.errors.insert(kind.into(), count);
+            errors(&soak).holds
+        };
+        assert!(soak("cut", 40, 1));
+        assert!(!soak("cut", 49, 1));
+        assert!(!soak("cut", 1, 0));
+        assert!(!soak("content", 1, 9));
+        assert!(soak("content", 0, 0));
+    }
+}
