@@ -1,0 +1,133 @@
+//! Answers of the OpenAI API.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, IgnoredAny, Visitor},
+};
+
+use super::Progress;
+use crate::{
+    known::{self, INPUT_TOKENS},
+    load::fault::Fault,
+};
+
+#[derive(Deserialize)]
+struct Reply<'a> {
+    #[serde(borrow, default)]
+    choices: Vec<Choice<'a>>,
+    #[serde(default)]
+    usage: Option<Counts>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    text: Text<'a>,
+    #[serde(borrow, default, alias = "message")]
+    delta: Option<Message<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, default)]
+    content: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    prompt_tokens: u32,
+    completion_tokens: u32,
+}
+
+/// A text or null, borrowed where nothing in it was escaped.
+#[derive(Default)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Text<'de>;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a text or null")
+            }
+            fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Text<'de>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_unit<E: Error>(self) -> Result<Text<'de>, E> {
+                Ok(Text::default())
+            }
+        }
+        json.deserialize_any(Read)
+    }
+}
+
+impl Choice<'_> {
+    fn text(&self) -> &str {
+        match &self.delta {
+            Some(message) => &message.content.0,
+            None => &self.text.0,
+        }
+    }
+}
+
+fn parse(json: &[u8]) -> Result<Reply<'_>, Fault> {
+    let reply: Reply = serde_json::from_slice(json).map_err(|error| {
+        let text = String::from_utf8_lossy(json);
+        Fault::content(format!("{error}: {text}"))
+    })?;
+    if reply.error.is_some() {
+        return Err(Fault::content(String::from_utf8_lossy(json)));
+    }
+    Ok(reply)
+}
+
+/// The tokens of a whole answer.
+pub(super) fn whole(json: &[u8], chat: bool) -> Result<u32, Fault> {
+    let odd = |what: &str| Fault::content(format!("{what}: {}", String::from_utf8_lossy(json)));
+    let reply = parse(json)?;
+    let usage = reply.usage.ok_or_else(|| odd("no usage"))?;
+    let [choice] = &reply.choices[..] else {
+        return Err(odd("not one choice"));
+    };
+    if usage.prompt_tokens != INPUT_TOKENS {
+        return Err(odd("another count of the prompt"));
+    }
+    if choice.finish_reason.0 != "length" || choice.delta.is_some() != chat {
+        return Err(odd("another choice"));
+    }
+    let (mut text, tokens) = (known::Follow::default(), usage.completion_tokens);
+    if !text.take(choice.text()) || !text.is_whole() || text.tokens() != tokens || tokens == 0 {
+        return Err(odd("another text"));
+    }
+    Ok(tokens)
+}
+
+/// Takes one event of a stream.
+pub(super) fn chunk(stream: &mut Progress, event: &[u8]) -> Result<(), Fault> {
+    if event == b"[DONE]" {
+        stream.done = true;
+        return Ok(());
+    }
+    let reply = parse(event)?;
+    for choice in &reply.choices {
+        stream.more(choice.text())?;
+        stream.reason |= choice.finish_reason.0 == "length";
+    }
+    if let Some(usage) = reply.usage.filter(|_| reply.choices.is_empty()) {
+        if usage.prompt_tokens != INPUT_TOKENS {
+            return Err(Fault::content("another count of the prompt"));
+        }
+        stream.told = Some(usage.completion_tokens);
+    }
+    Ok(())
+}

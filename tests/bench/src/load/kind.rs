@@ -1,0 +1,356 @@
+//! A kind of request: what is sent, made once, and what is expected.
+
+use std::{fs, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use clap::ValueEnum;
+use http::{
+    HeaderValue, Method, Request, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE, HOST, TE},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::options::{Arguments, PlanError, Target};
+use crate::{
+    frames::framed,
+    known::{self, INPUT_TENSOR},
+    proto::{
+        BatchedGenerationRequest, GenerationRequest, InferRequest, Parameters, RAW_INPUT,
+        SingleGenerationRequest, StoppingCriteria, Tensor, framed_before,
+    },
+};
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// `POST /v1/completions`.
+    OpenaiCompletion,
+    /// `POST /v1/chat/completions`.
+    OpenaiChat,
+    /// `fmaas.GenerationService/Generate`, or `GenerateStream`.
+    Tgis,
+    /// `POST /v2/models/NAME/infer`, tensors in binary.
+    V2Rest,
+    /// `inference.GRPCInferenceService/ModelInfer`, raw contents.
+    V2Grpc,
+}
+
+/// A kind as the command line or a file of kinds says it. What a file leaves out is as on the
+/// command line.
+#[derive(Clone, Debug)]
+pub(super) struct Spec {
+    pub(super) name: String,
+    pub(super) weight: f64,
+    pub(super) protocol: Protocol,
+    pub(super) target: Uri,
+    token: Option<String>,
+    model: String,
+    stream: bool,
+    prompt_bytes: usize,
+    tokens: Option<u32>,
+    tensor_bytes: Option<usize>,
+    abort_fraction: f64,
+    read_delay: Duration,
+    status: Option<u16>,
+    code: Option<u32>,
+}
+
+/// One kind in a file of kinds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Option<String>,
+    #[serde(default = "one")]
+    weight: f64,
+    protocol: Option<Protocol>,
+    target: Option<String>,
+    /// Empty: none.
+    token: Option<String>,
+    model: Option<String>,
+    stream: Option<bool>,
+    prompt_bytes: Option<usize>,
+    tokens: Option<u32>,
+    tensor_mib: Option<usize>,
+    abort_fraction: Option<f64>,
+    /// A slow reader: it waits so long after each read.
+    #[serde(default)]
+    read_delay_ms: u64,
+    /// This HTTP status is the right answer, and its body may be anything.
+    expect_status: Option<u16>,
+    /// This gRPC status is the right answer.
+    expect_code: Option<u32>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Spec {
+    /// The one kind of the command line, or those of the file.
+    pub(super) fn all(arguments: &Arguments) -> Result<Vec<Self>, PlanError> {
+        let base = |protocol: Protocol| Self {
+            name: protocol.name(),
+            weight: 1.0,
+            protocol,
+            target: arguments.target.clone(),
+            token: arguments.token.clone(),
+            model: arguments.model.clone(),
+            stream: arguments.stream,
+            prompt_bytes: arguments.prompt_bytes,
+            tokens: arguments.tokens,
+            tensor_bytes: arguments.tensor_mib.map(|mib| mib * 1024 * 1024),
+            abort_fraction: arguments.abort_fraction,
+            read_delay: Duration::ZERO,
+            status: None,
+            code: None,
+        };
+        let specs = match (&arguments.mix, arguments.protocol) {
+            (Some(path), default) => {
+                let odd = |error: String| PlanError::Mix(path.clone(), error);
+                let text = fs::read(path).map_err(|error| odd(error.to_string()))?;
+                let entries: Vec<Entry> =
+                    serde_json::from_slice(&text).map_err(|error| odd(error.to_string()))?;
+                if entries.is_empty() {
+                    return Err(odd("it has no kind".to_owned()));
+                }
+                let merged = entries.into_iter().map(|entry| {
+                    let protocol = entry.protocol.or(default);
+                    let protocol = protocol.ok_or_else(|| odd("a kind has no protocol".into()))?;
+                    entry.over(base(protocol)).map_err(odd)
+                });
+                merged.collect::<Result<Vec<_>, _>>()?
+            }
+            (None, Some(protocol)) => vec![base(protocol)],
+            (None, None) => return Err(PlanError::Number("protocol", "given, or --mix")),
+        };
+        for spec in &specs {
+            if !(0.0..=1.0).contains(&spec.abort_fraction) {
+                return Err(PlanError::Number("abort-fraction", "from 0 to 1"));
+            }
+            if !(spec.weight.is_finite() && spec.weight >= 0.0) {
+                return Err(PlanError::Number("mix: weight", "a number not below 0"));
+            }
+        }
+        if specs.iter().map(|spec| spec.weight).sum::<f64>() <= 0.0 {
+            return Err(PlanError::Number("mix: weight", "above 0 for some kind"));
+        }
+        Ok(specs)
+    }
+}
+
+impl Entry {
+    fn over(self, base: Spec) -> Result<Spec, String> {
+        let target = match self.target {
+            Some(target) => target
+                .parse()
+                .map_err(|_| format!("{target} is no target"))?,
+            None => base.target,
+        };
+        Ok(Spec {
+            name: self.name.unwrap_or(base.name),
+            weight: self.weight,
+            protocol: base.protocol,
+            target,
+            token: self.token.or(base.token).filter(|token| !token.is_empty()),
+            model: self.model.unwrap_or(base.model),
+            stream: self.stream.unwrap_or(base.stream),
+            prompt_bytes: self.prompt_bytes.unwrap_or(base.prompt_bytes),
+            tokens: self.tokens.or(base.tokens),
+            tensor_bytes: self
+                .tensor_mib
+                .map(|mib| mib * 1024 * 1024)
+                .or(base.tensor_bytes),
+            abort_fraction: self.abort_fraction.unwrap_or(base.abort_fraction),
+            read_delay: Duration::from_millis(self.read_delay_ms),
+            status: self.expect_status,
+            code: self.expect_code,
+        })
+    }
+}
+
+/// A kind, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Kind {
+    pub(super) name: String,
+    pub(super) weight: f64,
+    pub(super) protocol: Protocol,
+    pub(super) stream: bool,
+    /// Which target.
+    pub(super) target: usize,
+    pub(super) head: Request<()>,
+    /// In a frame, for gRPC.
+    pub(super) body: Bytes,
+    pub(super) abort_fraction: f64,
+    pub(super) read_delay: Duration,
+    /// Of the answer.
+    pub(super) tokens: Option<u32>,
+    pub(super) tensor_bytes: Option<usize>,
+    pub(super) status: Option<u16>,
+    pub(super) code: Option<u32>,
+}
+
+impl Kind {
+    pub(super) fn new(spec: &Spec, at: usize, target: &Target) -> Result<Self, PlanError> {
+        if spec.stream && matches!(spec.protocol, Protocol::V2Rest | Protocol::V2Grpc) {
+            return Err(PlanError::Streaming("V2"));
+        }
+        let (path, content_type, body) = spec.content();
+        let http2 = is_http2(spec.protocol);
+        let odd = || PlanError::Target(target.authority.to_string());
+        let path = format!("{}{path}", target.prefix);
+        let uri = if http2 {
+            format!("http://{}{path}", target.authority)
+        } else {
+            path
+        };
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = uri.parse().map_err(|_| odd())?;
+        let headers = head.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if http2 {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        } else {
+            let host = HeaderValue::from_str(target.authority.as_str()).map_err(|_| odd())?;
+            headers.insert(HOST, host);
+        }
+        if let (Protocol::V2Rest, Some(length)) = (spec.protocol, spec.json_length()) {
+            headers.insert("inference-header-content-length", length.into());
+        }
+        if let Some(token) = &spec.token {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
+            headers.insert(AUTHORIZATION, bearer.map_err(|_| PlanError::Token)?);
+        }
+        Ok(Self {
+            name: spec.name.clone(),
+            weight: spec.weight,
+            protocol: spec.protocol,
+            stream: spec.stream,
+            target: at,
+            head,
+            body,
+            abort_fraction: spec.abort_fraction,
+            read_delay: spec.read_delay,
+            tokens: spec.tokens,
+            tensor_bytes: spec.tensor_bytes,
+            status: spec.status,
+            code: spec.code,
+        })
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        is_http2(self.protocol)
+    }
+}
+
+fn is_http2(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Tgis | Protocol::V2Grpc)
+}
+
+impl Spec {
+    /// Path, content type and body.
+    fn content(&self) -> (String, &'static str, Bytes) {
+        let tokens = self.tokens.unwrap_or(known::TOKENS);
+        let options = json!({"include_usage": true});
+        match self.protocol {
+            Protocol::OpenaiCompletion => {
+                let mut body = json!({
+                    "model": self.model, "prompt": self.prompt(), "max_tokens": tokens,
+                });
+                if self.stream {
+                    (body["stream"], body["stream_options"]) = (true.into(), options);
+                }
+                ("/v1/completions".into(), JSON, body.to_string().into())
+            }
+            Protocol::OpenaiChat => {
+                let mut body = json!({
+                    "model": self.model, "max_tokens": tokens,
+                    "messages": [{"role": "user", "content": self.prompt()}],
+                });
+                if self.stream {
+                    (body["stream"], body["stream_options"]) = (true.into(), options);
+                }
+                ("/v1/chat/completions".into(), JSON, body.to_string().into())
+            }
+            Protocol::Tgis => {
+                let request = GenerationRequest {
+                    text: self.prompt(),
+                };
+                let params = Some(Parameters {
+                    stopping: Some(StoppingCriteria {
+                        max_new_tokens: tokens,
+                    }),
+                });
+                let model_id = self.model.clone();
+                let (method, body) = if self.stream {
+                    let request = Some(request);
+                    let message = SingleGenerationRequest {
+                        model_id,
+                        request,
+                        params,
+                    };
+                    ("GenerateStream", framed(&message))
+                } else {
+                    let requests = vec![request];
+                    let message = BatchedGenerationRequest {
+                        model_id,
+                        requests,
+                        params,
+                    };
+                    ("Generate", framed(&message))
+                };
+                (format!("/fmaas.GenerationService/{method}"), GRPC, body)
+            }
+            Protocol::V2Rest => {
+                let mut body = BytesMut::from(self.json_part().as_bytes());
+                body.put(known::tensor(self.tensor_length()));
+                let path = format!("/v2/models/{}/infer", self.model);
+                (path, "application/octet-stream", body.freeze())
+            }
+            Protocol::V2Grpc => {
+                let message = InferRequest {
+                    model_name: self.model.clone(),
+                    inputs: vec![Tensor {
+                        name: INPUT_TENSOR.to_owned(),
+                        datatype: "FP32".to_owned(),
+                        shape: vec![self.tensor_length() as i64 / 4],
+                    }],
+                };
+                let length = self.tensor_length();
+                let mut body = BytesMut::from(framed_before(&message, RAW_INPUT, length));
+                body.put(known::tensor(length));
+                let path = "/inference.GRPCInferenceService/ModelInfer";
+                (path.into(), GRPC, body.freeze())
+            }
+        }
+    }
+
+    /// Words, as long as asked for.
+    fn prompt(&self) -> String {
+        let words = "tell me once more how the answer is made, word by word, ";
+        words.chars().cycle().take(self.prompt_bytes).collect()
+    }
+
+    /// Whole values.
+    fn tensor_length(&self) -> usize {
+        self.prompt_bytes / 4 * 4
+    }
+
+    fn json_part(&self) -> String {
+        let length = self.tensor_length();
+        json!({"inputs": [{
+            "name": INPUT_TENSOR, "datatype": "FP32", "shape": [length / 4],
+            "parameters": {"binary_data_size": length},
+        }], "parameters": {"binary_data_output": true}})
+        .to_string()
+    }
+
+    fn json_length(&self) -> Option<usize> {
+        Some(self.json_part().len())
+    }
+}
+
+const JSON: &str = "application/json";
+const GRPC: &str = "application/grpc";
