@@ -2,7 +2,7 @@
 
 use super::measure::name;
 use super::results::{Record, Results};
-use super::rounds::Spread;
+use super::rounds::{Compared, Spread, compare};
 use super::scenarios::{guests, idle, start, stream};
 use super::subjects::{
     OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, V2_GRPC, V2_GRPC_REST, V2_REST, V2_REST_GRPC,
@@ -26,6 +26,9 @@ pub(crate) struct Row {
     pub(crate) figure: Option<Spread>,
     /// Over what the budget compares it with, where it does.
     pub(crate) ratio: Option<f64>,
+    /// Whether it lies no further from its bound than the noise floor: another run may say
+    /// otherwise.
+    pub(crate) close: bool,
     pub(crate) verdict: Verdict,
 }
 
@@ -72,6 +75,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Row> {
             unit: "",
             figure: None,
             ratio: None,
+            close: false,
             verdict: Verdict::NotMeasured("no scenario of it yet".into()),
         });
     }
@@ -86,45 +90,59 @@ const LATER: [(&str, &str); 3] = [
 ];
 
 fn judged(results: &Results, budget: Budget) -> Row {
-    let (figure, ratio, verdict) = match verdict(results, &budget) {
-        Ok(found) => found,
-        Err(why) => (None, None, Verdict::NotMeasured(why)),
-    };
-    Row {
-        what: budget.what,
-        budget: budget.text,
+    let row = Row {
+        what: budget.what.clone(),
+        budget: budget.text.clone(),
         unit: budget.unit,
-        figure,
-        ratio,
-        verdict,
+        figure: None,
+        ratio: None,
+        close: false,
+        verdict: Verdict::Holds,
+    };
+    match measured(results, &budget, row.clone()) {
+        Ok(row) => row,
+        Err(why) => Row {
+            verdict: Verdict::NotMeasured(why),
+            ..row
+        },
     }
 }
 
-type Judged = (Option<Spread>, Option<f64>, Verdict);
-
-fn verdict(results: &Results, budget: &Budget) -> Result<Judged, String> {
+fn measured(results: &Results, budget: &Budget, row: Row) -> Result<Row, String> {
     let figure = find(results, &budget.figure)?;
-    let (ratio, holds) = match &budget.bound {
-        Bound::Most(most) => (None, figure.median <= *most),
-        Bound::MostOf(other, most) => {
-            let ratio = figure.median / find(results, other)?.median;
-            (Some(ratio), ratio <= *most)
-        }
-        Bound::LeastOf(other, least) => {
-            let ratio = figure.median / find(results, other)?.median;
-            (Some(ratio), ratio >= *least)
-        }
-        Bound::MostAbove(other, most) => {
+    let ours = figure.median;
+    // The bound in the figure's own unit, what it is compared with, and which side is good.
+    let (bound, other, below) = match &budget.bound {
+        Bound::Most(most) => (*most, None, true),
+        Bound::MostOf(other, times) => {
             let other = find(results, other)?.median;
-            (Some(figure.median / other), figure.median - other <= *most)
+            (other * times, Some(other), true)
+        }
+        Bound::LeastOf(other, times) => {
+            let other = find(results, other)?.median;
+            (other * times, Some(other), false)
+        }
+        Bound::MostAbove(other, more) => {
+            let other = find(results, other)?.median;
+            (other + more, Some(other), true)
         }
     };
-    let verdict = if holds {
-        Verdict::Holds
-    } else {
-        Verdict::Missed
-    };
-    Ok((Some(figure), ratio, verdict))
+    let holds = if below { ours <= bound } else { ours >= bound };
+    let at = &budget.figure;
+    let floor = results
+        .of(at.scenario)
+        .and_then(|record| record.floor(&at.setting, at.name));
+    Ok(Row {
+        figure: Some(figure),
+        ratio: other.map(|other| ours / other),
+        close: floor.is_some() && compare(ours, bound, floor) == Compared::NotDistinguishable,
+        verdict: if holds {
+            Verdict::Holds
+        } else {
+            Verdict::Missed
+        },
+        ..row
+    })
 }
 
 fn find(results: &Results, at: &At) -> Result<Spread, String> {
@@ -375,6 +393,24 @@ mod tests {
         let above = verdicts(&results(51.5, 35.0, 34.0));
         assert_eq!(above[0].1, Verdict::Missed);
         assert_eq!(above[1].1, Verdict::Missed);
+    }
+
+    #[test]
+    fn what_lies_within_the_noise_of_its_bound_is_marked() {
+        let close = |ours: f64| {
+            let mut results = results(ours, 35.0, 34.0);
+            let record = &mut results.scenarios[0];
+            record.pair = Some(["Tollgate".into(), "Tollgate again".into()]);
+            let again = Measure {
+                name: name::CPU,
+                unit: "µs",
+                value: ours * 1.02,
+            };
+            record.add(OPENAI.name, "Tollgate again", &[again]);
+            judge(&results)[0].close
+        };
+        assert!(close(46.5) && close(47.5));
+        assert!(!close(44.0) && !close(52.0));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) struct Report {
     /// How often what went wrong.
     pub(crate) errors: BTreeMap<String, u64>,
     /// The first of each.
+    #[serde(rename = "error_samples")]
     pub(crate) samples: BTreeMap<String, String>,
     pub(crate) aborted: u64,
     pub(crate) seconds: f64,
@@ -120,9 +121,16 @@ impl Report {
             let list: Vec<String> = self
                 .errors
                 .iter()
-                .map(|(kind, count)| format!("{kind}: {count}"))
+                .map(|(kind, count)| {
+                    let first = self.samples.get(kind).map_or("", String::as_str);
+                    format!("{kind}: {count} ({first})")
+                })
                 .collect();
-            bail!("of {} requests failed {}", self.requests, list.join(", "));
+            bail!(
+                "{} were answered, and failed: {}",
+                self.requests,
+                list.join(", ")
+            );
         }
         if self.requests == 0 {
             bail!("no request came to an end");
@@ -144,13 +152,17 @@ mod tests {
         .unwrap();
         assert_eq!(report.latency_us.figures(["a", "b", "c"]).len(), 2);
         assert!(report.sound().is_ok());
-        let (report, _) = read(r#"{"requests": 10, "errors": {"status_500": 2}}"#).unwrap();
+        let (report, _) = read(
+            r#"{"requests": 10, "errors": {"status_500": 2},
+            "error_samples": {"status_500": "worker gone"}}"#,
+        )
+        .unwrap();
         assert!(
             report
                 .sound()
                 .unwrap_err()
                 .to_string()
-                .contains("status_500: 2")
+                .contains("status_500: 2 (worker gone)")
         );
         assert!(Report::default().sound().is_err());
     }

@@ -150,8 +150,15 @@ impl Bench<'_> {
                 }
             }
         }
-        let arranged: Vec<_> = cases
-            .iter()
+        let mut settings: Vec<&str> = cases.iter().map(|case| case.setting.as_str()).collect();
+        settings.dedup();
+        let mut arranged: Vec<&Case> = cases.iter().collect();
+        arranged.sort_by_key(|case| {
+            let setting = settings.iter().position(|name| *name == case.setting);
+            (setting, case.subject)
+        });
+        let arranged: Vec<_> = arranged
+            .into_iter()
             .map(|case| (case.setting.clone(), case.subject.name().to_owned()))
             .collect();
         self.record.arrange(&arranged);
@@ -285,7 +292,8 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-fn brief(values: &[Measure]) -> String {
+/// Values on one line.
+pub(crate) fn brief(values: &[Measure]) -> String {
     let shown: Vec<String> = values
         .iter()
         .map(|it| format!("{} {} {}", it.name, super::table::number(it.value), it.unit))

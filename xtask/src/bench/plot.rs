@@ -8,7 +8,9 @@ use super::table::number;
 /// Drawing units; the page scales them.
 const WIDTH: f64 = 760.0;
 const LABELS: f64 = 190.0;
-const NOTES: f64 = 120.0;
+/// What a number behind a bar needs, and three behind marks.
+const NOTES: f64 = 70.0;
+const THREE: f64 = 170.0;
 const ROW: f64 = 20.0;
 const HEAD: f64 = 24.0;
 /// Colours of lines, `c0` to `c6`; more lines than that begin again.
@@ -93,7 +95,7 @@ pub(crate) fn marks(what: &str, groups: &[Group<Marks>]) -> String {
     let least = values().copied().fold(f64::INFINITY, f64::min);
     let most = values().copied().fold(0.0, f64::max);
     let span = (most / least).ln().max(1e-9);
-    let x = |value: f64| LABELS + (value / least).ln() / span * (WIDTH - LABELS - NOTES);
+    let x = |value: f64| LABELS + (value / least).ln() / span * (WIDTH - LABELS - THREE);
     rows(what, groups, |svg, marks, y| {
         let shown: Vec<f64> = marks
             .values
@@ -161,37 +163,42 @@ pub(crate) fn lines(what: &str, along: &str, lines: &[Line]) -> String {
     const LEFT: f64 = 64.0;
     const TOP: f64 = 12.0;
     let points = || lines.iter().flat_map(|line| &line.points);
-    let far = points().map(|point| point.0).fold(0.0, f64::max).max(1e-9);
-    let near = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-    let near = if near.is_finite() { near.min(far) } else { 0.0 };
-    let high = points().map(|point| point.1).fold(0.0, f64::max).max(1e-9);
-    let x = |at: f64| LEFT + (at - near) / (far - near).max(1e-9) * (WIDTH - LEFT - 10.0);
+    let far = points().map(|point| point.0).fold(0.0, f64::max);
+    let near = points().map(|point| point.0).fold(far, f64::min);
+    let step = step(points().map(|point| point.1).fold(0.0, f64::max) / 4.0);
+    let high = 4.0 * step;
+    let x = |at: f64| LEFT + (at - near) / (far - near).max(1e-9) * (WIDTH - LEFT - 40.0);
     let y = |value: f64| TOP + TALL - value.max(0.0) / high * TALL;
     let mut inner = String::new();
-    for quarter in 0..=4 {
-        let value = high * f64::from(quarter) / 4.0;
+    for nth in 0..=4 {
+        let value = step * f64::from(nth);
         let _ = write!(
             inner,
             r#"<path class="grid" d="M{LEFT} {0:.1}H{WIDTH}"/><text class="label" x="{1}" y="{2:.1}">{3}</text>"#,
             y(value),
             LEFT - 6.0,
             y(value) + 4.0,
-            number(value)
-        );
-        let value = near + (far - near) * f64::from(quarter) / 4.0;
-        let anchor = ["start", "middle", "middle", "middle", "end"][quarter as usize];
-        let _ = write!(
-            inner,
-            r#"<text text-anchor="{anchor}" x="{:.1}" y="{:.1}">{}</text>"#,
-            x(value),
-            TOP + TALL + 16.0,
-            if quarter == 4 {
-                format!("{} {}", number(value), escaped(along))
-            } else {
-                number(value)
-            }
+            round(value)
         );
     }
+    let across = self::step((far - near) / 8.0);
+    let mut at = (near / across).ceil() * across;
+    while at <= far {
+        let _ = write!(
+            inner,
+            r#"<text text-anchor="middle" x="{:.1}" y="{:.1}">{}</text>"#,
+            x(at),
+            TOP + TALL + 16.0,
+            round(at)
+        );
+        at += across;
+    }
+    let _ = write!(
+        inner,
+        r#"<text text-anchor="end" x="{WIDTH}" y="{:.1}">{}</text>"#,
+        TOP + TALL + 16.0,
+        escaped(along)
+    );
     let mut legend = TOP + TALL + 38.0;
     for (at, line) in lines.iter().enumerate() {
         let class = at % COLOURS;
@@ -210,6 +217,26 @@ pub(crate) fn lines(what: &str, along: &str, lines: &[Line]) -> String {
         legend += 17.0;
     }
     framed(what, legend, &inner)
+}
+
+/// A round step that is at least this: 1, 2, 2.5 or 5 times a power of ten.
+fn step(least: f64) -> f64 {
+    let least = least.max(1e-6);
+    let power = 10_f64.powf(least.log10().floor());
+    let round = [1.0, 2.0, 2.5, 5.0, 10.0];
+    let times = round
+        .into_iter()
+        .find(|times| times * power >= least * (1.0 - 1e-9));
+    times.unwrap_or(10.0) * power
+}
+
+/// A round number as short as it is.
+fn round(value: f64) -> String {
+    if value.abs() >= 1000.0 {
+        return number(value);
+    }
+    let text = format!("{value:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Something with a name before its row.
@@ -319,12 +346,33 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_round_and_no_smaller_than_asked() {
+        for (least, wanted) in [
+            (19.2, 20.0),
+            (0.7, 1.0),
+            (2.1, 2.5),
+            (26.0, 50.0),
+            (1.0, 1.0),
+        ] {
+            assert!(
+                (step(least) - wanted).abs() < 1e-9,
+                "{least}: {}",
+                step(least)
+            );
+        }
+        assert_eq!(
+            (round(2.5), round(20.0), round(0.0)),
+            ("2.5".into(), "20".into(), "0".into())
+        );
+    }
+
+    #[test]
     fn a_line_goes_through_its_points() {
         let line = Line {
             label: "a".into(),
             points: vec![(0.0, 0.0), (10.0, 5.0), (20.0, 10.0)],
         };
         let svg = lines("x", "s", &[line]);
-        assert!(svg.contains("M64.0 232.0L407.0 122.0L750.0 12.0"), "{svg}");
+        assert!(svg.contains("M64.0 232.0L392.0 122.0L720.0 12.0"), "{svg}");
     }
 }

@@ -126,10 +126,25 @@ impl Record {
         unique(here.map(|figure| figure.subject.as_str()))
     }
 
-    /// The figures of a setting, with their units.
+    /// The figures of a setting, with their units, in the order in which the first of the pair
+    /// has them: it has all that anybody has.
     pub(crate) fn names(&self, setting: &str) -> Vec<(&str, &str)> {
-        let here = self.figures.iter().filter(|it| it.setting == setting);
-        unique(here.map(|figure| (figure.name.as_str(), figure.unit.as_str())))
+        let first = self.pair.as_ref().map(|pair| pair[0].as_str());
+        let here = || self.figures.iter().filter(|it| it.setting == setting);
+        let ours = here().filter(|it| Some(it.subject.as_str()) == first);
+        unique(
+            ours.chain(here())
+                .map(|figure| (figure.name.as_str(), figure.unit.as_str())),
+        )
+    }
+
+    /// Adds a figure that is made of others, behind the one that it belongs to.
+    pub(crate) fn derive(&mut self, behind: &str, figure: Figure) {
+        let at = self.figures.iter().position(|it| {
+            it.setting == figure.setting && it.subject == figure.subject && it.name == behind
+        });
+        let at = at.map_or(self.figures.len(), |at| at + 1);
+        self.figures.insert(at, figure);
     }
 
     /// Brings the figures of these cases into their order, whatever the rounds' order was, behind
@@ -235,6 +250,29 @@ mod tests {
         });
         assert_eq!(back.scenarios.len(), 1);
         assert_eq!(back.of("unary").unwrap().rounds, 9);
+    }
+
+    #[test]
+    fn columns_stand_as_the_pair_has_them() {
+        let mut record = Record {
+            pair: Some(["a".into(), "b".into()]),
+            ..Record::default()
+        };
+        record.add("s", "nobody", &[value("rate", 1.0), value("p50", 1.0)]);
+        let whole = [value("rate", 1.0), value("cpu", 1.0), value("p50", 1.0)];
+        record.add("s", "a", &whole);
+        record.derive(
+            "cpu",
+            Figure {
+                setting: "s".into(),
+                subject: "a".into(),
+                name: "part".into(),
+                unit: String::new(),
+                rounds: vec![0.5],
+            },
+        );
+        let names: Vec<&str> = record.names("s").into_iter().map(|it| it.0).collect();
+        assert_eq!(names, ["rate", "cpu", "part", "p50"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) const STUB_GRPC: SocketAddr = local(21801);
 /// Where Tollgate's operators ask, likewise.
 pub(crate) const ADMIN: SocketAddr = local(21900);
 
-/// Who takes part.
+/// Who takes part, in the order in which tables show them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// Nobody in between: what the stub and the load generator do by themselves.

@@ -36,7 +36,9 @@ pub(crate) fn budgets(results: &Results) -> String {
         let spread = row.figure.map_or("–".into(), spread);
         let ratio = row.ratio.map_or("–".into(), |ratio| format!("{ratio:.2}"));
         let verdict = match &row.verdict {
+            Verdict::Holds if row.close => "holds, within the noise".to_owned(),
             Verdict::Holds => "holds".to_owned(),
+            Verdict::Missed if row.close => "**missed**, within the noise".to_owned(),
             Verdict::Missed => "**missed**".to_owned(),
             Verdict::NotMeasured(why) => format!("not measured: {why}"),
         };

@@ -25,6 +25,8 @@ struct Look {
     cpu_stat_ns: u64,
     /// Resident bytes.
     rss_bytes: u64,
+    /// The same, with shared pages by share.
+    pss_bytes: Option<u64>,
     threads: u64,
     fds: Option<u64>,
 }
@@ -49,10 +51,17 @@ fn read(said: &str) -> Result<Usage> {
 }
 
 impl Usage {
-    /// Resident mebibytes.
+    /// Resident mebibytes. Several processes share pages, which count once: by share.
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
     pub(crate) fn rss(&self) -> f64 {
-        self.looks.iter().map(|look| look.rss_bytes).sum::<u64>() as f64 / f64::from(1 << 20)
+        let bytes: u64 = match self.looks.as_slice() {
+            [one] => one.rss_bytes,
+            several => several
+                .iter()
+                .map(|look| look.pss_bytes.unwrap_or(look.rss_bytes))
+                .sum(),
+        };
+        bytes as f64 / f64::from(1 << 20)
     }
 
     /// Threads.
@@ -92,7 +101,7 @@ mod tests {
     fn look(cpu: u64, source: &str, ticks: u64) -> String {
         format!(
             r#"{{"pid":7,"cpu_ns":{cpu},"cpu_source":"{source}","cpu_stat_ns":{ticks},
-                "rss_bytes":2097152,"pss_bytes":null,"threads":3,"fds":9}}"#
+                "rss_bytes":2097152,"pss_bytes":1572864,"threads":3,"fds":9}}"#
         )
     }
 
@@ -101,7 +110,8 @@ mod tests {
         let one = look(5, "schedstat", 0);
         let two = one.replace(":7,", ":8,");
         let usage = read(&format!("[{one},{two}]")).unwrap();
-        assert_eq!((usage.rss(), usage.threads(), usage.fds()), (4.0, 6, 18));
+        assert_eq!(read(&format!("[{one}]")).unwrap().rss(), 2.0);
+        assert_eq!((usage.rss(), usage.threads(), usage.fds()), (3.0, 6, 18));
     }
 
     #[test]

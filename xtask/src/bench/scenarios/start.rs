@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::bench::ask::{Sign, pause};
-use crate::bench::measure::{Bench, figure, name};
+use crate::bench::measure::{Bench, brief, figure, name};
 use crate::bench::results::Measure;
 use crate::bench::running::Running;
 use crate::bench::subjects::{ADMIN, Subject};
@@ -31,10 +31,10 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             match start(bench) {
                 Ok(values) => {
                     println!(
-                        "  round {}/{}  {setting}: {:?}",
+                        "  round {}/{}  {setting}: {}",
                         round + 1,
                         bench.rounds,
-                        values
+                        brief(&values)
                     );
                     bench.record.add(setting, Subject::Tollgate.name(), &values);
                 }
