@@ -11,10 +11,15 @@ const BLOCKS: usize = 32;
 /// Chained hashes of a prompt's first blocks: equal beginnings give equal hashes.
 pub fn of_prefix(bytes: &dyn Bytes, offset: u64, len: u64) -> Affinity {
     let len = len.min((BLOCK * BLOCKS) as u64);
+    of_beginning(&bytes.read_all(0, offset, len))
+}
+
+/// The same of a prompt that is here.
+pub fn of_beginning(prompt: &[u8]) -> Affinity {
     let mut hash = 0xcbf2_9ce4_8422_2325;
-    let hashes: Vec<u64> = bytes
-        .read_all(0, offset, len)
+    let hashes: Vec<u64> = prompt
         .chunks_exact(BLOCK)
+        .take(BLOCKS)
         .map(|block| {
             hash = chain(hash, block);
             hash

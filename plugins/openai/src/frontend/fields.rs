@@ -1,5 +1,7 @@
 //! The members of a JSON request body: found by the host, read here only when needed.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tollgate_sdk_protocol::{
@@ -8,7 +10,10 @@ use tollgate_sdk_protocol::{
 };
 
 /// Bodies up to this length are read at once when they are taken apart.
-const SMALL: u64 = 32 * 1024;
+pub const SMALL: u64 = 32 * 1024;
+/// Bodies up to this length are read at once before a worker is found: a call of the host for
+/// each member costs more than bytes that nobody looks at.
+pub const TINY: u64 = 4 * 1024;
 
 /// Where the members lie that were asked for.
 #[derive(Debug)]
@@ -51,11 +56,16 @@ impl Fields {
         })
     }
 
-    /// Reads a small body at once: cheaper than member by member.
-    pub fn load(&mut self, bytes: &dyn Bytes, len: u64) {
-        if len <= SMALL {
+    /// Reads a body of at most `most` bytes at once: cheaper than member by member.
+    pub fn load(&mut self, bytes: &dyn Bytes, len: u64, most: u64) {
+        if len <= most {
             self.body = Some(bytes.read_all(self.source, 0, len));
         }
+    }
+
+    /// The whole body, if it was read at once.
+    pub fn body(&self) -> Option<&[u8]> {
+        self.body.as_deref()
     }
 
     /// The first of these names that stands more than once.
@@ -77,18 +87,18 @@ impl Fields {
     }
 
     /// The JSON of a member.
-    pub fn raw(&self, bytes: &dyn Bytes, name: &str) -> Option<Vec<u8>> {
+    pub fn raw(&self, bytes: &dyn Bytes, name: &str) -> Option<Cow<'_, [u8]>> {
         let (offset, len) = self.place(name)?;
         Some(match &self.body {
-            Some(body) => body[offset as usize..(offset + len) as usize].to_vec(),
-            None => bytes.read_all(self.source, offset, len),
+            Some(body) => Cow::Borrowed(&body[offset as usize..(offset + len) as usize]),
+            None => Cow::Owned(bytes.read_all(self.source, offset, len)),
         })
     }
 
     /// The JSON of a member as text; none when absent or `null`.
     pub fn json(&self, bytes: &dyn Bytes, name: &str) -> Option<String> {
         let raw = self.raw(bytes, name)?;
-        let text = String::from_utf8(raw).unwrap_or_default();
+        let text = String::from_utf8(raw.into_owned()).unwrap_or_default();
         (text != "null").then_some(text)
     }
 

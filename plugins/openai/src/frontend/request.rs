@@ -10,7 +10,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, missing},
+    fields::{Fields, TINY, missing},
     intent,
 };
 use crate::{
@@ -107,7 +107,8 @@ impl Request {
                 "Unsupported Media Type: Only 'application/json' is allowed",
             ));
         }
-        let fields = Fields::find(bytes, 0, len, &FIRST)?;
+        let mut fields = Fields::find(bytes, 0, len, &FIRST)?;
+        fields.load(bytes, len, TINY);
         if let Some(name) = fields.repeated(&["model", "stream", "stream_options"]) {
             return Err(failure::invalid(
                 format!("{name} is given more than once."),
@@ -171,7 +172,12 @@ impl Request {
             (AffinityOption::Prefix, Some((offset, len)))
                 if matches!(self.endpoint, Endpoint::Chat | Endpoint::Completions) =>
             {
-                affinity::of_prefix(bytes, offset, len)
+                match self.fields.body() {
+                    Some(body) => affinity::of_beginning(
+                        &body[offset as usize..(offset + len) as usize],
+                    ),
+                    None => affinity::of_prefix(bytes, offset, len),
+                }
             }
             _ => Affinity::None,
         };

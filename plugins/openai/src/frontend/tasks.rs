@@ -8,7 +8,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, missing, wrong_type},
+    fields::{Fields, SMALL, missing, wrong_type},
     prompts,
     request::{Form, Request},
     settings,
@@ -17,7 +17,7 @@ use super::{
 impl Request {
     fn all(&self, bytes: &dyn Bytes, names: &[&'static str]) -> Result<Fields, Failure> {
         let mut fields = Fields::find(bytes, 0, self.len, names)?;
-        fields.load(bytes, self.len);
+        fields.load(bytes, self.len, SMALL);
         Ok(fields)
     }
 
