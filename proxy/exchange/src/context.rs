@@ -71,6 +71,16 @@ pub(crate) fn wanted(headers: &HeaderMap, names: &[String]) -> Vec<types::Header
         .collect()
 }
 
+/// What a guest sees of the headers of a response that it taps.
+pub(crate) fn tapped(headers: &HeaderMap, names: &[String]) -> Vec<types::Header> {
+    let mut shown = wanted(headers, names);
+    let content_type = header::CONTENT_TYPE.as_str();
+    if !names.iter().any(|name| name == content_type) {
+        shown.extend(wanted(headers, &[content_type.to_owned()]));
+    }
+    shown
+}
+
 /// The declared length of a body.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers

@@ -1,7 +1,7 @@
 //! Passing: the client's own request, with a few bytes changed, to a worker that speaks
 //! its dialect; and the worker's own response back.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderName, HeaderValue, Request, Response, header};
 use tollgate_plugin::frontend;
 use tollgate_wire::{
     edit::{Edit, SpliceEnd, splice},
@@ -99,10 +99,10 @@ pub(crate) fn body(
 }
 
 /// The head for the client. `blind`: the body goes through as it is, its length too.
-pub(crate) fn response_head(head: &http::response::Parts, blind: bool) -> Response<()> {
+pub(crate) fn response_head(head: http::response::Parts, blind: bool) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = head.status;
-    let mut map: HeaderMap = head.headers.clone();
+    let mut map = head.headers;
     headers::strip_hop_by_hop(&mut map);
     map.remove(REQUEST_ID);
     map.remove(TRACEPARENT);

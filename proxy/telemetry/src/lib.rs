@@ -7,7 +7,7 @@
 //! | [`record`] | one request's line and counts |
 //! | [`ids`] | random bytes for names and seeds |
 //! | [`trace`] | W3C trace context, taken and passed on |
-//! | [`logs`] | the log's writer |
+//! | [`logs`], `lines` | the log's writer, and how a line is written |
 //!
 //! Never in any of them: prompts, tokens, query strings. Names that clients choose (models) are in
 //! the access log, and never a label: labels are configured names and values of closed sets, and
@@ -16,6 +16,7 @@
 
 pub mod ids;
 pub mod labels;
+mod lines;
 pub mod logs;
 pub mod metrics;
 pub mod record;

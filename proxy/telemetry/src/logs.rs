@@ -17,6 +17,8 @@ use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::lines::Lines;
+
 /// Bytes that wait at most, and bytes of a line; what is longer is cut.
 const BUFFER: usize = 1 << 20;
 const LONGEST: usize = 16 * 1024;
@@ -55,17 +57,11 @@ pub enum LogsError {
 pub fn init_logs(level: &str, json: bool) -> Result<Logs, LogsError> {
     let filter = EnvFilter::try_new(level).map_err(|_| LogsError::Level(level.to_owned()))?;
     let queue = Queue::start(BUFFER, io::stderr(), json)?;
-    let log = tracing_subscriber::fmt()
+    let set = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(queue.clone());
-    let set = if json {
-        let log = log.json().flatten_event(true);
-        log.with_current_span(false)
-            .with_span_list(false)
-            .try_init()
-    } else {
-        log.with_ansi(false).try_init()
-    };
+        .with_writer(queue.clone())
+        .event_format(Lines { json })
+        .try_init();
     set.map_err(|_| LogsError::Twice)?;
     Ok(Logs { queue })
 }

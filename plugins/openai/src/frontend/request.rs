@@ -173,9 +173,9 @@ impl Request {
                 if matches!(self.endpoint, Endpoint::Chat | Endpoint::Completions) =>
             {
                 match self.fields.body() {
-                    Some(body) => affinity::of_beginning(
-                        &body[offset as usize..(offset + len) as usize],
-                    ),
+                    Some(body) => {
+                        affinity::of_beginning(&body[offset as usize..(offset + len) as usize])
+                    }
                     None => affinity::of_prefix(bytes, offset, len),
                 }
             }

@@ -168,8 +168,7 @@ impl Exchange<'_> {
     }
 
     pub(super) fn wait_for(&mut self, id: u32, place: Place<Member>) {
-        self.jobs
-            .push(async move { Happened::Placed(id, place.await) }.boxed());
+        self.begin_job(async move { Happened::Placed(id, place.await) }.boxed());
     }
 
     pub(super) fn placed(&mut self, id: u32, placed: Result<Assignment<Member>, Rejection>) {

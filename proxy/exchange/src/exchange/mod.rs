@@ -329,6 +329,14 @@ impl Exchange<'_> {
         }
     }
 
+    /// Begins a job. What happens at once needs no place among those that wait.
+    fn begin_job(&mut self, mut job: BoxFuture<'static, Happened>) {
+        match (&mut job).now_or_never() {
+            Some(happened) => self.backlog.push_back(happened),
+            None => self.jobs.push(job),
+        }
+    }
+
     /// Reads on: at once for bytes, whose flow is held by their source's window; after
     /// the guest is done with the message before, for messages.
     fn read_client(&mut self, mut reader: Reader<Incoming>) {

@@ -9,6 +9,7 @@ use tollgate_wire::{failure::Failure, grpc, source::Source};
 use super::{Call, Exchange, Happened, Stage, Stop, drive};
 use crate::{
     attempt::{self, Member},
+    context,
     house::Reach,
     pass,
     reading::{Read, Reader, progress_of},
@@ -106,27 +107,33 @@ impl Exchange<'_> {
             Health::Answered
         });
         if matches!(mode, frontend::ResponseMode::Blind) {
-            let head = pass::response_head(&response.head, true);
+            let head = pass::response_head(response.head, true);
             self.begin_response(head);
             return self.copy(response.body, assignment).await;
         }
         let tapped = matches!(mode, frontend::ResponseMode::Tap);
+        let status = response.head.status.as_u16();
+        let reader = Reader::new(response.body, &response.head.headers, self.limit);
         // Also what a guest is shown is without the headers that were for this hop: a guest
         // that sends the head on as it saw it sends nothing on that was not for the client.
-        let head = pass::response_head(&response.head, false);
-        let shown = crate::context::visible(head.headers());
+        let head = pass::response_head(response.head, false);
+        let headers = if tapped {
+            let manifest = self.asked.claimed.frontend.manifest();
+            context::tapped(head.headers(), &manifest.read_headers)
+        } else {
+            context::visible(head.headers())
+        };
         if tapped {
             self.begin_response(head);
         }
-        let reader = Reader::new(response.body, &response.head.headers, self.limit);
         let source = reader.source().cloned().map(|source| {
             let id = self.number(&source);
             (id, source)
         });
         self.inputs
             .push(frontend::Input::UpstreamHead(types::ResponseHead {
-                status: response.head.status.as_u16(),
-                headers: shown,
+                status,
+                headers,
             }));
         if let Some(call) = self.calls.get_mut(&id) {
             call.heard = true;
@@ -183,7 +190,7 @@ impl Exchange<'_> {
         mut reader: Box<Reader<tollgate_upstream::Incoming>>,
         want: types::Want,
     ) {
-        self.jobs.push(
+        self.begin_job(
             async move {
                 let read = reader.next(&want).await;
                 Happened::Upstream(id, reader, read)
