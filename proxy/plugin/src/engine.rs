@@ -132,6 +132,8 @@ fn config(limits: HostLimits, pooling: bool) -> Config {
         .epoch_interruption(true)
         .memory_init_cow(true)
         .max_wasm_stack(512 << 10);
+    #[cfg(feature = "perfmap")]
+    config.profiler(wasmtime::ProfilingStrategy::PerfMap);
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(limits.instances)
