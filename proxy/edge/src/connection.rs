@@ -137,7 +137,12 @@ pub(crate) async fn serve<S, F, B>(
     });
 
     if opening.h2 {
-        let (streams, _end) = Streams::new(shared.tracker.clone(), shared.panics.clone());
+        let (streams, _end) = Streams::new(
+            shared.tracker.clone(),
+            shared.panics.clone(),
+            activity.clone(),
+            limits.idle_timeout,
+        );
         let connection = h2(limits, streams).serve_connection(transport, service);
         let mut connection = std::pin::pin!(connection);
         drive(connection.as_mut(), &mut timing, &activity, &mut drain).await;
