@@ -15,6 +15,22 @@ pub const SMALL: u64 = 32 * 1024;
 /// each member costs more than bytes that nobody looks at.
 pub const TINY: u64 = 4 * 1024;
 
+/// Members to look for. Made once: the host wants texts of their own, and a request of fifty
+/// names would make and drop them all.
+pub struct Keys {
+    names: Vec<&'static str>,
+    texts: Vec<String>,
+}
+
+impl Keys {
+    /// Keys of these names.
+    pub fn of(names: impl IntoIterator<Item = &'static str>) -> Self {
+        let names: Vec<_> = names.into_iter().collect();
+        let texts = names.iter().map(|name| (*name).to_owned()).collect();
+        Self { names, texts }
+    }
+}
+
 /// Where the members lie that were asked for.
 #[derive(Debug)]
 pub struct Fields {
@@ -25,7 +41,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Finds members by name.
+    /// Finds members by their keys.
     ///
     /// # Errors
     /// When the body is not a JSON object.
@@ -33,11 +49,10 @@ impl Fields {
         bytes: &dyn Bytes,
         source: SourceId,
         len: u64,
-        names: &[&'static str],
+        keys: &Keys,
     ) -> Result<Self, Failure> {
-        let keys: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let members = bytes
-            .json_members(source, 0, len, &keys)
+            .json_members(source, 0, len, &keys.texts)
             .map_err(|problem| {
                 let message = format!(
                     "JSON decode error at byte {}: {}",
@@ -47,7 +62,7 @@ impl Fields {
             })?;
         let found = members
             .into_iter()
-            .map(|member| (names[member.key as usize], member.offset, member.len))
+            .map(|member| (keys.names[member.key as usize], member.offset, member.len))
             .collect();
         Ok(Self {
             source,

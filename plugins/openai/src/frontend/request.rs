@@ -1,6 +1,8 @@
 //! What a client asks: read from the body, told to the host as an intent, and taken
 //! apart into a neutral call when it must be translated.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
     Bytes, actions, failure,
@@ -10,7 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, TINY, missing},
+    fields::{Fields, Keys, TINY, missing},
     intent,
 };
 use crate::{
@@ -20,20 +22,22 @@ use crate::{
 };
 
 /// Members that are looked at before a worker is found.
-const FIRST: [&str; 12] = [
-    "model",
-    "stream",
-    "stream_options",
-    "prompt",
-    "messages",
-    "input",
-    "tokens",
-    "prompt_embeds",
-    "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "encoding_format",
-];
+static FIRST: LazyLock<Keys> = LazyLock::new(|| {
+    Keys::of([
+        "model",
+        "stream",
+        "stream_options",
+        "prompt",
+        "messages",
+        "input",
+        "tokens",
+        "prompt_embeds",
+        "max_tokens",
+        "max_completion_tokens",
+        "n",
+        "encoding_format",
+    ])
+});
 
 /// `stream_options`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

@@ -12,7 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::constraints;
-use super::fields::{Fields, out_of_domain, wrong_type};
+use super::fields::{Fields, Keys, out_of_domain, wrong_type};
 
 /// Fields with a place in [`Settings`].
 const MAPPED: [&str; 33] = [
@@ -98,9 +98,9 @@ pub const EXTRAS: [(&str, &[&str]); 37] = [
 pub const MOST_ANSWERS: u32 = 16384;
 
 /// Names to look for in a chat or completions body, `first` before them.
-pub fn names(first: &[&'static str]) -> Vec<&'static str> {
+pub fn keys(first: &'static str) -> Keys {
     let extras = EXTRAS.iter().map(|row| row.0);
-    first.iter().copied().chain(MAPPED).chain(extras).collect()
+    Keys::of([first].into_iter().chain(MAPPED).chain(extras))
 }
 
 /// Reads the settings of a chat (`chat`) or completions body.

@@ -1,5 +1,7 @@
 //! A request's body as a neutral task, endpoint by endpoint.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 use tollgate_sdk_protocol::{
     Bytes, failure,
@@ -8,21 +10,24 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, SMALL, missing, wrong_type},
+    fields::{Fields, Keys, SMALL, missing, wrong_type},
     prompts,
     request::{Form, Request},
     settings,
 };
 
+static CHAT: LazyLock<Keys> = LazyLock::new(|| settings::keys("messages"));
+static COMPLETION: LazyLock<Keys> = LazyLock::new(|| settings::keys("prompt"));
+
 impl Request {
-    fn all(&self, bytes: &dyn Bytes, names: &[&'static str]) -> Result<Fields, Failure> {
-        let mut fields = Fields::find(bytes, 0, self.len, names)?;
+    fn all(&self, bytes: &dyn Bytes, keys: &Keys) -> Result<Fields, Failure> {
+        let mut fields = Fields::find(bytes, 0, self.len, keys)?;
         fields.load(bytes, self.len, SMALL);
         Ok(fields)
     }
 
     pub fn chat(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(bytes, &settings::names(&["messages"]))?;
+        let fields = self.all(bytes, &CHAT)?;
         let mut settings = settings::read(bytes, &fields, true, self.streaming)?;
         let messages = prompts::messages(bytes, &fields, &mut settings.extras)?;
         form.n = settings.n as usize;
@@ -46,7 +51,7 @@ impl Request {
     }
 
     pub fn completion(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(bytes, &settings::names(&["prompt"]))?;
+        let fields = self.all(bytes, &COMPLETION)?;
         let settings = settings::read(bytes, &fields, false, self.streaming)?;
         let prompts = prompts::read(bytes, &fields, "prompt")?;
         form.n = settings.n as usize;
@@ -73,15 +78,17 @@ impl Request {
             ("use_activation", "true"),
             ("mm_processor_kwargs", "{}"),
         ];
-        let mut names = vec![
-            "input",
-            "encoding_format",
-            "dimensions",
-            "truncate_prompt_tokens",
-            "truncation_side",
-        ];
-        names.extend(EXTRAS.iter().map(|row| row.0));
-        let fields = self.all(bytes, &names)?;
+        static EMBED: LazyLock<Keys> = LazyLock::new(|| {
+            let own = [
+                "input",
+                "encoding_format",
+                "dimensions",
+                "truncate_prompt_tokens",
+                "truncation_side",
+            ];
+            Keys::of(own.into_iter().chain(EXTRAS.iter().map(|row| row.0)))
+        });
+        let fields = self.all(bytes, &EMBED)?;
         if fields.place("input").is_none() {
             return Err(only_passed("Embedding a conversation", "messages"));
         }
@@ -113,10 +120,9 @@ impl Request {
     }
 
     pub fn tokenize(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(
-            bytes,
-            &["prompt", "add_special_tokens", "return_token_strs"],
-        )?;
+        static TOKENIZE: LazyLock<Keys> =
+            LazyLock::new(|| Keys::of(["prompt", "add_special_tokens", "return_token_strs"]));
+        let fields = self.all(bytes, &TOKENIZE)?;
         if fields.place("prompt").is_none() {
             return Err(only_passed("Tokenizing a conversation", "messages"));
         }
