@@ -1,7 +1,7 @@
 //! `soak`: everything at once for minutes, while workers die and plugins change; nothing may grow.
 //!
 //! 1. Build, as `bench` does. Start the stubs, and the proxy of `tests/bench/soak.yaml`.
-//! 2. Note every gauge, the open files and the threads of the idle proxy.
+//! 2. Look some times at the idle proxy: every gauge, open files, threads.
 //! 3. Load it with a mix of everything (`mix.rs`). Meanwhile, second by second: look at it; now
 //!    and then kill a worker or start it again; change the components and send SIGHUP.
 //! 4. End the load, start the worker again, and wait until what was taken is given back.
@@ -38,6 +38,8 @@ use verdict::Check;
 const CONFIG: &str = "soak.yaml";
 const FRONT: std::net::SocketAddr = local(21880);
 const TICK: Duration = Duration::from_secs(1);
+/// Looks at the idle proxy: some of them meet a probe.
+const IDLE: u32 = 8;
 /// Until everything is given back after the load: idle connections have their time limits.
 const REST: Duration = Duration::from_secs(90);
 
@@ -47,7 +49,7 @@ pub(crate) struct Soak {
     pub(crate) machine: Machine,
     pub(crate) minutes: f64,
     /// Before the load, every second of it, and after it.
-    pub(crate) idle: Sample,
+    pub(crate) idle: Vec<Sample>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) rested: Sample,
     pub(crate) load: Report,
@@ -126,8 +128,10 @@ fn soaked(house: &House, mut trouble: Trouble, soak: &mut Soak) -> Result<()> {
     let command = house.tollgate_on(&Cores::all(), CONFIG);
     let mut proxy = Running::start("tollgate", command, &[FRONT, ADMIN], &house.folder)?;
     proxy.serves(Sign::Answers(ADMIN, "/readyz"))?;
-    pause(TICK);
-    soak.idle = sample::take(house, &proxy, 0.0)?;
+    for _ in 0..IDLE {
+        pause(TICK);
+        soak.idle.push(sample::take(house, &proxy, 0.0)?);
+    }
     let generation = trouble::generation()?;
 
     let mix = house.folder.join("mix.json");
@@ -170,7 +174,7 @@ fn soaked(house: &House, mut trouble: Trouble, soak: &mut Soak) -> Result<()> {
 }
 
 /// Looks until everything is as it was, or patience ends.
-fn rested(house: &House, proxy: &Running, idle: &Sample) -> Result<Sample> {
+fn rested(house: &House, proxy: &Running, idle: &[Sample]) -> Result<Sample> {
     let begun = Instant::now();
     loop {
         let seen = sample::take(house, proxy, begun.elapsed().as_secs_f64())?;

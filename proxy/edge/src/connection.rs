@@ -137,12 +137,7 @@ pub(crate) async fn serve<S, F, B>(
     });
 
     if opening.h2 {
-        let (streams, _end) = Streams::new(
-            shared.tracker.clone(),
-            shared.panics.clone(),
-            activity.clone(),
-            limits.idle_timeout,
-        );
+        let (streams, _end) = Streams::new(shared.tracker.clone(), shared.panics.clone());
         let connection = h2(limits, streams).serve_connection(transport, service);
         let mut connection = std::pin::pin!(connection);
         drive(connection.as_mut(), &mut timing, &activity, &mut drain).await;

@@ -22,7 +22,6 @@ pub mod identity;
 pub mod listener;
 pub mod peer;
 pub mod spec;
-mod stall;
 mod streams;
 mod tls;
 pub mod tokens;

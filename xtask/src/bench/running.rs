@@ -43,7 +43,11 @@ impl Cores {
     /// The program, kept to these cores, as a person would type it.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["--cpu-list", &self.0]).arg(program);
+        command.args(["--cpu-list", &self.0]);
+        // Whatever ends us, however suddenly, ends what we started too.
+        command
+            .args(["setpriv", "--pdeathsig", "TERM"])
+            .arg(program);
         command
     }
 }

@@ -10,7 +10,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, SMALL, TINY, missing},
+    fields::{Fields, TINY, missing},
     intent,
 };
 use crate::{
@@ -18,6 +18,22 @@ use crate::{
     claims::Endpoint,
     options::{AffinityOption, Options},
 };
+
+/// Members that are looked at before a worker is found.
+const FIRST: [&str; 12] = [
+    "model",
+    "stream",
+    "stream_options",
+    "prompt",
+    "messages",
+    "input",
+    "tokens",
+    "prompt_embeds",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "encoding_format",
+];
 
 /// `stream_options`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -91,7 +107,7 @@ impl Request {
                 "Unsupported Media Type: Only 'application/json' is allowed",
             ));
         }
-        let mut fields = Fields::find(bytes, 0, len)?;
+        let mut fields = Fields::find(bytes, 0, len, &FIRST)?;
         fields.load(bytes, len, TINY);
         if let Some(name) = fields.repeated(&["model", "stream", "stream_options"]) {
             return Err(failure::invalid(
@@ -218,7 +234,6 @@ impl Request {
             base64: false,
             token_texts: false,
         };
-        self.fields.load(bytes, self.len, SMALL);
         let task = match self.endpoint {
             Endpoint::Chat => self.chat(bytes, &mut form)?,
             Endpoint::Completions => self.completion(bytes, &mut form)?,

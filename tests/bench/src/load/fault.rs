@@ -17,6 +17,8 @@ pub(super) enum Trouble {
     Status(u16),
     /// Another gRPC status than expected.
     Grpc(u32),
+    /// An error of this number, told within an answer that had begun.
+    Told(u16),
     /// The answer is not what the stub says.
     Content,
     /// Was due, and never sent.
@@ -36,6 +38,7 @@ impl fmt::Display for Trouble {
             Self::Timeout => out.write_str("timeout"),
             Self::Status(status) => write!(out, "status_{status}"),
             Self::Grpc(code) => write!(out, "grpc_{code}"),
+            Self::Told(code) => write!(out, "told_{code}"),
             Self::Content => out.write_str("content"),
             Self::Unsent => out.write_str("unsent"),
             Self::Unfinished => out.write_str("unfinished"),

@@ -4,13 +4,14 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, Visitor},
+    de::{Error, Visitor},
 };
+use serde_json::Value;
 
 use super::Progress;
 use crate::{
     known::{self, INPUT_TOKENS},
-    load::fault::Fault,
+    load::fault::{Fault, Trouble},
 };
 
 #[derive(Deserialize)]
@@ -20,7 +21,14 @@ struct Reply<'a> {
     #[serde(default)]
     usage: Option<Counts>,
     #[serde(default)]
-    error: Option<IgnoredAny>,
+    error: Option<Told>,
+}
+
+/// An error within an answer; its code is a status, or a name, or nothing.
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    code: Value,
 }
 
 #[derive(Deserialize)]
@@ -85,8 +93,13 @@ fn parse(json: &[u8]) -> Result<Reply<'_>, Fault> {
         let text = String::from_utf8_lossy(json);
         Fault::content(format!("{error}: {text}"))
     })?;
-    if reply.error.is_some() {
-        return Err(Fault::content(String::from_utf8_lossy(json)));
+    if let Some(told) = &reply.error {
+        let text = String::from_utf8_lossy(json);
+        let code = told.code.as_u64().and_then(|code| u16::try_from(code).ok());
+        return Err(match code {
+            Some(code) => Fault::new(Trouble::Told(code), text),
+            None => Fault::content(text),
+        });
     }
     Ok(reply)
 }
