@@ -23,6 +23,7 @@ tokens: { file: tokens.yaml }
 plugins:
   openai: { source: "bundled:openai" }
   tgis: { source: "bundled:tgis" }
+  caikit: { source: "bundled:caikit" }
   embedded: { source: "bundled:embedded" }
 schedulers:
   fcfs: { source: "bundled:fcfs" }
@@ -30,21 +31,22 @@ workers:
   - { name: here, address: "component:embedded", slots: 8 }
 routes:
   - name: all
-    frontends: [openai, tgis]
+    frontends: [FRONTENDS]
     workers: [here]
     scheduler: fcfs
     default-model: tollgate-ngram
 "#;
 
-/// Runs a script against a proxy of its own; all of its checks must pass.
-async fn run(script: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
+/// Runs a script against a proxy of its own; all of its checks must pass. Of what two frontends
+/// claim the first has it: `/health` is one of those.
+async fn run(script: &str, frontends: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
     let Some(venv) = env::var_os("TOLLGATE_VENV").map(PathBuf::from) else {
         println!("left out: TOLLGATE_VENV does not say where the clients are");
         return;
     };
     let certificate = Certificate::new(&["localhost", "127.0.0.1"]);
     let file = tokens::file(&[tokens::entry("tests", TOKEN, "models: [\"*\"]")]);
-    let proxy: Proxy = Setup::new(YAML)
+    let proxy: Proxy = Setup::new(&YAML.replace("FRONTENDS", frontends))
         .file("cert.pem", &certificate.cert)
         .file("key.pem", &certificate.key)
         .file("tokens.yaml", file)
@@ -91,7 +93,7 @@ async fn run(script: &str, arguments: impl Fn(SocketAddr) -> Vec<String>) {
 
 #[tokio::test]
 async fn the_openai_sdk() {
-    run("openai_sdk.py", |address| {
+    run("openai_sdk.py", "openai, tgis", |address| {
         vec![
             "--url".into(),
             format!("https://{address}"),
@@ -104,7 +106,7 @@ async fn the_openai_sdk() {
 
 #[tokio::test]
 async fn grpcio() {
-    run("tgis_grpc.py", |address| {
+    run("tgis_grpc.py", "openai, tgis", |address| {
         vec!["--grpc".into(), address.to_string()]
     })
     .await;
@@ -112,7 +114,7 @@ async fn grpcio() {
 
 #[tokio::test]
 async fn grpcurl() {
-    run("grpcurl.py", |address| {
+    run("grpcurl.py", "openai, tgis", |address| {
         vec!["--grpc".into(), address.to_string()]
     })
     .await;
@@ -120,10 +122,25 @@ async fn grpcurl() {
 
 #[tokio::test]
 async fn curl() {
-    run("curl.sh", |address| {
+    run("curl.sh", "openai, tgis", |address| {
         vec![
             "--url".into(),
             format!("https://{address}"),
+            "--embedding-model".into(),
+            "tollgate-hash".into(),
+        ]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caikit_client() {
+    run("caikit_tasks.py", "caikit, openai, tgis", |address| {
+        vec![
+            "--url".into(),
+            format!("https://{address}"),
+            "--grpc".into(),
+            address.to_string(),
             "--embedding-model".into(),
             "tollgate-hash".into(),
         ]

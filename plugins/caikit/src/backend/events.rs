@@ -36,6 +36,13 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// Whether tokens of the output were asked for: some modules give them unasked.
+    pub fn lists_tokens(&self) -> bool {
+        self.detail.output_tokens || self.detail.logprobs || self.detail.ranks
+    }
+}
+
 /// Tokens counted.
 pub fn usage(input: Option<i64>, output: Option<i64>) -> Usage {
     let natural = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
@@ -118,7 +125,11 @@ fn whole(generated: Generated, wanted: Wanted) -> Result<Vec<Event>, Failure> {
         Event::Delta(Delta {
             item: 0,
             text: generated.text,
-            tokens: tokens(generated.tokens),
+            tokens: if wanted.lists_tokens() {
+                tokens(generated.tokens)
+            } else {
+                Vec::new()
+            },
             output_tokens: output,
             extras: Vec::new(),
         }),

@@ -80,6 +80,9 @@ impl Stream {
         if let Some(started) = &mut self.held {
             started.tokens.extend(told);
         }
+        if !self.wanted.lists_tokens() {
+            piece.tokens.clear();
+        }
         let output = !piece.text.is_empty() || !piece.tokens.is_empty();
         let waiting = detail.input_tokens
             && self

@@ -74,8 +74,8 @@ pub fn of(request: &Request, endpoint: Endpoint, options: &Options) -> Result<Ve
             sources.iter().map(of).collect::<Result<_, Failure>>()?
         }
         Request::Rerank(rerank) => {
-            validate::rerank(rerank)?;
             few(&rerank.queries, "queries")?;
+            validate::rerank(rerank)?;
             let documents = documents(rerank)?;
             let top_n = match rerank.top_n {
                 None | Some(..1) => None,
@@ -187,7 +187,7 @@ fn settings(parameters: &Parameters, options: &Options) -> Result<Settings, Fail
 }
 
 fn sampling(parameters: &Parameters) -> Result<Sampling, Failure> {
-    let unless_neutral = |value: Option<f64>| value.filter(|value| *value != 1.0);
+    let unless_neutral = |value| validate::set(value).filter(|value| *value != 1.0);
     let penalty = parameters.exponential_decay_length_penalty;
     let greedy = Sampling {
         greedy: true,
@@ -214,7 +214,7 @@ fn sampling(parameters: &Parameters) -> Result<Sampling, Failure> {
     }
     Ok(Sampling {
         greedy: false,
-        temperature: parameters.temperature,
+        temperature: validate::set(parameters.temperature),
         top_k: parameters
             .top_k
             .filter(|top| *top > 0)
@@ -234,7 +234,7 @@ fn stopping(parameters: &Parameters, options: &Options) -> Result<Stopping, Fail
     };
     let min = small(parameters.min_new_tokens.unwrap_or(0), "min_new_tokens")?;
     if min > max {
-        return Err(validate::min_above_max());
+        return Err(validate::min_above_max(min, max));
     }
     Ok(Stopping {
         max_tokens: Some(max),

@@ -355,7 +355,8 @@ fn documents(rerank: &Rerank, document: bool, text: bool) -> Vec<Scored> {
         let object: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
         Scored {
             document: document.then(|| json.clone()),
-            text: document_text(&object).filter(|_| text).map(str::to_owned),
+            // One without a text has an empty one.
+            text: text.then(|| document_text(&object).unwrap_or_default().to_owned()),
             ..Scored::default()
         }
     };

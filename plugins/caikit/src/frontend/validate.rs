@@ -1,7 +1,10 @@
 //! What modules of the runtime refuse, in their words. Only for requests that are
 //! translated: a passed one is judged by its worker.
 
-use tollgate_sdk_protocol::{failure, types::Failure};
+use tollgate_sdk_protocol::{
+    failure,
+    types::{Failure, Text},
+};
 
 use crate::request::{Parameters, Rerank};
 
@@ -17,6 +20,9 @@ pub fn is_greedy(parameters: &Parameters) -> bool {
         .is_none_or(|method| method == "GREEDY")
 }
 
+/// Name of a parameter, its value, what must hold of it, and that in words.
+type Rule<'a> = (&'a str, Option<f64>, fn(f64) -> bool, &'a str);
+
 /// Rules of text generation.
 ///
 /// # Errors
@@ -24,10 +30,13 @@ pub fn is_greedy(parameters: &Parameters) -> bool {
 pub fn generation(parameters: &Parameters) -> Result<(), Failure> {
     match parameters.decoding_method.as_deref() {
         None | Some("GREEDY" | "SAMPLING") => {}
-        Some(_) => {
+        Some(other) => {
             return Err(refusal(
                 "decoding_method",
-                "decoding_method must be one of GREEDY, SAMPLING",
+                &format!(
+                    "value check failed: Decoding method [{other}] not in valid decoding methods: \
+                     [['GREEDY', 'SAMPLING']]"
+                ),
             ));
         }
     }
@@ -43,46 +52,80 @@ pub fn generation(parameters: &Parameters) -> Result<(), Failure> {
             None,
         ));
     }
-    if parameters.max_new_tokens.is_some_and(|max| max < 0) {
-        return Err(refusal("max_new_tokens", "max_new_tokens must be >= 0"));
-    }
-    if parameters.min_new_tokens.is_some_and(|min| min < 0) {
-        return Err(refusal("min_new_tokens", "min_new_tokens must be >= 0"));
-    }
-    let outside =
-        |value: Option<f64>, inside: fn(f64) -> bool| value.is_some_and(|value| !inside(value));
-    if outside(parameters.temperature, |t| t >= 0.05) {
-        return Err(refusal("temperature", "temperature must be >= 0.05"));
-    }
-    if parameters.top_k.is_some_and(|top| top < 0) {
-        return Err(refusal("top_k", "top_k must be strictly positive"));
-    }
-    if outside(parameters.top_p, |p| p > 0.0 && p <= 1.0) {
-        return Err(refusal("top_p", "top_p must be > 0.0 and <= 1.0"));
-    }
-    if outside(parameters.typical_p, |p| p <= 1.0) {
-        return Err(refusal("typical_p", "typical_p must be <= 1.0"));
-    }
-    if outside(parameters.repetition_penalty, |p| p > 0.0) {
-        return Err(refusal(
+    let decay = parameters
+        .exponential_decay_length_penalty
+        .map(|penalty| penalty.decay_factor);
+    let rules: [Rule<'_>; 5] = [
+        (
+            "temperature",
+            set(parameters.temperature),
+            |t| t >= 0.05,
+            "temperature must be >= 0.05",
+        ),
+        (
+            "top_p",
+            set(parameters.top_p),
+            |p| p > 0.0 && p <= 1.0,
+            "top_p must be > 0.0 and <= 1.0",
+        ),
+        (
+            "typical_p",
+            set(parameters.typical_p),
+            |p| p <= 1.0,
+            "typical_p must be <= 1.0",
+        ),
+        (
             "repetition_penalty",
+            set(parameters.repetition_penalty),
+            |p| p > 0.0,
             "repetition_penalty must be > 0.0",
-        ));
-    }
-    let penalty = parameters.exponential_decay_length_penalty;
-    let decay = penalty.map(|penalty| penalty.decay_factor);
-    if outside(decay, |factor| (1.0..=10.0).contains(&factor)) {
-        return Err(refusal(
+        ),
+        (
             "exponential_decay_length_penalty",
-            "exponential_decay_length_penalty.decay_factor must be in [1.0, 10.0]",
-        ));
+            decay,
+            |factor| (1.0..=10.0).contains(&factor),
+            "decay_factor in exponential_decay_length_penalty must be >= 1.0 and <= 10.0",
+        ),
+    ];
+    for (name, value, holds, rule) in rules {
+        if value.is_some_and(|value| !holds(value)) {
+            return Err(refusal(name, &format!("value check failed: {rule}")));
+        }
+    }
+    for (name, value, rule) in [
+        ("top_k", parameters.top_k, "top_k must be strictly positive"),
+        (
+            "max_new_tokens",
+            parameters.max_new_tokens,
+            "max_new_tokens must be >= 0",
+        ),
+        (
+            "min_new_tokens",
+            parameters.min_new_tokens,
+            "min_new_tokens must be >= 0",
+        ),
+    ] {
+        if value.is_some_and(|value| value < 0) {
+            return Err(refusal(name, &format!("value check failed: {rule}")));
+        }
     }
     Ok(())
 }
 
+/// A number that says something: zero is how these modules write that nothing is set.
+pub fn set(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| *value != 0.0)
+}
+
 /// More tokens are asked for than are allowed.
-pub fn min_above_max() -> Failure {
-    refusal("min_new_tokens", "min_new_tokens must be <= max_new_tokens")
+pub fn min_above_max(min: u32, max: u32) -> Failure {
+    refusal(
+        "min_new_tokens",
+        &format!(
+            "value check failed: Maximum new tokens [{max}] has to be greater than minimum new \
+             tokens [{min}]"
+        ),
+    )
 }
 
 /// Rules of rerank.
@@ -90,9 +133,10 @@ pub fn min_above_max() -> Failure {
 /// # Errors
 /// The first rule that is broken.
 pub fn rerank(rerank: &Rerank) -> Result<(), Failure> {
-    if rerank.queries.is_empty() || rerank.documents.is_empty() {
+    let says_nothing = |query: &Text| matches!(query, Text::Inline(text) if text.is_empty());
+    if rerank.documents.is_empty() || rerank.queries.iter().any(says_nothing) {
         return Err(refusal(
-            "documents",
+            "query",
             "value check failed: Cannot rerank without a query and at least one document",
         ));
     }

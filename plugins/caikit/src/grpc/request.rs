@@ -77,7 +77,7 @@ pub fn read(endpoint: Endpoint, message: &[u8]) -> Result<Request, Failure> {
             let request: RerankTaskRequest = decode(message)?;
             Request::Rerank(Rerank {
                 queries: vec![Text::Inline(request.query)],
-                documents: request.documents.iter().map(document).collect(),
+                documents: documents_of(&request.documents)?,
                 top_n: request.top_n,
                 truncate: request.truncate_input_tokens,
                 return_documents: request.return_documents,
@@ -89,7 +89,7 @@ pub fn read(endpoint: Endpoint, message: &[u8]) -> Result<Request, Failure> {
             let request: RerankTasksRequest = decode(message)?;
             Request::Rerank(Rerank {
                 queries: inline(request.queries),
-                documents: request.documents.iter().map(document).collect(),
+                documents: documents_of(&request.documents)?,
                 top_n: request.top_n,
                 truncate: request.truncate_input_tokens,
                 return_documents: request.return_documents,
@@ -104,8 +104,16 @@ pub fn read(endpoint: Endpoint, message: &[u8]) -> Result<Request, Failure> {
     })
 }
 
-fn document(object: &prost_types::Struct) -> String {
-    Value::Object(structs::to_json(object)).to_string()
+/// Over gRPC an empty list is none, and the runtime misses it.
+fn documents_of(all: &[prost_types::Struct]) -> Result<Vec<String>, Failure> {
+    if all.is_empty() {
+        return Err(failure::invalid(
+            "missing 1 required positional argument: 'documents'",
+            Some("documents"),
+        ));
+    }
+    let document = |object| Value::Object(structs::to_json(object)).to_string();
+    Ok(all.iter().map(document).collect())
 }
 
 /// Writes a message for an endpoint that fits the request. Texts that the host holds are

@@ -38,7 +38,8 @@ pub fn read(
 ) -> Result<Request, Refusal> {
     let mut reader = Reader::default();
     let inputs = inputs.filter(|json| *json != "null");
-    let parameters = parameters.filter(|json| *json != "null").unwrap_or("{}");
+    let given = parameters.filter(|json| *json != "null");
+    let parameters = given.unwrap_or("{}");
     let request = match endpoint {
         Endpoint::Generate | Endpoint::GenerateStream => {
             let text = one_text(&mut reader, inputs, held);
@@ -102,7 +103,7 @@ pub fn read(
                 return_text: members.boolean("return_text"),
             });
             required(filled(queries), if many { "queries" } else { "query" }).and_then(|queries| {
-                let documents = required(filled(documents), "documents")?;
+                let documents = required(documents, "documents")?;
                 Ok(Request::Rerank(Rerank {
                     queries: inline(queries),
                     documents,
@@ -112,7 +113,10 @@ pub fn read(
         }
         Endpoint::Tokenize => {
             let text = one_text(&mut reader, inputs, held);
-            of_parameters(&mut reader, parameters, |_| ());
+            // This task has none, and so not the member either.
+            if let Some(json) = given {
+                reader.extra("parameters", json);
+            }
             required(text, "text").map(Request::Tokenize)
         }
     };
@@ -170,8 +174,7 @@ fn one_or_many(
     if many {
         members.strings(many_name)
     } else {
-        let one = members.string(one_name)?;
-        (!one.is_empty()).then(|| vec![one])
+        Some(vec![members.string(one_name)?])
     }
 }
 
@@ -237,32 +240,7 @@ pub fn write(request: &Request, model: &str, endpoint: Endpoint) -> Vec<Segment>
             body.text("]}");
         }
     }
-    body.text(",\"parameters\":");
-    match request {
-        Request::Generate { parameters, .. } => body.json(&parameters::written(parameters)),
-        Request::Embed { truncate, .. } | Request::Similarity { truncate, .. } => {
-            body.json(&Optional {
-                truncate_input_tokens: *truncate,
-                ..Optional::default()
-            });
-        }
-        Request::Rerank(rerank) => {
-            let (query, queries) = if endpoint == Endpoint::Rerank {
-                (rerank.return_queries, None)
-            } else {
-                (None, rerank.return_queries)
-            };
-            body.json(&Optional {
-                top_n: rerank.top_n,
-                truncate_input_tokens: rerank.truncate,
-                return_documents: rerank.return_documents,
-                return_query: query,
-                return_queries: queries,
-                return_text: rerank.return_text,
-            });
-        }
-        Request::Tokenize(_) => body.text("{}"),
-    }
+    body.parameters(request, endpoint);
     body.text("}");
     body.finish()
 }
@@ -292,6 +270,41 @@ struct Body {
 }
 
 impl Body {
+    /// The member `parameters`, where there are any: a task without one refuses it.
+    fn parameters(&mut self, request: &Request, endpoint: Endpoint) {
+        let before = self.inline.len();
+        self.text(",\"parameters\":");
+        let value = self.inline.len();
+        match request {
+            Request::Generate { parameters, .. } => self.json(&parameters::written(parameters)),
+            Request::Embed { truncate, .. } | Request::Similarity { truncate, .. } => {
+                self.json(&Optional {
+                    truncate_input_tokens: *truncate,
+                    ..Optional::default()
+                });
+            }
+            Request::Rerank(rerank) => {
+                let (query, queries) = if endpoint == Endpoint::Rerank {
+                    (rerank.return_queries, None)
+                } else {
+                    (None, rerank.return_queries)
+                };
+                self.json(&Optional {
+                    top_n: rerank.top_n,
+                    truncate_input_tokens: rerank.truncate,
+                    return_documents: rerank.return_documents,
+                    return_query: query,
+                    return_queries: queries,
+                    return_text: rerank.return_text,
+                });
+            }
+            Request::Tokenize(_) => self.text("{}"),
+        }
+        if &self.inline[value..] == b"{}" {
+            self.inline.truncate(before);
+        }
+    }
+
     fn text(&mut self, text: &str) {
         self.inline.extend_from_slice(text.as_bytes());
     }
