@@ -147,6 +147,28 @@ pub struct ServerMetadata {
     pub extensions: Vec<String>,
 }
 
+/// `inference.RepositoryIndexResponse`, as Triton has it.
+#[derive(Clone, PartialEq, Message)]
+pub struct RepositoryIndex {
+    /// The models.
+    #[prost(message, repeated, tag = "1")]
+    pub models: Vec<ModelIndex>,
+}
+
+/// `RepositoryIndexResponse.ModelIndex`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ModelIndex {
+    /// The model.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its version.
+    #[prost(string, tag = "2")]
+    pub version: String,
+    /// `READY`.
+    #[prost(string, tag = "3")]
+    pub state: String,
+}
+
 /// `inference.ModelMetadataResponse`.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelMetadata {

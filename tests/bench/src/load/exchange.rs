@@ -106,12 +106,12 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// More of the body has come.
-    pub(super) async fn data(&mut self, data: &[u8]) -> Result<Next, Fault> {
+    /// More of the body has come; `together` with what came before: nothing was waited for.
+    pub(super) async fn data(&mut self, data: &[u8], together: bool) -> Result<Next, Fault> {
         self.brought.bytes_in += data.len() as u64;
         let tokens = u64::from(self.answer.data(data)?);
         if self.kind.stream && tokens > self.brought.tokens {
-            self.text(tokens);
+            self.text(tokens, together);
         }
         if !self.kind.read_delay.is_zero() {
             tokio::time::sleep(self.kind.read_delay).await;
@@ -123,8 +123,11 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    fn text(&mut self, tokens: u64) {
+    fn text(&mut self, tokens: u64, together: bool) {
         self.brought.tokens = tokens;
+        if together && self.last.is_some() {
+            return;
+        }
         let now = Instant::now();
         match self.last.replace(now) {
             None => {

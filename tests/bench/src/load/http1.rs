@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{Builder, SendRequest};
@@ -53,10 +54,19 @@ impl Client {
         if exchange.begin(&head)? == Next::Break {
             return Ok(End::Aborted);
         }
-        while let Some(frame) = body.frame().await {
+        loop {
+            let at_hand = body.frame().now_or_never();
+            let together = at_hand.is_some();
+            let frame = match at_hand {
+                Some(frame) => frame,
+                None => body.frame().await,
+            };
+            let Some(frame) = frame else {
+                break;
+            };
             let frame = frame.map_err(|error| Fault::new(Trouble::Cut, chain(&error)))?;
             if let Ok(data) = frame.into_data()
-                && exchange.data(&data).await? == Next::Break
+                && exchange.data(&data, together).await? == Next::Break
             {
                 return Ok(End::Aborted);
             }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::Request;
 use tokio::sync::Mutex;
@@ -73,9 +74,18 @@ impl Client {
             stream.send_reset(h2::Reason::CANCEL);
             return Ok(End::Aborted);
         }
-        while let Some(data) = body.data().await {
+        loop {
+            let at_hand = body.data().now_or_never();
+            let together = at_hand.is_some();
+            let data = match at_hand {
+                Some(data) => data,
+                None => body.data().await,
+            };
+            let Some(data) = data else {
+                break;
+            };
             let data = data.map_err(cut)?;
-            let next = exchange.data(&data).await?;
+            let next = exchange.data(&data, together).await?;
             let _ = body.flow_control().release_capacity(data.len());
             if next == Next::Break {
                 stream.send_reset(h2::Reason::CANCEL);

@@ -118,7 +118,8 @@ async fn paced(plan: Plan, alarm: Alarm) -> io::Result<Report> {
         pacer.spawn(async move { pace(schedule, alarm, &gate, count).await });
     }
     tokio::time::sleep_until(gate.from).await;
-    let before = look(&plan.watch)?;
+    let own = std::process::id();
+    let (before, own_before) = (look(&plan.watch)?, Usage::of(own)?);
     // How long requests are begun.
     match (&gate.rule, pacing.until) {
         (Rule::Requests(_), _) => while tasks.join_next().await.is_some() {},
@@ -130,7 +131,7 @@ async fn paced(plan: Plan, alarm: Alarm) -> io::Result<Report> {
     });
     // What is not done by then is counted below.
     let _ = drained.await;
-    let after = look(&plan.watch)?;
+    let (after, own_after) = (look(&plan.watch)?, Usage::of(own)?);
     let unsent = gate.unsent();
     tasks.shutdown().await;
     let mut all = Recorder::new(plan.kinds.len());
@@ -147,6 +148,7 @@ async fn paced(plan: Plan, alarm: Alarm) -> io::Result<Report> {
     all.failed(&Fault::new(Trouble::Unfinished, &drain), unfinished);
     let names: Vec<_> = plan.kinds.iter().map(|kind| kind.name.clone()).collect();
     let mut report = all.report(&names, gate.from);
+    report.0["own_cpu_ns"] = own_after.since(&own_before).cpu_ns.into();
     if !plan.watch.is_empty() {
         report.0["watched"] = watched(&before, &after);
     }

@@ -99,6 +99,9 @@ async fn answer(
                 "/inference.GRPCInferenceService/ModelMetadata" => {
                     Reply::One(tensors.grpc_model.clone())
                 }
+                "/inference.GRPCInferenceService/RepositoryIndex" => {
+                    Reply::One(tensors.grpc_index.clone())
+                }
                 _ => Reply::Status(UNIMPLEMENTED),
             }
         }

@@ -11,7 +11,8 @@ use crate::{
     frames::framed,
     known::{self, INPUT_TENSOR, OUTPUT_TENSOR},
     proto::{
-        InferResponse, ModelMetadata, RAW_OUTPUT, ServerMetadata, Tensor, Well, framed_before,
+        InferResponse, ModelIndex, ModelMetadata, RAW_OUTPUT, RepositoryIndex, ServerMetadata,
+        Tensor, Well, framed_before,
     },
 };
 
@@ -33,6 +34,8 @@ pub struct Tensors {
     pub grpc_server: Bytes,
     /// gRPC: `ModelMetadata`.
     pub grpc_model: Bytes,
+    /// gRPC: `RepositoryIndex`.
+    pub grpc_index: Bytes,
     /// gRPC: live, ready, model ready.
     pub grpc_well: Bytes,
     model: String,
@@ -86,6 +89,13 @@ impl Tensors {
                 platform: "stub".to_owned(),
                 inputs: vec![tensor(INPUT_TENSOR, -1)],
                 outputs: vec![tensor(OUTPUT_TENSOR, -1)],
+            }),
+            grpc_index: framed(&RepositoryIndex {
+                models: vec![ModelIndex {
+                    name: model.clone(),
+                    version: "1".to_owned(),
+                    state: "READY".to_owned(),
+                }],
             }),
             grpc_well: framed(&Well { well: true }),
             model: model.clone(),
