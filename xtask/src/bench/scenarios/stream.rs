@@ -34,7 +34,7 @@ const fn shape(per_write: u32, streams: u32, tokens: u32, interval: u32) -> Shap
 const SHAPES: [Shape; 4] = [
     shape(1, 1, 512, 1_000),
     shape(16, 1, 512, 1_000),
-    shape(1, 1_000, 64, 50_000),
+    shape(1, 1_000, 32, 100_000),
     shape(16, 1_000, 128, 400_000),
 ];
 
@@ -57,8 +57,9 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
             interval,
         } = shape;
         let stub = format!("--tokens {tokens} --per-write {per_write} --interval {interval}");
-        let load =
-            format!("--stream --connections {streams} --prompt-bytes 1024 --tokens {tokens}");
+        let load = format!(
+            "--stream --connections {streams} --prompt-bytes 1024 --tokens {tokens} --drain 60"
+        );
         for way in WAYS {
             let setting = setting(way, per_write, streams);
             all.extend(cases(&setting, way, &ALL, &stub, &load));
