@@ -3,7 +3,10 @@
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /source
-RUN rustup target add wasm32-unknown-unknown
+RUN rustup target add wasm32-unknown-unknown \
+ # The allocator is C, and built by make.
+ && apt-get update && apt-get install --yes --no-install-recommends make \
+ && rm -rf /var/lib/apt/lists/*
 COPY . .
 # The components come first: the binary carries them.
 RUN cargo xtask components --bundled \

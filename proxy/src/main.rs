@@ -18,6 +18,12 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Parser, Subcommand};
 use tollgate_config::{Config, LogFormat};
 
+/// A proxy takes much memory for moments: bodies, waves of clients, the compiling of components.
+/// The C library's allocator keeps what it was once given for each of its threads' arenas; this one
+/// returns what lies unused, by a thread of its own (`.cargo/config.toml` says how soon).
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// An edge proxy for model servers.
 #[derive(Parser)]
 #[command(version, about)]

@@ -35,6 +35,7 @@ use crate::BoxError;
 use crate::activity::{Activity, Limits, Passed};
 use crate::body::Tracked;
 use crate::drain::Drain;
+use crate::head;
 use crate::peer::Peer;
 use crate::spec::ListenerLimits;
 use crate::streams::{Panics, Streams};
@@ -131,15 +132,15 @@ pub(crate) async fn serve<S, F, B>(
                 *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 return Ok::<_, Infallible>(refusal);
             }
-            let response = service(request, peer).await;
+            let response = service(head::detached(request), peer).await;
             Ok(response.map(|body| Tracked::new(body, under_way)))
         }
     });
 
     if opening.h2 {
         let (streams, _end) = Streams::new(shared.tracker.clone(), shared.panics.clone());
-        let connection = h2(limits, streams).serve_connection(transport, service);
-        let mut connection = std::pin::pin!(connection);
+        // Boxed: here it would take its room in every task, and most carry HTTP/1.1.
+        let mut connection = Box::pin(h2(limits, streams).serve_connection(transport, service));
         drive(connection.as_mut(), &mut timing, &activity, &mut drain).await;
     } else {
         let mut connection = h1(limits).serve_connection(transport, service);

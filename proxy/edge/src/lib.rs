@@ -6,6 +6,7 @@
 //! | [`listener`] | accepting connections, up to a bound |
 //! | `connection` | one connection: handshake, protocol, requests, end |
 //! | `activity` | its time limits |
+//! | `head` | requests that do not keep their connection's buffer |
 //! | `tls` | certificates by the name asked for, reloaded when files change |
 //! | [`drain`] | ending it all in order |
 //! | [`identity`], [`auth`], [`tokens`] | who asks, and what they may use |
@@ -18,6 +19,7 @@ pub mod auth;
 mod body;
 mod connection;
 pub mod drain;
+mod head;
 pub mod identity;
 pub mod listener;
 pub mod peer;

@@ -186,15 +186,10 @@ impl Listener {
             };
             prepare(&socket);
             let connected = self.metrics.connected(&name);
-            let connection = connection::serve(
-                shared.clone(),
-                socket,
-                address,
-                service.clone(),
-                drain.clone(),
-            );
+            let (shared, service, drain) = (shared.clone(), service.clone(), drain.clone());
             tasks.spawn(async move {
-                connection.await;
+                // Made here: a future that is moved in has its room twice, before and after.
+                connection::serve(shared, socket, address, service, drain).await;
                 drop((connected, place));
             });
         }

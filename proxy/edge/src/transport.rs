@@ -40,6 +40,15 @@ impl Transport {
     }
 }
 
+impl Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -51,13 +60,22 @@ impl AsyncRead for Transport {
             let len = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead[..len]);
             this.ahead.advance(len);
+            // The rest of what has come goes with it: hyper doubles the buffer of a head that it
+            // got in two parts, and keeps it at that for as long as the connection lives.
+            let before = buf.filled().len();
+            if buf.remaining() > 0
+                && let Poll::Ready(result) = this.socket.poll_read(cx, buf)
+            {
+                result?;
+                // An end is said again at the next look.
+                if buf.filled().len() > before {
+                    this.activity.read(buf.filled().len() - before);
+                }
+            }
             return Poll::Ready(Ok(()));
         }
         let (before, room) = (buf.filled().len(), buf.remaining());
-        ready!(match &mut this.socket {
-            Socket::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            Socket::Tls(socket) => Pin::new(socket).poll_read(cx, buf),
-        })?;
+        ready!(this.socket.poll_read(cx, buf))?;
         if room > 0 {
             this.activity.read(buf.filled().len() - before);
         }

@@ -53,15 +53,22 @@ pub async fn serve(
     peer: Arc<Peer>,
 ) -> Response<Body> {
     let responder = Responder::default();
-    let driver = {
-        let responder = responder.clone();
-        async move {
-            let mut leaving = Leaving(None);
-            way(house, router, request, peer, responder, &mut leaving).await;
-            leaving.0 = None;
-        }
-    };
+    let driver = driver(house, router, request, peer, responder.clone());
     respond(driver.boxed(), &responder).await
+}
+
+/// The whole exchange. It lives as long as a stream does, of which there are thousands: what is
+/// large and over sooner is boxed where it is awaited.
+async fn driver(
+    house: Arc<House>,
+    router: Router,
+    request: Request<Incoming>,
+    peer: Arc<Peer>,
+    responder: Responder,
+) {
+    let mut leaving = Leaving(None);
+    way(house, router, request, peer, responder, &mut leaving).await;
+    leaving.0 = None;
 }
 
 /// Notes that the client has gone, when a request is dropped before its end.
@@ -405,6 +412,9 @@ fn cut_failure(reader: &Reader<Incoming>, _cut: &types::Cut) -> Failure {
         .unwrap_or_else(|| Failure::invalid_argument("the request broke off"))
 }
 
+/// The smallest body that is kept where it was read. Connections read into 8 KiB at least.
+const IN_PLACE: u64 = 8 << 10;
+
 async fn whole(
     parts: &mut http::request::Parts,
     mut body: Incoming,
@@ -438,6 +448,8 @@ async fn whole(
     }
     let bytes = match chunks.len() {
         0 => Bytes::new(),
+        // A small one lies in its connection's buffer, and would keep all of it.
+        1 if length < IN_PLACE => Bytes::copy_from_slice(&chunks[0]),
         1 => chunks.swap_remove(0),
         _ => chunks.concat().into(),
     };
@@ -509,4 +521,18 @@ fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
             is_grpc: false,
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_takes_little_room() {
+        fn room<A, B, C, D, E, F>(_: fn(A, B, C, D, E) -> F) -> usize {
+            size_of::<F>()
+        }
+        let room = room(driver);
+        assert!(room <= 6 << 10, "{room} bytes");
+    }
 }

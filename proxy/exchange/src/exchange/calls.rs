@@ -202,12 +202,12 @@ impl Exchange<'_> {
         let passable = assignment.size() == 1
             && station.dialect == *self.asked.claimed.dialect
             && matches!(station.reach, Reach::Network(_));
-        if let (false, Some(_)) = (passable, &call.kept) {
+        if let (false, Some(kept)) = (passable, &call.kept) {
+            let (content, sources) = (**kept).clone();
             call.stage = Stage::Offered {
                 assignment: Some(assignment),
                 passable: false,
             };
-            let (content, sources) = call.kept.clone().unwrap_or_else(|| unreachable!());
             self.translate(id, content, sources);
             return;
         }
@@ -246,7 +246,7 @@ impl Exchange<'_> {
                     &it.call,
                     &mut self.sources,
                 );
-                call.kept = Some((it.call, sources));
+                call.kept = Some(Box::new((it.call, sources)));
                 self.queue(it.id, call, &resolved, eligible, key);
             }
             Stage::Composing(composition) => {

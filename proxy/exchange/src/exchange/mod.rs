@@ -142,7 +142,7 @@ struct Call {
     resolved: Option<Arc<Resolved>>,
     stage: Stage,
     /// Materialised before it was queued.
-    kept: Option<(inference::Call, Arc<Sources>)>,
+    kept: Option<Box<(inference::Call, Arc<Sources>)>>,
     attempts: u32,
     first_failure: Option<Failure>,
     /// The guest has seen an event or a response of it.
@@ -157,6 +157,12 @@ struct Call {
 enum Todo {
     Write(Sending),
     Act(frontend::Action),
+}
+
+/// Of what is to be done, what waits for somebody.
+enum Slow {
+    Write(Sending),
+    Pass(frontend::Passed),
 }
 
 /// The length of a response that is all there: nothing but output follows, then the end.
@@ -572,23 +578,40 @@ impl Exchange<'_> {
     async fn carry_out(&mut self, actions: Vec<frontend::Action>) -> Result<(), Stop> {
         let mut todo = self.make_ready(actions)?;
         self.keep_shown();
-        while let Some(next) = todo.pop_front() {
-            match next {
-                Todo::Write(sending) => {
+        while let Some(slow) = self.next_slow(&mut todo)? {
+            match slow {
+                Slow::Write(sending) => {
                     self.flush_head(None);
                     self.send_all(sending).await?;
                 }
-                Todo::Act(frontend::Action::Head(head)) => {
-                    let head = self.response_head(head)?;
-                    self.head = Some(head);
-                    if let Some(length) = whole_length(&todo) {
-                        self.flush_head(Some(length));
+                Slow::Pass(it) => {
+                    if let Some(blind) = self.pass(it).await? {
+                        return self.copy(blind).await;
                     }
                 }
-                Todo::Act(action) => self.act(action).await?,
             }
         }
         Ok(())
+    }
+
+    /// Does what is to be done up to the next thing that may take its time. Apart from the wait
+    /// for it, which is part of every stream for as long as it lives, and should hold little.
+    fn next_slow(&mut self, todo: &mut VecDeque<Todo>) -> Result<Option<Slow>, Stop> {
+        while let Some(next) = todo.pop_front() {
+            match next {
+                Todo::Write(sending) => return Ok(Some(Slow::Write(sending))),
+                Todo::Act(frontend::Action::Pass(it)) => return Ok(Some(Slow::Pass(it))),
+                Todo::Act(frontend::Action::Head(head)) => {
+                    let head = self.response_head(head)?;
+                    self.head = Some(head);
+                    if let Some(length) = whole_length(todo) {
+                        self.flush_head(Some(length));
+                    }
+                }
+                Todo::Act(action) => self.act(action)?,
+            }
+        }
+        Ok(None)
     }
 
     /// Checks the order of what is said, and readies what is sent: nothing has gone out
@@ -633,16 +656,16 @@ impl Exchange<'_> {
         self.shown.clear();
     }
 
-    async fn act(&mut self, action: frontend::Action) -> Result<(), Stop> {
+    fn act(&mut self, action: frontend::Action) -> Result<(), Stop> {
         match action {
             frontend::Action::Need(_)
             | frontend::Action::Head(_)
             | frontend::Action::Data(_)
             | frontend::Action::Message(_)
+            | frontend::Action::Pass(_)
             | frontend::Action::Other(_) => {}
             frontend::Action::Call(intent) => self.call(intent)?,
             frontend::Action::Materialise(it) => self.materialise(it)?,
-            frontend::Action::Pass(it) => self.pass(it).await?,
             frontend::Action::Trailers(end) => {
                 if !self.asked.is_grpc {
                     return Err(self.nonsense("it sends trailers where there are none"));

@@ -15,11 +15,19 @@ use crate::{
     reading::{Read, Reader, progress_of},
 };
 
+/// A response that no guest looks at, and the place at its worker that it takes.
+pub(super) struct Blind {
+    body: tollgate_upstream::Incoming,
+    _assignment: Assignment<Member>,
+}
+
 impl Exchange<'_> {
-    pub(super) async fn pass(&mut self, it: frontend::Passed) -> Result<(), Stop> {
+    /// Sends the client's request on, and waits for the response's head. Gives what is left to be
+    /// copied of a response that no guest looks at.
+    pub(super) async fn pass(&mut self, it: frontend::Passed) -> Result<Option<Box<Blind>>, Stop> {
         let asked = self.asked;
         let Some(call) = self.calls.get_mut(&it.id) else {
-            return Ok(());
+            return Ok(None);
         };
         let Stage::Offered {
             assignment: slot,
@@ -29,13 +37,13 @@ impl Exchange<'_> {
             return Err(self.nonsense(format!("it passes call {}, which cannot be", it.id)));
         };
         let Some(assignment) = slot.take() else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(station) = asked.house.station(assignment.worker().id()).cloned() else {
-            return Ok(());
+            return Ok(None);
         };
         let Reach::Network(upstream) = &station.reach else {
-            return Ok(());
+            return Ok(None);
         };
         let upstream = upstream.clone();
         let mode = it.response;
@@ -65,10 +73,12 @@ impl Exchange<'_> {
             // Streamed through: what has been sent is not kept.
             source.release(u64::MAX);
         }
-        let sending = async move { upstream.send(head, body).await };
+        // Boxed: it is the largest thing that a request ever waits for, and over with the head.
+        // Inside the exchange it would take its room for as long as the response streams.
+        let sending = async move { upstream.send(head, body).await }.boxed();
         let response = drive(&mut self.jobs, &mut self.backlog, sending).await;
         let Some(call) = self.calls.get_mut(&it.id) else {
-            return Ok(());
+            return Ok(None);
         };
         call.repeatable &= retained;
         call.stage = Stage::Offered {
@@ -79,26 +89,26 @@ impl Exchange<'_> {
             Err(error) => {
                 let failed = attempt::send_failed(&error);
                 self.elsewhere(it.id, failed.failure);
-                Ok(())
+                Ok(None)
             }
-            Ok(response) => self.passed(it.id, mode, response).await,
+            Ok(response) => self.passed(it.id, mode, response),
         }
     }
 
-    pub(super) async fn passed(
+    fn passed(
         &mut self,
         id: u32,
         mode: frontend::ResponseMode,
         response: tollgate_upstream::Response,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<Box<Blind>>, Stop> {
         let Some(call) = self.calls.get_mut(&id) else {
-            return Ok(());
+            return Ok(None);
         };
         let Stage::Offered { assignment, .. } = &mut call.stage else {
-            return Ok(());
+            return Ok(None);
         };
         let Some(assignment) = assignment.take() else {
-            return Ok(());
+            return Ok(None);
         };
         assignment.batch().first_output();
         assignment.met(if response.head.status.as_u16() == 503 {
@@ -109,7 +119,10 @@ impl Exchange<'_> {
         if matches!(mode, frontend::ResponseMode::Blind) {
             let head = pass::response_head(response.head, true);
             self.begin_response(head);
-            return self.copy(response.body, assignment).await;
+            return Ok(Some(Box::new(Blind {
+                body: response.body,
+                _assignment: assignment,
+            })));
         }
         let tapped = matches!(mode, frontend::ResponseMode::Tap);
         let status = response.head.status.as_u16();
@@ -144,7 +157,7 @@ impl Exchange<'_> {
             };
         }
         self.read_upstream(id, Box::new(reader), types::Want::More);
-        Ok(())
+        Ok(None)
     }
 
     pub(super) fn number(&mut self, source: &Source) -> u32 {
@@ -155,14 +168,10 @@ impl Exchange<'_> {
     }
 
     /// A blind response: no guest, no look.
-    pub(super) async fn copy(
-        &mut self,
-        mut body: tollgate_upstream::Incoming,
-        _assignment: Assignment<Member>,
-    ) -> Result<(), Stop> {
+    pub(super) async fn copy(&mut self, mut blind: Box<Blind>) -> Result<(), Stop> {
         loop {
             let next = {
-                let next = body.data();
+                let next = blind.body.data();
                 drive(&mut self.jobs, &mut self.backlog, next).await
             };
             match next {
@@ -171,7 +180,7 @@ impl Exchange<'_> {
                 None => break,
             }
         }
-        match body.trailers().await {
+        match blind.body.trailers().await {
             Ok(Some(trailers)) => {
                 if let Some(code) = crate::reading::end_of(&trailers).code {
                     self.asked.record.grpc_status(code);
