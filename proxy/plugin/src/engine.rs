@@ -46,6 +46,7 @@ pub struct Sandbox {
     fingerprint: Arc<str>,
     instances: Arc<AtomicU64>,
     limits: HostLimits,
+    pooled: bool,
     clock: Arc<Clock>,
 }
 
@@ -56,15 +57,16 @@ impl Sandbox {
     /// When neither allocator works here, or the thread cannot be started.
     pub fn new(limits: HostLimits) -> Result<Self, EngineError> {
         let pooled = Engine::new(&config(limits, true));
-        let (engine, allocator) = match pooled {
-            Ok(engine) => (engine, "pooling"),
+        let (engine, pooled) = match pooled {
+            Ok(engine) => (engine, true),
             Err(refusal) => {
                 tracing::info!(%refusal, "no room for pooled memories; allocating on demand");
                 let engine = Engine::new(&config(limits, false))
                     .map_err(|error| EngineError(format!("{error:#}")))?;
-                (engine, "on-demand")
+                (engine, false)
             }
         };
+        let allocator = if pooled { "pooling" } else { "on-demand" };
         let instances = Arc::new(AtomicU64::new(0));
         let clock = Clock::start(&engine).map_err(|error| EngineError(error.to_string()))?;
         let compatibility = {
@@ -78,8 +80,18 @@ impl Sandbox {
             fingerprint: format!("{allocator}-{compatibility:016x}").into(),
             instances,
             limits,
+            pooled,
             clock: Arc::new(clock),
         })
+    }
+
+    /// Compiles a component for this engine, by an engine of its own: a compiler keeps what it
+    /// worked with, tens of megabytes, for as long as its engine lives.
+    ///
+    /// # Errors
+    /// When it is no component that this engine's settings allow.
+    pub(crate) fn compile(&self, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        Engine::new(&config(self.limits, self.pooled))?.precompile_component(wasm)
     }
 
     /// What a store's calls keep the clock going with.

@@ -99,11 +99,8 @@ impl Cache {
             .ok()
     }
 
-    fn store(&self, sandbox: &Sandbox, digest: &str, component: &Component) -> io::Result<()> {
-        let code = component
-            .serialize()
-            .map_err(|error| io::Error::other(format!("{error:#}")))?;
-        let tag = self.mac(sandbox, digest, &code).finalize().into_bytes();
+    fn store(&self, sandbox: &Sandbox, digest: &str, code: &[u8]) -> io::Result<()> {
+        let tag = self.mac(sandbox, digest, code).finalize().into_bytes();
         let path = self.path(sandbox, digest);
         let mut suffix = [0; 8];
         getrandom::fill(&mut suffix).map_err(io::Error::other)?;
@@ -115,7 +112,7 @@ impl Cache {
             .open(&partial)?;
         let written = file
             .write_all(&tag)
-            .and_then(|()| file.write_all(&code))
+            .and_then(|()| file.write_all(code))
             .and_then(|()| fs::rename(&partial, &path));
         if written.is_err() {
             let _ = fs::remove_file(&partial);
@@ -165,22 +162,23 @@ pub(crate) fn component(
     if let Some(component) = cache.and_then(|cache| cache.load(sandbox, digest)) {
         return Ok(component);
     }
-    let component = Component::from_binary(sandbox.engine(), wasm)?;
+    let code = sandbox.compile(wasm)?;
     if let Some(cache) = cache
-        && let Err(error) = cache.store(sandbox, digest, &component)
+        && let Err(error) = cache.store(sandbox, digest, &code)
     {
         tracing::warn!(%error, "cannot keep a compiled component");
     }
-    Ok(component)
+    deserialize(sandbox.engine(), &code)
 }
 
 /// Loads compiled code.
 #[expect(unsafe_code, reason = "compiled code cannot be checked; its origin is")]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` came out of `Component::serialize` in a process that held the
-    // cache's key, and has not changed since: the caller checked its HMAC, which also
-    // binds it to this engine's fingerprint. Whoever can read the key can already run
-    // code as this user. wasmtime itself refuses another version or configuration.
+    // SAFETY: `code` came out of `Engine::precompile_component`, and has not changed since.
+    // Either this process has just compiled it, with this engine's settings; or a process
+    // that held the cache's key had: the caller checked its HMAC, which also binds it to
+    // this engine's fingerprint. Whoever can read the key can already run code as this
+    // user. wasmtime itself refuses another version or configuration.
     unsafe { Component::deserialize(engine, code) }
 }
 
