@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod docs;
 mod examples;
+mod fuzz;
 mod guest;
 mod materials;
 mod needs;
@@ -37,6 +38,9 @@ cargo xtask VERB
   soak [--minutes M] [--out DIR] [--built]
                        everything at once, while workers die and plugins change: nothing may
                        grow; into target/soak/DATE/
+  fuzz [--minutes M] [--keep] [TARGET…]
+                       look for inputs that break a parser of foreign bytes; keep: take what
+                       is useful into the corpus that the tests replay
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
@@ -48,6 +52,7 @@ const VERBS: &[&str] = &[
     "components",
     "conformance",
     "demo",
+    "fuzz",
     "help",
     "soak",
     "test",
@@ -74,6 +79,7 @@ fn run() -> Result<()> {
         "conformance" => conformance::run(&rest),
         "demo" => demo::run(&rest),
         "soak" => soak::run(&rest),
+        "fuzz" => fuzz::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

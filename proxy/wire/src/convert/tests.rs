@@ -260,6 +260,10 @@ fn arrays_are_flattened_when_every_level_has_one_length() {
         "[[],[1]]",
         "[[1],[]]",
         "[[[1],[2]],[[3]]]",
+        // What is empty has a level too.
+        "[[[]],[1]]",
+        "[[[]],[[[]]]]",
+        "[[],[[]]]",
         "1",
         "",
         "[1",
@@ -390,6 +394,17 @@ fn every_pair_of_encodings_converts_or_says_why_not() {
     }
 }
 
+/// Small arrays of arrays of numbers, often of one shape.
+fn nested() -> impl Strategy<Value = Value> {
+    any::<u8>()
+        .prop_map(Value::from)
+        .prop_recursive(4, 24, 3, |inner| {
+            let uneven = proptest::collection::vec(inner.clone(), 0..4);
+            let even = (inner, 0..4usize).prop_map(|(value, len)| vec![value; len]);
+            prop_oneof![uneven, even].prop_map(Value::from)
+        })
+}
+
 proptest! {
     #[test]
     fn strings_and_base64_against_their_oracles(string in "\\PC{0,60}|[\\x00-\\x7f]{0,60}", bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
@@ -430,6 +445,24 @@ proptest! {
         let text = serde_json::to_vec(&rows).unwrap();
         let expected: Vec<u8> = rows.iter().flat_map(|row| row.iter()).flat_map(|n| n.to_le_bytes()).collect();
         prop_assert_eq!(to(&text, JsonArray(Datatype::Fp64), Tensor(Datatype::Fp64)).unwrap(), expected);
+    }
+
+    /// Any nesting: taken when every level has one length, by a plain recursion's reading.
+    #[test]
+    fn arrays_of_any_shape_are_judged_as_a_plain_reading_judges(value in nested()) {
+        fn read(value: &Value, out: &mut Vec<u8>) -> Option<Vec<usize>> {
+            let Value::Array(values) = value else {
+                out.push(value.as_u64()? as u8);
+                return Some(Vec::new());
+            };
+            let shapes: Vec<_> = values.iter().map(|value| read(value, out)).collect::<Option<_>>()?;
+            let same = shapes.windows(2).all(|pair| pair[0] == pair[1]);
+            let inner = shapes.first().cloned().unwrap_or_default();
+            same.then(|| [vec![values.len()], inner].concat())
+        }
+        let mut out = Vec::new();
+        let expected = read(&value, &mut out).filter(|shape| !shape.is_empty()).map(|_| out);
+        prop_assert_eq!(json(&value.to_string(), Datatype::Uint8).ok(), expected);
     }
 
     #[test]

@@ -30,7 +30,9 @@ impl Status {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let status = headers.get(STATUS)?;
-        let code = status.to_str().ok().and_then(|code| code.parse().ok());
+        let digits = status.as_bytes().iter().all(u8::is_ascii_digit);
+        let code = status.to_str().ok().filter(|_| digits);
+        let code = code.and_then(|code| code.parse().ok());
         let message = headers.get(MESSAGE);
         Some(Self {
             code: code.unwrap_or(code::UNKNOWN),

@@ -1,6 +1,7 @@
 //! What stands around a gzip member's deflate stream (RFC 1952, section 2.3).
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
+use flate2::Crc;
 
 use super::InflateError;
 
@@ -26,13 +27,15 @@ enum Part {
     Done,
 }
 
-/// A header that is being read. Optional fields are skipped.
+/// A header that is being read. Optional fields are skipped, but for its checksum.
 #[derive(Default)]
 pub(super) struct Header {
     part: Part,
     bytes: Vec<u8>,
     flags: u8,
     skipped: usize,
+    /// Of all bytes so far; a checksum at the end is its lower half.
+    sum: Crc,
 }
 
 impl Header {
@@ -60,7 +63,7 @@ impl Header {
                 }
                 Part::Extra(left) => {
                     let taken = left.min(input.len());
-                    input.advance(taken);
+                    self.skip(input, taken);
                     if taken < left {
                         self.part = Part::Extra(left - taken);
                         return Ok(false);
@@ -80,8 +83,14 @@ impl Header {
                     self.part = Part::Check;
                 }
                 Part::Check => {
-                    if self.flags & FHCRC != 0 && !self.gather(input, 2) {
-                        return Ok(false);
+                    if self.flags & FHCRC != 0 {
+                        let sum = (self.sum.sum() as u16).to_le_bytes();
+                        if !gather(&mut self.bytes, input, 2) {
+                            return Ok(false);
+                        }
+                        if self.bytes[..] != sum {
+                            return Err(InflateError::Malformed);
+                        }
                     }
                     self.part = Part::Done;
                 }
@@ -93,23 +102,35 @@ impl Header {
 
     /// Gathers `len` bytes; false when there are not enough yet.
     fn gather(&mut self, input: &mut Bytes, len: usize) -> bool {
-        let missing = len - self.bytes.len();
-        self.bytes
-            .extend_from_slice(&input.split_to(missing.min(input.len())));
-        self.bytes.len() == len
+        let whole = gather(&mut self.bytes, input, len);
+        if whole {
+            self.sum.update(&self.bytes);
+        }
+        whole
+    }
+
+    fn skip(&mut self, input: &mut Bytes, len: usize) {
+        self.sum.update(&input.split_to(len));
     }
 
     /// Skips a text that ends with a zero byte.
     fn skip_text(&mut self, input: &mut Bytes) -> Result<bool, InflateError> {
         let end = input.iter().position(|&byte| byte == 0);
         let len = end.map_or(input.len(), |end| end + 1);
-        input.advance(len);
+        self.skip(input, len);
         self.skipped += len;
         if self.skipped > MAX_HEADER {
             return Err(InflateError::Malformed);
         }
         Ok(end.is_some())
     }
+}
+
+/// Gathers up to `len` bytes; false when there are not enough yet.
+fn gather(bytes: &mut Vec<u8>, input: &mut Bytes, len: usize) -> bool {
+    let missing = len - bytes.len();
+    bytes.extend_from_slice(&input.split_to(missing.min(input.len())));
+    bytes.len() == len
 }
 
 /// A trailer that is being read: checksum and length of the member's content.
@@ -121,9 +142,7 @@ pub(super) struct Trailer {
 impl Trailer {
     /// Takes bytes of the trailer; both numbers when it is complete.
     pub(super) fn take(&mut self, input: &mut Bytes) -> Option<(u32, u32)> {
-        let missing = 8 - self.bytes.len();
-        self.bytes
-            .extend_from_slice(&input.split_to(missing.min(input.len())));
+        gather(&mut self.bytes, input, 8);
         let (sum, len) = self.bytes.split_first_chunk::<4>()?;
         let len = len.first_chunk::<4>()?;
         Some((u32::from_le_bytes(*sum), u32::from_le_bytes(*len)))

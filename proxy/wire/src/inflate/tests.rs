@@ -120,6 +120,26 @@ fn optional_header_fields_are_skipped_however_they_are_split() {
 }
 
 #[test]
+fn a_header_is_held_to_its_own_checksum() {
+    let plain = gzip(b"inside");
+    let mut header = vec![0x1f, 0x8b, 8, 0x1e, 0, 0, 0, 0, 0, 0xff];
+    header.extend(b"\x03\0abcname\0comment\0");
+    let mut sum = flate2::Crc::new();
+    sum.update(&header);
+    header.extend((sum.sum() as u16).to_le_bytes());
+    let packed = [&header, &plain[10..]].concat();
+    for piece in [1, 2, 11, 1000] {
+        assert_eq!(in_pieces(&packed, piece, Format::Gzip).unwrap(), b"inside");
+    }
+    // Any byte of the optional fields, and of the checksum.
+    for at in 12..header.len() {
+        let mut packed = packed.clone();
+        packed[at] ^= 0x20;
+        assert!(in_pieces(&packed, 7, Format::Gzip).is_err(), "byte {at}");
+    }
+}
+
+#[test]
 fn a_bomb_is_stopped_at_the_limit() {
     let packed = Bytes::from(gzip(&vec![0; 4 << 20]));
     assert!(packed.len() < 8192);

@@ -91,7 +91,7 @@ impl Reader<'_> {
                     }
                 }
             }
-            if self.close(&mut counts, &mut lengths)? {
+            if self.close(&mut counts, &mut lengths, &mut leaf)? {
                 break;
             }
         }
@@ -101,11 +101,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Closes what closes here; true when that was all, false when a value follows.
+    /// Closes what closes here; true when that was all, false when a value follows. `leaf` is
+    /// the level of the elements, once it is known.
     fn close(
         &mut self,
         counts: &mut Vec<usize>,
         lengths: &mut Lengths,
+        leaf: &mut Option<usize>,
     ) -> Result<bool, ConvertError> {
         while let Some(count) = counts.last().copied() {
             match self.peek() {
@@ -117,6 +119,10 @@ impl Reader<'_> {
                     let length = &mut lengths[counts.len() - 1];
                     if *length.get_or_insert(count) != count {
                         return self.malformed("arrays of unequal length");
+                    }
+                    if count == 0 {
+                        // Its elements, if there were any, would stand here.
+                        leaf.get_or_insert(counts.len());
                     }
                     self.at += 1;
                     counts.pop();

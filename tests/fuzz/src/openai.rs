@@ -1,0 +1,95 @@
+//! The OpenAI plugin: requests of clients, answers of workers, options.
+
+use std::sync::OnceLock;
+
+use tollgate_plugin_openai::OpenAi;
+use tollgate_wire::json;
+
+use crate::input::{parts, selector};
+use crate::protocol::{self, Ask, SERVED, Side};
+
+/// Options of the plugin and of a worker.
+const VARIANTS: [(&str, &str); 3] = [
+    ("", ""),
+    (
+        r#"{"error-shape":"flat","affinity":"prefix","reasoning-field":"reasoning_content"}"#,
+        r#"{"generation":"old"}"#,
+    ),
+    (r#"{"generation":"old","max-tokens":7}"#, ""),
+];
+
+/// Requests to whose answers `openai-backend` gives its bytes: claim's path and body.
+const ASKED: [(usize, &str); 7] = [
+    (
+        2,
+        r#"{"model":"m","messages":[{"role":"user","content":"a"}],"logprobs":true,"top_logprobs":2}"#,
+    ),
+    (
+        2,
+        r#"{"model":"m","messages":[{"role":"user","content":"a"}],"stream":true,"stream_options":{"include_usage":true}}"#,
+    ),
+    (
+        3,
+        r#"{"model":"m","prompt":["a","b"],"n":2,"echo":true,"logprobs":1}"#,
+    ),
+    (
+        3,
+        r#"{"model":"m","prompt":"a","stream":true,"stop":["x"],"logprobs":0}"#,
+    ),
+    (4, r#"{"model":"m","input":["a","b"]}"#),
+    (5, r#"{"model":"m","prompt":"a","return_token_strs":true}"#),
+    (6, r#"{"model":"m","tokens":[1,2]}"#),
+];
+
+fn sides() -> &'static [Side<OpenAi>] {
+    static SIDES: OnceLock<Vec<Side<OpenAi>>> = OnceLock::new();
+    SIDES.get_or_init(|| {
+        let side = |(options, worker): (&str, &str)| Side::new(options, worker);
+        VARIANTS.into_iter().map(side).collect()
+    })
+}
+
+/// First byte: claim. Second: options, mood. Parts: the request, the answer.
+pub(crate) fn frontend(data: &[u8]) {
+    let (claim, data) = selector(data);
+    let (mood, data) = selector(data);
+    let side = &sides()[usize::from(mood >> 5) % VARIANTS.len()];
+    let parts = parts(data);
+    let ask = Ask {
+        claim: usize::from(claim) % side.claims(),
+        request: parts[0],
+        mood,
+        answer: &parts[1..],
+    };
+    side.exchange(&ask, authorized);
+}
+
+/// First byte: request. Second: options, mood. The rest is the answer.
+pub(crate) fn backend(data: &[u8]) {
+    let (asked, data) = selector(data);
+    let (mood, data) = selector(data);
+    let (claim, request) = ASKED[usize::from(asked) % ASKED.len()];
+    let side = &sides()[usize::from(mood >> 5) % VARIANTS.len()];
+    let ask = Ask {
+        claim,
+        request: request.as_bytes(),
+        mood,
+        answer: &[data],
+    };
+    side.exchange(&ask, authorized);
+}
+
+pub(crate) fn options(data: &[u8]) {
+    protocol::options(&sides()[0], data);
+}
+
+/// Every `model` that a worker could read is the one that was authorized.
+fn authorized(body: &[u8]) {
+    let found = json::members(body, &["model"]).expect("what is sent on is an object");
+    assert!(!found.is_empty(), "no model is named");
+    for member in found {
+        let at = member.offset as usize..(member.offset + member.len) as usize;
+        let model: String = serde_json::from_slice(&body[at]).expect("a string");
+        assert_eq!(model, SERVED);
+    }
+}
