@@ -10,6 +10,7 @@
 //! pieces are needed, the places of the cuts follow from the bytes ([`input`]).
 #![forbid(unsafe_code)]
 
+mod caikit;
 mod config;
 mod convert;
 mod door;
@@ -48,6 +49,8 @@ macro_rules! targets {
 }
 
 targets! {
+    "caikit", caikit::exchange, "requests and answers, REST and gRPC: the authorized model, the same at every pace";
+    "caikit-options", caikit::options, "options, workers' options and probes' answers";
     "config", config::config, "configuration and token files: refused with a place, or explained";
     "convert", convert::convert_bytes, "values between encodings: bounds, ways back, serde_json's numbers";
     "door", door::door, "Authorization and trace context: only the token opens, what leaves is well formed";

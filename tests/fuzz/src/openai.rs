@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 
 use tollgate_plugin_openai::OpenAi;
-use tollgate_wire::json;
+use tollgate_sdk_protocol::testing::Passed;
 
 use crate::input::{parts, selector};
-use crate::protocol::{self, Ask, SERVED, Side};
+use crate::protocol::{self, Ask, Side, named};
 
 /// Options of the plugin and of a worker.
 const VARIANTS: [(&str, &str); 3] = [
@@ -83,13 +83,7 @@ pub(crate) fn options(data: &[u8]) {
     protocol::options(&sides()[0], data);
 }
 
-/// Every `model` that a worker could read is the one that was authorized.
-fn authorized(body: &[u8]) {
-    let found = json::members(body, &["model"]).expect("what is sent on is an object");
-    assert!(!found.is_empty(), "no model is named");
-    for member in found {
-        let at = member.offset as usize..(member.offset + member.len) as usize;
-        let model: String = serde_json::from_slice(&body[at]).expect("a string");
-        assert_eq!(model, SERVED);
-    }
+/// The model that was authorized is the one that a worker reads.
+fn authorized(sent: &Passed, _: bool) {
+    named(&sent.body, "model");
 }

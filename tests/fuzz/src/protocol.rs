@@ -16,11 +16,13 @@ use tollgate_sdk_protocol::{
     inference::{Call, Event},
     plugin::{Claim, Surface},
     testing::{
-        Answer, Client, ClientOutcome, Ending, Memory, Pace, Upstream, Worker, WorkerOutcome,
-        context,
+        Answer, Client, ClientOutcome, Ending, Memory, Pace, Passed, Upstream, Worker,
+        WorkerOutcome, context,
     },
     types::{Cut, ResponseEnd, ResponseHead},
 };
+
+use tollgate_wire::json;
 
 use crate::input::{mix, parts, selector};
 
@@ -84,13 +86,30 @@ impl<P: Protocol> Side<P> {
             path,
             query: String::new(),
             parameters,
-            headers: vec![actions::header("content-type", "application/json")],
+            headers: vec![
+                actions::header("content-type", "application/json"),
+                // Where a protocol names the model there; others do not look.
+                actions::header("mm-model-id", "m"),
+            ],
+        }
+    }
+
+    /// A worker that speaks the claim's dialect.
+    fn worker(&self, claim: usize) -> WorkerFacts {
+        let extensions = &self.claims[claim].extensions;
+        let dialect = extensions.iter().find(|it| it.name == "dialect");
+        let dialect = dialect.map(|it| String::from_utf8_lossy(&it.payload).into_owned());
+        let worker = self.worker.clone();
+        WorkerFacts {
+            dialect: dialect.unwrap_or(worker.dialect),
+            ..worker
         }
     }
 
     /// A request to this claim, and all that comes of it. `passed` looks at what is sent on.
-    pub(crate) fn exchange(&self, ask: &Ask<'_>, passed: impl Fn(&[u8])) {
+    pub(crate) fn exchange(&self, ask: &Ask<'_>, passed: impl Fn(&Passed, bool)) {
         let head = || self.head(ask.claim);
+        let facts = self.worker(ask.claim);
         let grpc = matches!(self.claims[ask.claim].surface, Surface::Grpc(_));
         let said = Said::of(ask, grpc);
         let play = |client: &Client, len: usize| {
@@ -115,7 +134,7 @@ impl<P: Protocol> Side<P> {
         let sources = &apart.sources.0;
         if let Some((_, call)) = apart.calls.first() {
             assert_eq!(call.model, SERVED, "another model than the authorized one");
-            let worker = self.attempt(&said, call, sources);
+            let worker = self.attempt(&facts, &said, call, sources);
             let told = worker.told.0.into_iter().map(|event| event.event);
             let events: Vec<Event> = told.collect();
             let paces = events.len();
@@ -131,26 +150,32 @@ impl<P: Protocol> Side<P> {
 
         let passing = client(Way::Pass(PassTo {
             model: SERVED.to_owned(),
-            dialect: self.worker.dialect.clone(),
-            options: self.worker.options.clone(),
+            dialect: facts.dialect.clone(),
+            options: facts.options.clone(),
         }));
         let outcome = play(&passing, said.longest().max(ask.request.len()));
         check_outcome(&outcome);
         for sent in &outcome.passed {
-            passed(&sent.body);
+            passed(sent, grpc);
         }
     }
 
-    fn attempt(&self, said: &Said, call: &Call, sources: &Memory) -> WorkerOutcome {
-        let key = self.plugin.batch_key(&self.worker, call);
-        assert_eq!(self.plugin.batch_key(&self.worker, call), key);
+    fn attempt(
+        &self,
+        facts: &WorkerFacts,
+        said: &Said,
+        call: &Call,
+        sources: &Memory,
+    ) -> WorkerOutcome {
+        let key = self.plugin.batch_key(facts, call);
+        assert_eq!(self.plugin.batch_key(facts, call), key);
         let driver = Worker {
             answer: said.answer(),
             sources: sources.clone(),
         };
         let outcome = at_every_pace(said.longest(), |pace| {
             let members = vec![call.clone()];
-            let attempt = self.plugin.attempt(context(), self.worker.clone(), members);
+            let attempt = self.plugin.attempt(context(), facts.clone(), members);
             driver.play(attempt, pace)
         });
         check_events(&outcome.told.0);
@@ -293,6 +318,17 @@ fn judge<P: Protocol>(plugin: &P, worker: &WorkerFacts, status: u16, bodies: &[&
     responses.resize(asked, empty);
     let health = plugin.judge(worker, responses);
     assert!(health.ready || health.reason.is_some(), "unwell, and why?");
+}
+
+/// Every member of this name, of the object that is sent on, is the model that was authorized.
+pub(crate) fn named(body: &[u8], member: &str) {
+    let found = json::members(body, &[member]).expect("what is sent on is an object");
+    assert!(!found.is_empty(), "no model is named");
+    for member in found {
+        let at = member.offset as usize..(member.offset + member.len) as usize;
+        let model: String = serde_json::from_slice(&body[at]).expect("a string");
+        assert_eq!(model, SERVED);
+    }
 }
 
 /// Parts: options, a worker's options, answers to probes.

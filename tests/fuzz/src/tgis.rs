@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use prost::Message;
 use tollgate_plugin_tgis::Tgis;
+use tollgate_sdk_protocol::testing::Passed;
 
 use crate::input::{parts, selector};
 use crate::protocol::{self, Ask, SERVED, Side};
@@ -78,7 +79,7 @@ pub(crate) fn options(data: &[u8]) {
 }
 
 /// The model that a worker reads is the one that was authorized.
-fn authorized(body: &[u8]) {
-    let named = Named::decode(body).expect("what is sent on is a message");
+fn authorized(sent: &Passed, _: bool) {
+    let named = Named::decode(&sent.body[..]).expect("what is sent on is a message");
     assert_eq!(named.model_id, SERVED);
 }
