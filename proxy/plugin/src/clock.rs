@@ -139,9 +139,13 @@ mod tests {
     /// A clock whose ticks are told.
     fn clock() -> (Pacer, mpsc::Receiver<()>, thread::JoinHandle<()>) {
         let shared = Arc::new(Shared::default());
-        let (tell, ticks) = mpsc::channel();
+        let (tell, ticks) = mpsc::sync_channel(LINGER as usize * 8);
         let of_thread = shared.clone();
-        let handle = thread::spawn(move || of_thread.tick(|| drop(tell.send(()))));
+        let handle = thread::spawn(move || {
+            of_thread.tick(|| {
+                let _ = tell.try_send(());
+            })
+        });
         let _ = shared.thread.set(handle.thread().clone());
         (Pacer(shared), ticks, handle)
     }
