@@ -7,11 +7,13 @@
 //!    source or query.
 //! 3. Events come: put the answer together (`reply`) and write it (`output`).
 
+mod asking;
 mod body;
 mod calls;
 mod info;
 mod output;
 mod part;
+mod passing;
 mod reply;
 mod stream;
 mod tap;
@@ -23,11 +25,11 @@ use std::sync::Arc;
 use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
     frontend::{
-        Action, Affinity, CallUsage, Cost, Dispatched, Input, Intent, Materialised, Passed,
-        RequestHead, ResponseMode, Way,
+        Action, Affinity, CallUsage, Cost, Dispatched, Input, Intent, Materialised, RequestHead,
+        Way,
     },
     inference::{Call, Event, Task, TaskKind, Usage},
-    types::{Context, Cut, Failure, FailureKind, Progress},
+    types::{Context, Cut, Failure, FailureKind},
 };
 
 use self::{
@@ -42,7 +44,6 @@ use crate::{
     errors, grpc,
     manifest::{Door, What},
     options::Options,
-    proto::{MODEL_ID, ModelInfoRequest},
     request::Request,
     rest::request::Refusal,
 };
@@ -163,115 +164,6 @@ impl Exchange {
         }
     }
 
-    fn body(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
-        let (State::Reading, What::Task(endpoint)) = (&self.state, self.what) else {
-            return;
-        };
-        // The body stays until the end: another attempt may need it again.
-        out.push(Action::Need(actions::whole(progress.source)));
-        if !progress.end {
-            return;
-        }
-        let media_type = actions::header_value(&self.head.headers, "content-type");
-        if media_type != Some("application/json") {
-            let shown = media_type.unwrap_or("None");
-            let message = format!("Unsupported media type: {shown}.");
-            return self.refuse(failure::of(FailureKind::UnsupportedMediaType, message), out);
-        }
-        let len = progress.available;
-        let body = match Body::find(bytes, len) {
-            Ok(body) => body,
-            Err(refusal) => return self.refused(refusal, out),
-        };
-        let missing = match body.model.as_deref() {
-            None => Some("Please provide model_id in payload"),
-            Some("") => Some("Missing required model ID"),
-            Some(_) => None,
-        };
-        let model = body.model.clone().filter(|model| !model.is_empty());
-        if let (Some(message), None) = (missing, &self.context.default_model) {
-            return self.fail(failure::invalid(message, Some("model_id")), out);
-        }
-        let output = match endpoint {
-            Endpoint::Generate | Endpoint::GenerateStream => body
-                .count(bytes, "max_new_tokens")
-                .unwrap_or(self.options.default_max_new_tokens),
-            _ => 0,
-        };
-        let input = tokens_in(body.size());
-        let body = Some(body);
-        self.ask(
-            Asked {
-                endpoint,
-                len,
-                body,
-                model,
-            },
-            Cost { input, output },
-            out,
-        );
-    }
-
-    fn message(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
-        if !matches!(self.state, State::Reading) {
-            // Messages are numbered from 0; the same one again is no second one.
-            if progress.source != 0 {
-                self.fail(failure::invalid("more than one request message", None), out);
-            }
-            return;
-        }
-        // Held to the end of the exchange: another worker may need it again.
-        out.push(Action::Need(actions::whole(progress.source)));
-        if !progress.end {
-            return;
-        }
-        let len = progress.available;
-        let endpoint = match self.what {
-            What::Task(endpoint) => endpoint,
-            What::Info(info) => {
-                let message = bytes.read_all(progress.source, 0, len);
-                return match grpc::decode::<ModelInfoRequest>(&message) {
-                    Ok(request) => self.ask_facts(info, request.model_ids, out),
-                    Err(failure) => self.fail(failure, out),
-                };
-            }
-        };
-        let named = actions::header_value(&self.head.headers, MODEL_ID);
-        let model = named.filter(|model| !model.is_empty()).map(str::to_owned);
-        if model.is_none() && self.context.default_model.is_none() {
-            let message = "Missing required model ID";
-            return self.fail(failure::invalid(message, Some(MODEL_ID)), out);
-        }
-        let output = match endpoint {
-            Endpoint::Generate | Endpoint::GenerateStream => self.options.default_max_new_tokens,
-            _ => 0,
-        };
-        let cost = Cost {
-            input: tokens_in(len),
-            output,
-        };
-        let body = None;
-        self.ask(
-            Asked {
-                endpoint,
-                len,
-                body,
-                model,
-            },
-            cost,
-            out,
-        );
-    }
-
-    fn ask(&mut self, asked: Asked, cost: Cost, out: &mut Vec<Action>) {
-        out.push(Action::Call(Intent {
-            cost,
-            streaming: asked.endpoint.streams(),
-            ..intent(CALL, asked.endpoint.task(), asked.model.clone())
-        }));
-        self.state = State::Waiting(asked);
-    }
-
     fn dispatched(&mut self, bytes: &dyn Bytes, dispatched: Dispatched, out: &mut Vec<Action>) {
         let call = dispatched.call;
         let (passable, model) = match dispatched.way {
@@ -375,48 +267,6 @@ impl Exchange {
             calls,
             reply,
         })
-    }
-
-    /// The request as it came, but for the name that the model has at the worker.
-    fn pass(&mut self, bytes: &dyn Bytes, asked: Asked, model: String, out: &mut Vec<Action>) {
-        let (edits, set_headers) = match &asked.body {
-            Some(body) => (body.edits(bytes, asked.len, &model), Vec::new()),
-            None => (Vec::new(), vec![actions::header(MODEL_ID, model)]),
-        };
-        out.push(Action::Pass(Passed {
-            id: CALL,
-            path: None,
-            query: None,
-            set_headers,
-            remove_headers: Vec::new(),
-            edits,
-            response: if self.options.count_usage {
-                ResponseMode::Tap
-            } else {
-                ResponseMode::Blind
-            },
-        }));
-        let tap = Box::new(Tap::new(asked.endpoint));
-        self.state = State::Passing(asked, tap);
-    }
-
-    fn watched(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
-        let State::Passing(_, tap) = &mut self.state else {
-            return;
-        };
-        if progress.end {
-            tap.message(&bytes.read_all(progress.source, 0, progress.available));
-        } else {
-            out.push(Action::Need(actions::whole(progress.source)));
-        }
-    }
-
-    /// A passed response has ended, well or not: the host has told the client.
-    fn passed(&mut self, out: &mut Vec<Action>) {
-        if let State::Passing(_, tap) = std::mem::replace(&mut self.state, State::Over) {
-            out.extend(tap.usage().map(|counted| usage(CALL, counted)));
-            out.push(Action::Finish);
-        }
     }
 
     fn event(&mut self, bytes: &dyn Bytes, call: u32, event: Event, out: &mut Vec<Action>) {
