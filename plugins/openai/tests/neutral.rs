@@ -648,6 +648,16 @@ impl Bytes for Counting<'_> {
         self.1.set(self.1.get() + read.len());
         read
     }
+    fn json_object(
+        &self,
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<tollgate_sdk_protocol::body::Named>, tollgate_sdk_protocol::body::JsonProblem>
+    {
+        self.0.json_object(source, offset, len)
+    }
+
     fn json_members(
         &self,
         source: SourceId,

@@ -9,7 +9,8 @@
 //!   falls under the idle timeout until more comes.
 //! * **busy**: at least one request is under way: none here; requests have deadlines of their own.
 //! * **stalled**: one is under way, and the client does not read what is written to it: the idle
-//!   timeout, from the last byte that it took.
+//!   timeout, from the last byte that it took. (A client of HTTP/2 that reads the socket and opens
+//!   no window is seen in [`stall`](crate::stall).)
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -84,6 +85,11 @@ impl Activity {
     /// Whether the client has closed its side.
     pub(crate) fn is_eof(&self) -> bool {
         self.eof.load(Ordering::Relaxed)
+    }
+
+    /// Whether what was written waits for the client to read.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// When the last request under way has ended. Ends that nobody awaited are remembered as one.

@@ -1,4 +1,5 @@
-//! A response's body, which keeps its request under way for as long as it is held.
+//! A response's body, which keeps its request under way for as long as it is held, and notes whose
+//! turn it is.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::activity::UnderWay;
+use crate::stall::{self, Turn};
 
 /// The service's body, or none where the edge itself answers.
 pub(crate) struct Tracked<B> {
@@ -38,10 +40,15 @@ impl<B: Body<Data = Bytes>> Body for Tracked<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match &mut self.body {
-            Some(body) => body.as_mut().poll_frame(cx),
-            None => Poll::Ready(None),
-        }
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
+        let polled = body.as_mut().poll_frame(cx);
+        stall::note(match &polled {
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() => Turn::Client,
+            _ => Turn::Ours,
+        });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -138,7 +138,12 @@ pub(crate) async fn serve<S, F, B>(
     });
 
     if opening.h2 {
-        let (streams, _end) = Streams::new(shared.tracker.clone(), shared.panics.clone());
+        let (streams, _end) = Streams::new(
+            shared.tracker.clone(),
+            shared.panics.clone(),
+            activity.clone(),
+            limits.idle_timeout,
+        );
         // Boxed: here it would take its room in every task, and most carry HTTP/1.1.
         let mut connection = Box::pin(h2(limits, streams).serve_connection(transport, service));
         drive(connection.as_mut(), &mut timing, &activity, &mut drain).await;

@@ -24,6 +24,7 @@ pub mod identity;
 pub mod listener;
 pub mod peer;
 pub mod spec;
+mod stall;
 mod streams;
 mod tls;
 pub mod tokens;

@@ -2,12 +2,16 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::rt::Executor;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 use tollgate_telemetry::Metrics;
+
+use crate::activity::Activity;
+use crate::stall::watched;
 
 /// Starts the tasks. hyper bounds them by the connection's limit of streams.
 #[derive(Clone)]
@@ -16,6 +20,9 @@ pub(crate) struct Streams {
     /// All streams of the listener, for the end of its drain.
     tracker: TaskTracker,
     panics: Panics,
+    activity: Arc<Activity>,
+    /// How long one may wait for its client.
+    idle: Duration,
 }
 
 /// Where panics of handlers are counted.
@@ -42,11 +49,18 @@ impl Panics {
 pub(crate) struct EndStreams(Streams);
 
 impl Streams {
-    pub(crate) fn new(tracker: TaskTracker, panics: Panics) -> (Self, EndStreams) {
+    pub(crate) fn new(
+        tracker: TaskTracker,
+        panics: Panics,
+        activity: Arc<Activity>,
+        idle: Duration,
+    ) -> (Self, EndStreams) {
         let streams = Self {
             set: Arc::default(),
             tracker,
             panics,
+            activity,
+            idle,
         };
         (streams.clone(), EndStreams(streams))
     }
@@ -62,6 +76,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let mut set = self.set.lock();
         self.reap(&mut set);
+        let stream = watched(stream, self.idle, self.activity.clone());
         set.spawn(self.tracker.track_future(stream));
     }
 }

@@ -150,8 +150,9 @@ impl Wording {
             return (response, Bytes::new());
         }
         let worded = self.0.get(failure.label()).or_else(|| self.0.get(""));
-        let status = worded
-            .and_then(|worded| worded.status)
+        let status = failure
+            .own_status()
+            .or_else(|| worded.and_then(|worded| worded.status))
             .unwrap_or_else(|| failure.http());
         let mut response = Response::new(());
         *response.status_mut() =

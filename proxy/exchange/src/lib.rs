@@ -29,6 +29,8 @@ mod run;
 mod serve;
 mod session;
 pub mod tasks;
+mod unpack;
+mod wishes;
 
 pub use attempt::Member;
 pub use house::{House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station};

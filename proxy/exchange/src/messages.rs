@@ -14,7 +14,7 @@ use tollgate_wire::{
     budget::{Budgets, Room},
     failure::Failure,
     grpc::{Compression, Frame, FrameDecoder, FrameError},
-    inflate::InflateError,
+    inflate::{InflateError, Unpacking},
     source::{Feeder, Source},
 };
 
@@ -38,6 +38,9 @@ pub(crate) struct Messages<B> {
     input: Bytes,
     /// The message that is arriving.
     open: Option<Open>,
+    /// The message that has arrived compressed. It is kept here while it is decompressed, as
+    /// whoever waits for it may stop to do so, and come again.
+    packed: Option<Packed>,
     limit: u64,
     /// A head that already is the end (trailers-only).
     headers_end: Option<types::ResponseEnd>,
@@ -47,6 +50,13 @@ pub(crate) struct Messages<B> {
     budgets: Option<Budgets>,
     /// There was no room for a message.
     no_room: bool,
+}
+
+/// A message that is being decompressed, into at most so many bytes.
+struct Packed {
+    unpacking: Unpacking,
+    most: u64,
+    room: Option<Room>,
 }
 
 enum Open {
@@ -77,6 +87,7 @@ where
             compression,
             input: Bytes::new(),
             open: None,
+            packed: None,
             limit,
             headers_end: headers.contains_key("grpc-status").then(|| end_of(headers)),
             error: None,
@@ -156,6 +167,21 @@ where
     async fn advance(&mut self, want: &types::Want) -> Result<Read, FrameError> {
         let mut grown = 0;
         loop {
+            while let Some(packed) = &mut self.packed {
+                match packed.unpacking.step() {
+                    // Others have their turn while it goes on.
+                    Ok(None) => tokio::task::yield_now().await,
+                    Ok(Some(message)) => {
+                        let message = kept(message, packed.room.take());
+                        self.packed = None;
+                        return Ok(Read::Message(Source::whole(message)));
+                    }
+                    Err(InflateError::TooLarge { .. }) if packed.most < self.limit => {
+                        return Ok(self.full());
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
             while let Some(frame) = self.decoder.decode(&mut self.input)? {
                 match frame {
                     Frame::Start { len, compressed } => {
@@ -184,22 +210,19 @@ where
                             compressed,
                             mut room,
                         }) => {
-                            let mut message = bytes.freeze();
+                            let message = bytes.freeze();
                             if compressed {
+                                let format = self.compression.unwrap_or_default().format()?;
                                 let most = within(&mut room, self.limit);
-                                let compression = self.compression.unwrap_or_default();
-                                message = match compression.inflate(message, most) {
-                                    Err(FrameError::Inflate(InflateError::TooLarge { .. }))
-                                        if most < self.limit =>
-                                    {
-                                        return Ok(self.full());
-                                    }
-                                    inflated => inflated?,
-                                };
+                                let unpacking = Unpacking::new(message, format, most);
+                                self.packed = Some(Packed {
+                                    unpacking,
+                                    most,
+                                    room,
+                                });
+                                break;
                             }
-                            if let Some(room) = room {
-                                message = room.keep(message);
-                            }
+                            let message = kept(message, room);
                             return Ok(Read::Message(Source::whole(message)));
                         }
                         Some(Open::Streamed { feeder, .. }) => {
@@ -209,6 +232,9 @@ where
                         None => {}
                     },
                 }
+            }
+            if self.packed.is_some() {
+                continue;
             }
             let enough = match &self.open {
                 Some(Open::Streamed { source, .. }) => grown > 0 && satisfied(want, source),
@@ -255,4 +281,12 @@ where
 /// is not used of it is given back with [`Room::keep`].
 pub(crate) fn within(room: &mut Option<Room>, limit: u64) -> u64 {
     room.as_mut().map_or(limit, |room| room.grow_up_to(limit))
+}
+
+/// A message that holds its room, of what it takes.
+fn kept(message: Bytes, room: Option<Room>) -> Bytes {
+    match room {
+        Some(room) => room.keep(message),
+        None => message,
+    }
 }

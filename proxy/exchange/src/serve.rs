@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use tollgate_wire::{
     failure::Failure,
     grpc,
     headers::{self, Client},
-    inflate::{Format, InflateError, inflate},
+    inflate::InflateError,
     source::Source,
 };
 
@@ -39,6 +39,7 @@ use crate::{
     house::{House, Route},
     reading::{Read, Reader},
     responder::{Body, Responder, respond},
+    unpack, wishes,
 };
 
 /// Finds the route for a listener, a host and a path; gives the path without prefix.
@@ -93,6 +94,10 @@ struct Arrived {
     body: Option<Incoming>,
     /// Whether an answer that needs none of the body waits until it has come.
     patient: bool,
+    /// Whether the connection ends with a refusal: where what follows on it may be no request.
+    closing: bool,
+    /// The methods that the path has, for a refusal of the method (RFC 9110, section 15.5.6).
+    allow: Option<HeaderValue>,
 }
 
 /// A body that is read past before a refusal, and how long it may take to come. Over HTTP/2 a
@@ -117,17 +122,21 @@ async fn way(
         .and_then(|value| value.to_str().ok())
         .is_some_and(grpc::is_content_type);
 
-    // 1. A request that could be read in two ways goes no further.
+    // 1. A request that could be read in two ways goes no further, nor does anything else on its
+    //    connection. A tunnel or another protocol is nothing that this is.
     // 2. Route: by listener, host and prefix.
-    let routed = headers::check_request(&parts)
+    let switching = !peer.h2 && wishes::websocket(&parts.headers);
+    let clear = headers::check_request(&parts)
         .and_then(|()| headers::authority(&parts))
         .map_err(|problem| Failure::invalid_argument(problem.to_string()))
-        .and_then(|authority| {
-            let host = authority.map(|authority| authority.host);
-            router(&peer.listener, host.as_deref(), parts.uri.path())
-                .map(|(route, path)| (host, route, path))
-                .ok_or_else(|| Failure::not_found("no route for this host and path"))
-        });
+        .and_then(|authority| wishes::no_tunnel(&parts.method).map(|()| authority));
+    let closing = !peer.h2 && (switching || clear.is_err());
+    let routed = clear.and_then(|authority| {
+        let host = authority.map(|authority| authority.host);
+        router(&peer.listener, host.as_deref(), parts.uri.path())
+            .map(|(route, path)| (host, route, path))
+            .ok_or_else(|| Failure::not_found("no route for this host and path"))
+    });
     let record = Record::begin(
         &house.metrics,
         RecordStart {
@@ -154,6 +163,8 @@ async fn way(
         patient: peer.h2
             && !parts.headers.contains_key(header::EXPECT)
             && context::content_length(&parts.headers).is_some_and(|length| length <= READ_PAST),
+        closing,
+        allow: None,
     };
     let (host, route, path) = match routed {
         Ok(routed) => routed,
@@ -179,6 +190,7 @@ async fn way(
             Found::OtherMethod(allowed) => {
                 let failure =
                     Failure::method_not_allowed(format!("Method Not Allowed; use {allowed}"));
+                arrived.allow = HeaderValue::try_from(allowed).ok();
                 return arrived.refuse(&claims.wording, failure).await;
             }
             Found::Nothing => {
@@ -192,6 +204,15 @@ async fn way(
         Ok((claimed, _)) => claimed.wording.clone(),
         Err(_) => claims.wording.clone(),
     };
+
+    // Wishes about the connection that nobody here can grant.
+    let granted = match switching {
+        true => Err(wishes::no_websocket()),
+        false => wishes::expectation(&parts.headers),
+    };
+    if let Err(failure) = granted {
+        return arrived.refuse(&wording, failure).await;
+    }
 
     // 4. Authenticate: nobody anonymous reaches a guest, unless the route is open.
     let identity = if route.spec.open {
@@ -260,6 +281,9 @@ async fn way(
     };
 
     // 7. The frontend takes over: what is asked, of whom, and the answer.
+    // What the client says of his connection is done with before anything is added: he may not
+    // have it taken out again by naming it in `Connection`.
+    headers::strip_hop_by_hop(&mut parts.headers);
     let address = SocketAddr::ip(&peer.address);
     headers::forward(
         &mut parts.headers,
@@ -347,6 +371,13 @@ impl Arrived {
         let (mut head, body) = wording.response(&failure, self.is_grpc, &self.request_id);
         head.headers_mut()
             .insert(context::REQUEST_ID, self.trace.request_id.clone());
+        if let Some(allow) = self.allow.take() {
+            head.headers_mut().insert(header::ALLOW, allow);
+        }
+        if self.closing {
+            head.headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.record.failed(failure.label());
         self.record.status(head.status().as_u16());
         if self.is_grpc {
@@ -422,6 +453,8 @@ async fn whole(
     budgets: &Budgets,
 ) -> Result<Bytes, Failure> {
     let too_large = || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
+    let coding = unpack::coding(&parts.headers)?;
+    parts.headers.remove(header::CONTENT_ENCODING);
     let told = context::content_length(&parts.headers).unwrap_or(0);
     if told > limit {
         return Err(too_large());
@@ -453,25 +486,17 @@ async fn whole(
         1 => chunks.swap_remove(0),
         _ => chunks.concat().into(),
     };
-    let Some(encoding) = parts.headers.remove(header::CONTENT_ENCODING) else {
+    let Some(format) = coding else {
         return Ok(room.keep(bytes));
     };
-    let name = encoding.to_str().unwrap_or_default();
-    if name.eq_ignore_ascii_case("identity") {
-        return Ok(room.keep(bytes));
-    }
-    let format = Format::of_name(name).ok_or_else(|| {
-        Failure::unsupported_media_type(
-            "this content-encoding is not understood; use gzip, deflate or none",
-        )
-    })?;
     let most = room.grow_up_to(limit);
-    let inflated = inflate(bytes, format, most).map_err(|error| match error {
+    let unpacked = unpack::whole(bytes, format, most).await;
+    let unpacked = unpacked.map_err(|error| match error {
         InflateError::TooLarge { .. } if most < limit => failures::no_room(),
         InflateError::TooLarge { .. } => too_large(),
         _ => Failure::invalid_argument(format!("the compressed body is damaged: {error}")),
     })?;
-    Ok(room.keep(inflated))
+    Ok(room.keep(unpacked))
 }
 
 /// Whether there is room in the queue for what will have to wait there: told from the head, for

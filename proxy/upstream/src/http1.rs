@@ -19,7 +19,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{
+    HeaderMap, HeaderValue, Request, StatusCode,
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{Builder, Connection as Wire, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -154,6 +157,47 @@ pub(crate) async fn send(
     Err(SendError::Closed)
 }
 
+/// Refuses a response whose end another reader could see elsewhere (RFC 9112 section 6.3): with a
+/// length beside `Transfer-Encoding`, or with codings other than one `chunked`, which are undone by
+/// nobody here. A length that is told twice, and the same, is told once (RFC 9110 section 8.6).
+fn one_length(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let more = codings.next().is_some();
+    if let Some(coding) = coding {
+        if more || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err("a Transfer-Encoding that was not asked for");
+        }
+        return match headers.contains_key(CONTENT_LENGTH) {
+            true => Err("both Content-Length and Transfer-Encoding"),
+            false => Ok(()),
+        };
+    }
+    let mut lengths = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let Some(length) = lengths.next() else {
+        return Ok(());
+    };
+    if length.is_empty() || !length.iter().all(u8::is_ascii_digit) {
+        return Err("a Content-Length that is no number");
+    }
+    let mut again = false;
+    for other in lengths {
+        if other != length {
+            return Err("two lengths");
+        }
+        again = true;
+    }
+    if again {
+        let length = HeaderValue::from_bytes(length).map_err(|_| "a Content-Length")?;
+        headers.insert(CONTENT_LENGTH, length);
+    }
+    Ok(())
+}
+
 enum Failure {
     /// Not a byte was written.
     Unsent(Box<Request<RequestBody>>, BodyError),
@@ -191,11 +235,13 @@ async fn exchange(
             });
         }
     };
-    let (head, body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         let refused = "an upgrade that nobody asked for".into();
         return Err(Failure::Sent(BodyError::Protocol(refused)));
     }
+    one_length(&mut head.headers)
+        .map_err(|refused| Failure::Sent(BodyError::Protocol(refused.into())))?;
     let mut reader = Reader::new(lease, connection, body);
     let reader = if reader.body.is_end_stream() && reader.give_back() {
         AnyReader::Done

@@ -14,6 +14,7 @@ pub struct Failure {
     pub param: Option<String>,
     /// Milliseconds after which a repetition may succeed.
     pub retry_after_ms: Option<u32>,
+    status: Option<u16>,
 }
 
 macro_rules! constructors {
@@ -85,7 +86,21 @@ impl Failure {
             message: message.into(),
             param: None,
             retry_after_ms: None,
+            status: None,
         }
+    }
+
+    /// With a status of HTTP's own, which no dialect has another for: 417 and the like.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The status that stands whatever a dialect says, if there is one.
+    #[must_use]
+    pub fn own_status(&self) -> Option<u16> {
+        self.status
     }
 
     /// The failure that a peer's gRPC status tells of.
@@ -123,7 +138,7 @@ impl Failure {
     /// The HTTP status.
     #[must_use]
     pub fn http(&self) -> u16 {
-        self.row.http
+        self.status.unwrap_or(self.row.http)
     }
 
     /// The gRPC status code.

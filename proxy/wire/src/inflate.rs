@@ -5,6 +5,9 @@
 //! thousandfold never stands in memory at once; the whole is bounded by the limit given
 //! to [`Inflater::new`]. Checksums and lengths are verified, and input that ends too
 //! early or goes on after the end is an error.
+//!
+//! A whole is inflated by [`Unpacking`], a slice of work at a time, so that whoever does
+//! it can let others have their turn in between.
 
 mod gzip;
 
@@ -15,6 +18,14 @@ use self::gzip::{Header, Trailer};
 
 /// The most that one [`Inflater::next`] yields, in bytes.
 pub const CHUNK: usize = 64 * 1024;
+
+/// The most that one [`Unpacking::step`] takes in or gives out, in bytes; a little more, where the
+/// last chunk passes it.
+pub const SLICE: usize = 256 * 1024;
+
+/// Members of a gzip stream that may be as small as they like. Each costs a decompressor's setting
+/// up, so beyond these they must hold a kilobyte on the average.
+const SMALL_MEMBERS: u64 = 1024;
 
 /// How bytes are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +87,8 @@ pub struct Inflater {
     crc: flate2::Crc,
     limit: u64,
     written: u64,
+    /// Members of gzip that have ended.
+    members: u64,
     /// Room that the last chunks left.
     buffer: BytesMut,
 }
@@ -98,6 +111,7 @@ impl Inflater {
             crc: flate2::Crc::new(),
             limit,
             written: 0,
+            members: 0,
             buffer: BytesMut::new(),
         }
     }
@@ -153,6 +167,10 @@ impl Inflater {
                 }
                 Stage::Between if input.is_empty() => return Ok(None),
                 Stage::Between => {
+                    self.members += 1;
+                    if self.members > SMALL_MEMBERS + self.written / 1024 {
+                        return Err(InflateError::Malformed);
+                    }
                     self.raw = Decompress::new(false);
                     self.crc.reset();
                     self.stage = Stage::Header(Header::default());
@@ -220,14 +238,63 @@ impl Inflater {
 ///
 /// # Errors
 /// See [`InflateError`].
-pub fn inflate(mut input: Bytes, format: Format, limit: u64) -> Result<Bytes, InflateError> {
-    let mut inflater = Inflater::new(format, limit);
-    let mut chunks = Vec::new();
-    while let Some(chunk) = inflater.next(&mut input)? {
-        chunks.push(chunk);
+pub fn inflate(input: Bytes, format: Format, limit: u64) -> Result<Bytes, InflateError> {
+    let mut unpacking = Unpacking::new(input, format, limit);
+    loop {
+        if let Some(whole) = unpacking.step()? {
+            return Ok(whole);
+        }
     }
-    inflater.finish()?;
-    Ok(crate::source::join(chunks))
+}
+
+/// A whole that is being inflated. Between two steps it can wait, or be dropped.
+pub struct Unpacking {
+    inflater: Inflater,
+    /// What has been begun, and what has not.
+    slice: Bytes,
+    input: Bytes,
+    chunks: Vec<Bytes>,
+}
+
+// === impl Unpacking ===
+
+impl Unpacking {
+    /// Of these bytes, into at most `limit`.
+    #[must_use]
+    pub fn new(input: Bytes, format: Format, limit: u64) -> Self {
+        Self {
+            inflater: Inflater::new(format, limit),
+            slice: Bytes::new(),
+            input,
+            chunks: Vec::new(),
+        }
+    }
+
+    /// Does a [`SLICE`] of the work. Input counts as well as output: there are inputs of which
+    /// nothing comes. The whole, once it is there; it is not to be called again then.
+    ///
+    /// # Errors
+    /// See [`InflateError`]; there is no going on after one.
+    pub fn step(&mut self) -> Result<Option<Bytes>, InflateError> {
+        let mut worked = 0;
+        while worked < SLICE {
+            match self.inflater.next(&mut self.slice)? {
+                Some(chunk) => {
+                    worked += chunk.len();
+                    self.chunks.push(chunk);
+                }
+                None if self.input.is_empty() => {
+                    self.inflater.finish()?;
+                    return Ok(Some(crate::source::join(std::mem::take(&mut self.chunks))));
+                }
+                None => {
+                    self.slice = self.input.split_to(CHUNK.min(self.input.len()));
+                    worked += self.slice.len();
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

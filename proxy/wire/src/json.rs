@@ -69,6 +69,47 @@ pub fn members<K: AsRef<str>>(text: &[u8], keys: &[K]) -> Result<Vec<Member>, Js
     Ok(found)
 }
 
+/// The most bytes of names that [`object`] reports.
+pub const MAX_NAMES: usize = 64 << 10;
+
+/// A member of an object, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Unescaped.
+    pub name: String,
+    /// The value's first byte, from the text's beginning.
+    pub offset: u64,
+    /// The value's length in bytes, without space around it.
+    pub len: u64,
+}
+
+/// All members of a top-level object, in the order in which they stand, duplicates included;
+/// checked as by [`members`]. A name that is no text (a lone surrogate) is nobody's, and is left
+/// out.
+///
+/// # Errors
+/// It is not one object; or it has more than [`MAX_MEMBERS`] members, or more than [`MAX_NAMES`]
+/// bytes of names.
+pub fn object(text: &[u8]) -> Result<Vec<Named>, JsonProblem> {
+    let mut scanner = Scanner::new(text)?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    scanner.members(|name, offset, len| {
+        if found.len() == MAX_MEMBERS {
+            return Err("too many members");
+        }
+        let Some(name) = name.text() else {
+            return Ok(());
+        };
+        bytes += name.len();
+        if bytes > MAX_NAMES {
+            return Err("the members' names are too long");
+        }
+        found.push(Named { name, offset, len });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// Checks that a text is one JSON value with nothing but space around it.
 ///
 /// # Errors

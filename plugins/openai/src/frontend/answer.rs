@@ -212,7 +212,7 @@ impl Answer {
                     "tokens": ids,
                     "token_strs": texts,
                 });
-                vec![Segment::Inline(body.to_string().into_bytes())]
+                vec![Segment::Inline(choices::written(&body))]
             }
             _ => {
                 let text = self.detokenized.take().expect("seen to be there");

@@ -177,7 +177,13 @@ pub fn body(form: &Form, options: &Options, items: &mut [Item], usage: Value) ->
             prompt.map_or(Value::Null, |item| prompt_logprobs(&item.prompt_tokens));
         body["prompt_token_ids"] = Value::Null;
     }
-    body.to_string().into_bytes()
+    written(&body)
+}
+
+/// A value as JSON: straight into the bytes, where `Display` takes each piece through the
+/// formatting machinery.
+pub fn written(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a value can be written")
 }
 
 /// `id` of a response.

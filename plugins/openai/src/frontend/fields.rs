@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tollgate_sdk_protocol::{
-    Bytes, failure,
+    Bytes, body, failure,
     types::{Failure, SourceId},
 };
 
@@ -15,40 +15,28 @@ pub const SMALL: u64 = 32 * 1024;
 /// each member costs more than bytes that nobody looks at.
 pub const TINY: u64 = 4 * 1024;
 
-/// Where the members lie that were asked for.
+/// Where the members of a body lie.
 #[derive(Debug)]
 pub struct Fields {
     source: SourceId,
-    found: Vec<(&'static str, u64, u64)>,
+    found: Vec<body::Named>,
     /// The whole body, when it is small.
     body: Option<Vec<u8>>,
 }
 
 impl Fields {
-    /// Finds members by name.
+    /// Finds the members.
     ///
     /// # Errors
     /// When the body is not a JSON object.
-    pub fn find(
-        bytes: &dyn Bytes,
-        source: SourceId,
-        len: u64,
-        names: &[&'static str],
-    ) -> Result<Self, Failure> {
-        let keys: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let members = bytes
-            .json_members(source, 0, len, &keys)
-            .map_err(|problem| {
-                let message = format!(
-                    "JSON decode error at byte {}: {}",
-                    problem.offset, problem.message
-                );
-                failure::invalid(message, None)
-            })?;
-        let found = members
-            .into_iter()
-            .map(|member| (names[member.key as usize], member.offset, member.len))
-            .collect();
+    pub fn find(bytes: &dyn Bytes, source: SourceId, len: u64) -> Result<Self, Failure> {
+        let found = bytes.json_object(source, 0, len).map_err(|problem| {
+            let message = format!(
+                "JSON decode error at byte {}: {}",
+                problem.offset, problem.message
+            );
+            failure::invalid(message, None)
+        })?;
         Ok(Self {
             source,
             found,
@@ -58,7 +46,7 @@ impl Fields {
 
     /// Reads a body of at most `most` bytes at once: cheaper than member by member.
     pub fn load(&mut self, bytes: &dyn Bytes, len: u64, most: u64) {
-        if len <= most {
+        if len <= most && self.body.is_none() {
             self.body = Some(bytes.read_all(self.source, 0, len));
         }
     }
@@ -69,11 +57,10 @@ impl Fields {
     }
 
     /// The first of these names that stands more than once.
-    pub fn repeated(&self, names: &[&str]) -> Option<&'static str> {
-        names.iter().find_map(|name| {
-            let mut places = self.found.iter().filter(|place| place.0 == *name);
-            places.next()?;
-            places.next().map(|place| place.0)
+    pub fn repeated(&self, names: &[&'static str]) -> Option<&'static str> {
+        names.iter().copied().find(|name| {
+            let mut places = self.found.iter().filter(|member| member.name == **name);
+            places.next().is_some() && places.next().is_some()
         })
     }
 
@@ -82,8 +69,8 @@ impl Fields {
         self.found
             .iter()
             .rev()
-            .find(|place| place.0 == name)
-            .map(|place| (place.1, place.2))
+            .find(|member| member.name == name)
+            .map(|member| (member.offset, member.len))
     }
 
     /// The JSON of a member.

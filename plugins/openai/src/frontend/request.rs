@@ -10,7 +10,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, TINY, missing},
+    fields::{Fields, SMALL, TINY, missing},
     intent,
 };
 use crate::{
@@ -18,22 +18,6 @@ use crate::{
     claims::Endpoint,
     options::{AffinityOption, Options},
 };
-
-/// Members that are looked at before a worker is found.
-const FIRST: [&str; 12] = [
-    "model",
-    "stream",
-    "stream_options",
-    "prompt",
-    "messages",
-    "input",
-    "tokens",
-    "prompt_embeds",
-    "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "encoding_format",
-];
 
 /// `stream_options`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -107,7 +91,7 @@ impl Request {
                 "Unsupported Media Type: Only 'application/json' is allowed",
             ));
         }
-        let mut fields = Fields::find(bytes, 0, len, &FIRST)?;
+        let mut fields = Fields::find(bytes, 0, len)?;
         fields.load(bytes, len, TINY);
         if let Some(name) = fields.repeated(&["model", "stream", "stream_options"]) {
             return Err(failure::invalid(
@@ -234,6 +218,7 @@ impl Request {
             base64: false,
             token_texts: false,
         };
+        self.fields.load(bytes, self.len, SMALL);
         let task = match self.endpoint {
             Endpoint::Chat => self.chat(bytes, &mut form)?,
             Endpoint::Completions => self.completion(bytes, &mut form)?,

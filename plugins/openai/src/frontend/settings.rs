@@ -14,43 +14,6 @@ use tollgate_sdk_protocol::{
 use super::constraints;
 use super::fields::{Fields, out_of_domain, wrong_type};
 
-/// Fields with a place in [`Settings`].
-const MAPPED: [&str; 33] = [
-    "max_tokens",
-    "max_completion_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "n",
-    "best_of",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "min_tokens",
-    "include_stop_str_in_output",
-    "truncate_prompt_tokens",
-    "truncation_side",
-    "prompt_logprobs",
-    "echo",
-    "logprobs",
-    "top_logprobs",
-    "response_format",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "add_special_tokens",
-    "stream",
-    "stream_options",
-    "tools",
-    "tool_choice",
-    "parallel_tool_calls",
-];
-
 /// Fields without a place that change the result, and the values that change nothing
 /// (`null` is always one). What is in neither list is a hint or unknown to vLLM.
 pub const EXTRAS: [(&str, &[&str]); 37] = [
@@ -96,12 +59,6 @@ pub const EXTRAS: [(&str, &[&str]); 37] = [
 /// Answers that one request may ask for, as in vLLM (`VLLM_MAX_N_SEQUENCES`): each is kept
 /// account of from the beginning.
 pub const MOST_ANSWERS: u32 = 16384;
-
-/// Names to look for in a chat or completions body, `first` before them.
-pub fn names(first: &[&'static str]) -> Vec<&'static str> {
-    let extras = EXTRAS.iter().map(|row| row.0);
-    first.iter().copied().chain(MAPPED).chain(extras).collect()
-}
 
 /// Reads the settings of a chat (`chat`) or completions body.
 ///

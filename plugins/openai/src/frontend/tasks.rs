@@ -8,23 +8,17 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    fields::{Fields, SMALL, missing, wrong_type},
+    fields::{missing, wrong_type},
     prompts,
     request::{Form, Request},
     settings,
 };
 
 impl Request {
-    fn all(&self, bytes: &dyn Bytes, names: &[&'static str]) -> Result<Fields, Failure> {
-        let mut fields = Fields::find(bytes, 0, self.len, names)?;
-        fields.load(bytes, self.len, SMALL);
-        Ok(fields)
-    }
-
     pub fn chat(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(bytes, &settings::names(&["messages"]))?;
-        let mut settings = settings::read(bytes, &fields, true, self.streaming)?;
-        let messages = prompts::messages(bytes, &fields, &mut settings.extras)?;
+        let fields = &self.fields;
+        let mut settings = settings::read(bytes, fields, true, self.streaming)?;
+        let messages = prompts::messages(bytes, fields, &mut settings.extras)?;
         form.n = settings.n as usize;
         form.items = form.n;
         form.logprobs = settings.detail.output_tokens;
@@ -46,9 +40,9 @@ impl Request {
     }
 
     pub fn completion(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(bytes, &settings::names(&["prompt"]))?;
-        let settings = settings::read(bytes, &fields, false, self.streaming)?;
-        let prompts = prompts::read(bytes, &fields, "prompt")?;
+        let fields = &self.fields;
+        let settings = settings::read(bytes, fields, false, self.streaming)?;
+        let prompts = prompts::read(bytes, fields, "prompt")?;
         form.n = settings.n as usize;
         form.items = form.n.saturating_mul(prompts.len());
         if form.items > settings::MOST_ANSWERS as usize {
@@ -73,15 +67,7 @@ impl Request {
             ("use_activation", "true"),
             ("mm_processor_kwargs", "{}"),
         ];
-        let mut names = vec![
-            "input",
-            "encoding_format",
-            "dimensions",
-            "truncate_prompt_tokens",
-            "truncation_side",
-        ];
-        names.extend(EXTRAS.iter().map(|row| row.0));
-        let fields = self.all(bytes, &names)?;
+        let fields = &self.fields;
         if fields.place("input").is_none() {
             return Err(only_passed("Embedding a conversation", "messages"));
         }
@@ -91,7 +77,7 @@ impl Request {
             Some("base64") => true,
             Some(_) => return Err(wrong_type("encoding_format", "'float' or 'base64'")),
         };
-        let inputs = prompts::read(bytes, &fields, "input")?;
+        let inputs = prompts::read(bytes, fields, "input")?;
         form.items = inputs.len();
         let mut extras = Vec::new();
         for (name, neutral) in EXTRAS {
@@ -107,20 +93,17 @@ impl Request {
         Ok(Task::Embed(Embed {
             inputs,
             dimensions: fields.count(bytes, "dimensions", 1)?,
-            truncate: settings::truncation(bytes, &fields, &mut extras)?,
+            truncate: settings::truncation(bytes, fields, &mut extras)?,
             extras,
         }))
     }
 
     pub fn tokenize(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        let fields = self.all(
-            bytes,
-            &["prompt", "add_special_tokens", "return_token_strs"],
-        )?;
+        let fields = &self.fields;
         if fields.place("prompt").is_none() {
             return Err(only_passed("Tokenizing a conversation", "messages"));
         }
-        let mut prompt = prompts::read(bytes, &fields, "prompt")?;
+        let mut prompt = prompts::read(bytes, fields, "prompt")?;
         let Some(Prompt::Text(text)) = prompt.pop().filter(|_| prompt.is_empty()) else {
             return Err(wrong_type("prompt", "a valid string"));
         };

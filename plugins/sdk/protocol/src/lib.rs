@@ -40,6 +40,13 @@ pub trait Bytes {
         len: u64,
         keys: &[String],
     ) -> Result<Vec<body::Member>, body::JsonProblem>;
+    /// All members of the JSON object in `offset .. offset + len`, by name.
+    fn json_object(
+        &self,
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<body::Named>, body::JsonProblem>;
     /// Length of a held value in another encoding.
     fn converted_len(&self, value: &Held, to: &Encoding) -> Result<u64, String>;
 
@@ -67,6 +74,14 @@ impl Bytes for HostBytes {
         keys: &[String],
     ) -> Result<Vec<body::Member>, body::JsonProblem> {
         body::json_members(source, offset, len, keys)
+    }
+    fn json_object(
+        &self,
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<body::Named>, body::JsonProblem> {
+        body::json_object(source, offset, len)
     }
     fn converted_len(&self, value: &Held, to: &Encoding) -> Result<u64, String> {
         body::converted_len(value, to)

@@ -55,10 +55,30 @@ impl body::Host for Guest {
                     len: member.len,
                 })
                 .collect()),
-            Err(problem) => Err(body::JsonProblem {
-                offset: offset + problem.offset,
-                message: problem.message.to_string(),
-            }),
+            Err(problem) => Err(json_problem(offset, problem)),
+        })
+    }
+
+    fn json_object(
+        &mut self,
+        source: types::SourceId,
+        offset: u64,
+        len: u64,
+    ) -> wasmtime::Result<Result<Vec<body::Named>, body::JsonProblem>> {
+        let source = self.sources.get(source)?;
+        let bytes = source
+            .read(offset, len)
+            .map_err(|_| Misuse::Released { offset })?;
+        Ok(match tollgate_wire::json::object(&bytes) {
+            Ok(found) => Ok(found
+                .into_iter()
+                .map(|member| body::Named {
+                    name: member.name,
+                    offset: offset + member.offset,
+                    len: member.len,
+                })
+                .collect()),
+            Err(problem) => Err(json_problem(offset, problem)),
         })
     }
 
@@ -68,5 +88,12 @@ impl body::Host for Guest {
         to: types::Encoding,
     ) -> wasmtime::Result<Result<u64, String>> {
         Ok(self.sources.converted_len(&value, &to)?)
+    }
+}
+
+fn json_problem(offset: u64, problem: tollgate_wire::json::JsonProblem) -> body::JsonProblem {
+    body::JsonProblem {
+        offset: offset + problem.offset,
+        message: problem.message,
     }
 }

@@ -181,12 +181,19 @@ impl Compression {
     /// # Errors
     /// It is malformed, too large, or should not have been compressed.
     pub fn inflate(self, message: Bytes, limit: u64) -> Result<Bytes, FrameError> {
-        let format = match self {
-            Compression::Identity => return Err(FrameError::Unannounced),
-            Compression::Gzip => Format::Gzip,
-            Compression::Deflate => Format::Deflate,
-        };
-        Ok(inflate(message, format, limit)?)
+        Ok(inflate(message, self.format()?, limit)?)
+    }
+
+    /// The format of a message that says that it is compressed.
+    ///
+    /// # Errors
+    /// It should not have been compressed.
+    pub fn format(self) -> Result<Format, FrameError> {
+        match self {
+            Compression::Identity => Err(FrameError::Unannounced),
+            Compression::Gzip => Ok(Format::Gzip),
+            Compression::Deflate => Ok(Format::Deflate),
+        }
     }
 }
 

@@ -20,6 +20,9 @@ pub enum HeaderProblem {
     /// `Host` is missing, there more than once, or differs from the target.
     #[error("a missing or ambiguous Host")]
     Host,
+    /// The target is of another scheme than `http` and `https` (RFC 9110, section 7.4).
+    #[error("a target that is not of HTTP")]
+    Scheme,
     /// The host asked for is not well formed.
     #[error("an invalid Host")]
     Authority,
@@ -93,6 +96,9 @@ fn connection_specific(headers: &HeaderMap) -> Result<(), HeaderProblem> {
 }
 
 fn host(head: &request::Parts) -> Result<(), HeaderProblem> {
+    if !matches!(head.uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(HeaderProblem::Scheme);
+    }
     let mut values = head.headers.get_all(header::HOST).iter();
     let host = values.next();
     if values.next().is_some() {

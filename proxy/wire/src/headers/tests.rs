@@ -147,6 +147,10 @@ fn rfc9112_3_2_one_host_and_only_one() {
         Ok(())
     );
     assert_eq!(
+        check(Version::HTTP_11, "ftp://a/", &[("host", "a")]),
+        Err(HeaderProblem::Scheme)
+    );
+    assert_eq!(
         check(Version::HTTP_11, "http://a/", &[("host", "b")]),
         Err(HeaderProblem::Host)
     );

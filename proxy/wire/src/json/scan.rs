@@ -21,6 +21,18 @@ pub(super) struct Name<'a> {
 }
 
 impl Name<'_> {
+    /// Unescaped; none when it is no text.
+    pub(super) fn text(&self) -> Option<String> {
+        let plain = if self.escaped {
+            let mut plain = Vec::with_capacity(self.raw.len());
+            unescape(self.raw, &mut plain).ok()?;
+            plain
+        } else {
+            self.raw.to_vec()
+        };
+        String::from_utf8(plain).ok()
+    }
+
     pub(super) fn is(&self, key: &str) -> bool {
         if !self.escaped {
             return self.raw == key.as_bytes();

@@ -236,3 +236,38 @@ proptest! {
         let _ = unescape(&bytes, &mut Vec::new());
     }
 }
+
+#[test]
+fn an_object_is_taken_apart_by_name() {
+    let text = br#" {"a": 1, "b\u0065": [ {"a":2} ] ,"a":"x", "\ud800": 3} "#;
+    let found: Vec<(String, &str)> = object(text)
+        .unwrap()
+        .into_iter()
+        .map(|member| {
+            let value = &text[member.offset as usize..(member.offset + member.len) as usize];
+            (member.name, std::str::from_utf8(value).unwrap())
+        })
+        .collect();
+    let expected = [("a", "1"), ("be", "[ {\"a\":2} ]"), ("a", "\"x\"")];
+    assert_eq!(
+        found,
+        expected.map(|(name, value)| (name.to_owned(), value))
+    );
+    assert!(object(b"[]").is_err() && object(b"{} x").is_err());
+}
+
+#[test]
+fn an_object_of_too_much_is_a_problem() {
+    let many = |n: usize| {
+        let members: Vec<String> = (0..n).map(|n| format!("\"{n}\":0")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    assert_eq!(
+        object(many(MAX_MEMBERS).as_bytes()).unwrap().len(),
+        MAX_MEMBERS
+    );
+    assert!(object(many(MAX_MEMBERS + 1).as_bytes()).is_err());
+    let long = |n: usize| format!("{{\"{}\":0}}", "n".repeat(n));
+    assert!(object(long(MAX_NAMES).as_bytes()).is_ok());
+    assert!(object(long(MAX_NAMES + 1).as_bytes()).is_err());
+}

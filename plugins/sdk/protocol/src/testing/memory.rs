@@ -146,6 +146,24 @@ impl Bytes for Memory {
         len: u64,
         keys: &[String],
     ) -> Result<Vec<body::Member>, body::JsonProblem> {
+        let all = self.json_object(source, offset, len)?;
+        let of_keys = all.into_iter().filter_map(|member| {
+            let key = keys.iter().position(|wanted| *wanted == member.name)?;
+            Some(body::Member {
+                key: key as u32,
+                offset: member.offset,
+                len: member.len,
+            })
+        });
+        Ok(of_keys.collect())
+    }
+
+    fn json_object(
+        &self,
+        source: SourceId,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<body::Named>, body::JsonProblem> {
         let text = self.read(source, offset, u32::try_from(len).expect("a small body"));
         let start = text.as_ptr() as u64;
         let problem = |at: usize, message: String| body::JsonProblem {
@@ -157,10 +175,7 @@ impl Bytes for Memory {
         let mut json = serde_json::Deserializer::from_str(text);
         let mut found = Vec::new();
         (&mut json)
-            .deserialize_map(Members {
-                keys,
-                found: &mut found,
-            })
+            .deserialize_map(Members(&mut found))
             .and_then(|()| json.end())
             .map_err(|error| {
                 let line_start = text
@@ -173,14 +188,10 @@ impl Bytes for Memory {
                     error.to_string(),
                 )
             })?;
-        Ok(found
-            .into_iter()
-            .map(|(key, at, len)| body::Member {
-                key,
-                offset: offset + (at - start),
-                len,
-            })
-            .collect())
+        for member in &mut found {
+            member.offset = offset + (member.offset - start);
+        }
+        Ok(found)
     }
 
     fn converted_len(&self, value: &Held, to: &Encoding) -> Result<u64, String> {
@@ -192,11 +203,8 @@ impl Bytes for Memory {
     }
 }
 
-/// Collects (key, address, length) of the members that are asked for.
-struct Members<'a> {
-    keys: &'a [String],
-    found: &'a mut Vec<(u32, u64, u64)>,
-}
+/// Collects the members, with addresses for offsets.
+struct Members<'a>(&'a mut Vec<body::Named>);
 
 impl<'de> Visitor<'de> for Members<'_> {
     type Value = ();
@@ -208,11 +216,12 @@ impl<'de> Visitor<'de> for Members<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key_seed(Key)? {
             let value: &'de RawValue = map.next_value()?;
-            if let Some(at) = self.keys.iter().position(|wanted| *wanted == key) {
-                let text = value.get();
-                self.found
-                    .push((at as u32, text.as_ptr() as u64, text.len() as u64));
-            }
+            let text = value.get();
+            self.0.push(body::Named {
+                name: key.into_owned(),
+                offset: text.as_ptr() as u64,
+                len: text.len() as u64,
+            });
         }
         Ok(())
     }
