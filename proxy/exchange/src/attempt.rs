@@ -359,6 +359,15 @@ impl Running {
             failure,
             elsewhere: false,
         })?;
+        // The request has its own hold on what it names. Of a source that is still filling,
+        // the rest would otherwise be kept too, and it would fill no further than its window.
+        for id in self.sources.ids().filter(|_| request.end) {
+            if let Ok(source) = self.sources.get(id)
+                && !source.progress().end
+            {
+                source.release(u64::MAX);
+            }
+        }
         let (sender, receiver) = mpsc::channel(SENDS);
         let length = if request.end { first.length } else { None };
         let outgoing = Outgoing::new(first, receiver, length);

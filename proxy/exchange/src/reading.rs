@@ -63,7 +63,12 @@ where
         if is_grpc(headers) {
             return Self::Grpc(Box::new(Messages::new(body, headers, limit)));
         }
-        let (source, feeder) = Source::streaming(WINDOW.min(limit), limit, content_length(headers));
+        Self::plain(body, content_length(headers), limit)
+    }
+
+    /// A reader of bytes without messages, of this length where it was declared.
+    pub(crate) fn plain(body: B, length: Option<u64>, limit: u64) -> Self {
+        let (source, feeder) = Source::streaming(WINDOW.min(limit), limit, length);
         Self::Plain {
             body,
             source,
@@ -241,8 +246,11 @@ pub(crate) fn satisfied(want: &types::Want, source: &Source) -> bool {
 pub(crate) fn make_room(source: &Source, need: &types::Need, limit: u64) {
     match need.until {
         types::Want::More => {}
+        // Chunks do not end where a wish does: without room past it, a reader would wait for
+        // room with the wish fulfilled.
         types::Want::AtLeast(wanted) => {
-            source.widen(wanted.saturating_sub(need.keep_from).min(limit));
+            let room = wanted.saturating_sub(need.keep_from).saturating_add(WINDOW);
+            source.widen(room.min(limit));
         }
         types::Want::All => source.widen(limit),
     }

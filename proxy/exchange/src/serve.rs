@@ -420,18 +420,18 @@ async fn gather(
     }
     match claimed.gathering {
         Gathering::Nothing => Ok(ClientBody::Nothing),
-        Gathering::Streamed => {
-            if parts.headers.contains_key(header::CONTENT_ENCODING) {
-                return Err(Failure::unsupported_media_type(
-                    "a compressed body cannot be streamed here",
-                ));
+        // What is compressed has no length before it has been read, and is read whole.
+        Gathering::Streamed if !parts.headers.contains_key(header::CONTENT_ENCODING) => {
+            let length = context::content_length(&parts.headers);
+            if length.is_some_and(|length| length > limits.body) {
+                return Err(too_large(limits.body));
             }
-            let reader = Reader::new(body, &http::HeaderMap::new(), limits.body)
+            let reader = Reader::plain(body, length, limits.body)
                 .within(budgets)
                 .map_err(|_| failures::no_room())?;
             Ok(ClientBody::Arriving(None, reader))
         }
-        Gathering::Whole => whole(parts, body, limits.body, budgets)
+        Gathering::Streamed | Gathering::Whole => whole(parts, body, limits.body, budgets)
             .await
             .map(|bytes| ClientBody::Whole(Source::whole(bytes))),
     }
@@ -446,18 +446,21 @@ fn cut_failure(reader: &Reader<Incoming>, _cut: &types::Cut) -> Failure {
 /// The smallest body that is kept where it was read. Connections read into 8 KiB at least.
 const IN_PLACE: u64 = 8 << 10;
 
+fn too_large(limit: u64) -> Failure {
+    Failure::payload_too_large(format!("the body is larger than {limit} bytes"))
+}
+
 async fn whole(
     parts: &mut http::request::Parts,
     mut body: Incoming,
     limit: u64,
     budgets: &Budgets,
 ) -> Result<Bytes, Failure> {
-    let too_large = || Failure::payload_too_large(format!("the body is larger than {limit} bytes"));
     let coding = unpack::coding(&parts.headers)?;
     parts.headers.remove(header::CONTENT_ENCODING);
     let told = context::content_length(&parts.headers).unwrap_or(0);
     if told > limit {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
     let mut room = budgets.room();
     room.grow_to(told).map_err(|_| failures::no_room())?;
@@ -468,7 +471,7 @@ async fn whole(
         if let Ok(data) = frame.into_data() {
             length += data.len() as u64;
             if length > limit {
-                return Err(too_large());
+                return Err(too_large(limit));
             }
             room.grow_to(length).map_err(|_| failures::no_room())?;
             if !data.is_empty() {
@@ -493,7 +496,7 @@ async fn whole(
     let unpacked = unpack::whole(bytes, format, most).await;
     let unpacked = unpacked.map_err(|error| match error {
         InflateError::TooLarge { .. } if most < limit => failures::no_room(),
-        InflateError::TooLarge { .. } => too_large(),
+        InflateError::TooLarge { .. } => too_large(limit),
         _ => Failure::invalid_argument(format!("the compressed body is damaged: {error}")),
     })?;
     Ok(room.keep(unpacked))

@@ -13,7 +13,7 @@ use tollgate_dispatch::{
 use tollgate_plugin::{Sources, frontend, inference};
 use tollgate_wire::failure::Failure;
 
-use super::{Asked, CALLS, Call, Exchange, Happened, Stage, Stop};
+use super::{Asked, CALLS, Call, Exchange, HOST_SOURCES, Happened, Stage, Stop};
 use crate::{
     attempt::{self, Member},
     calling::{self, Ask, Queued, Ways},
@@ -297,6 +297,11 @@ impl Exchange<'_> {
         let Some(mut assignment) = assignment.take() else {
             return;
         };
+        // What is still arriving streams through, and is gone afterwards.
+        call.repeatable &= sources.ids().filter(|id| *id < HOST_SOURCES).all(|id| {
+            let source = sources.get(id);
+            source.is_ok_and(|source| source.progress().end)
+        });
         let worker = assignment.worker().id();
         if let Some(served_as) = call
             .resolved

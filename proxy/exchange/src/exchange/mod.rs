@@ -343,13 +343,17 @@ impl Exchange<'_> {
         }
     }
 
-    /// Reads on: at once for bytes, whose flow is held by their source's window; after
-    /// the guest is done with the message before, for messages.
+    /// Reads on: bytes without end, since their flow is held by their source's window, also
+    /// while output is being written; messages after the guest is done with the one before.
     fn read_client(&mut self, mut reader: Reader<Incoming>) {
         self.jobs.push(
             async move {
-                let read = reader.next(&types::Want::More).await;
-                Happened::Client(Box::new(reader), read)
+                loop {
+                    let read = reader.next(&types::Want::More).await;
+                    if !matches!(read, Read::Bytes(_) | Read::MoreOfMessage) {
+                        return Happened::Client(Box::new(reader), read);
+                    }
+                }
             }
             .boxed(),
         );
