@@ -1,0 +1,388 @@
+//! What clients may ask, where, and what the host must know of it.
+
+use tollgate_sdk_protocol::{
+    inference::TaskKind,
+    plugin::{Attribute, Claim, Gathering, GrpcClaim, Manifest, MetricMapping, RestClaim, Surface},
+    types::Extension,
+};
+
+use crate::{
+    errors,
+    options::{self, Options, Paths, Server},
+    proto,
+};
+
+/// The dialect over HTTP with JSON.
+pub const REST: &str = "kserve-rest";
+/// The dialect over gRPC.
+pub const GRPC: &str = "kserve-grpc";
+
+/// Header with the length of the JSON before raw tensors.
+pub const HEAD_LENGTH: &str = "inference-header-content-length";
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Live,
+    Ready,
+    ServerMetadata,
+    Models,
+    Index,
+    ModelReady,
+    ModelMetadata,
+    Infer,
+    StreamInfer,
+    Generate,
+    GenerateStream,
+    /// Passed to a worker of the same dialect or refused; the task's name.
+    Forward(&'static str),
+    /// The same, with the model in the body.
+    OpenAi(&'static str),
+    /// A method that this path does not take.
+    WrongMethod,
+}
+
+/// One thing that clients may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Rest(&'static str, &'static str, Endpoint),
+    /// A method of the one service.
+    Grpc(&'static str, Endpoint),
+}
+
+use Door::{Grpc, Rest};
+
+/// Paths of models, with and without versions.
+const MODELS: [Door; 4] = [
+    Rest("POST", "/v2/models/{model}/infer", Endpoint::Infer),
+    Rest(
+        "POST",
+        "/v2/models/{model}/versions/{version}/infer",
+        Endpoint::Infer,
+    ),
+    Rest("GET", "/v2/models/{model}", Endpoint::ModelMetadata),
+    Rest(
+        "GET",
+        "/v2/models/{model}/versions/{version}",
+        Endpoint::ModelMetadata,
+    ),
+];
+
+const MODEL_METHODS: [Door; 3] = [
+    Grpc("ModelInfer", Endpoint::Infer),
+    Grpc("ModelMetadata", Endpoint::ModelMetadata),
+    Grpc("ModelReady", Endpoint::ModelReady),
+];
+
+const MORE: [Door; 24] = [
+    Rest("GET", "/v2/health/live", Endpoint::Live),
+    Rest("GET", "/v2/health/ready", Endpoint::Ready),
+    Rest("GET", "/v2", Endpoint::ServerMetadata),
+    Rest("GET", "/v2/models", Endpoint::Models),
+    Rest("GET", "/v2/models/{model}/ready", Endpoint::ModelReady),
+    Rest(
+        "GET",
+        "/v2/models/{model}/versions/{version}/ready",
+        Endpoint::ModelReady,
+    ),
+    Rest("POST", "/v2/repository/index", Endpoint::Index),
+    Rest("POST", "/v2/models/{model}/generate", Endpoint::Generate),
+    Rest(
+        "POST",
+        "/v2/models/{model}/versions/{version}/generate",
+        Endpoint::Generate,
+    ),
+    Rest(
+        "POST",
+        "/v2/models/{model}/generate_stream",
+        Endpoint::GenerateStream,
+    ),
+    Rest(
+        "POST",
+        "/v2/models/{model}/versions/{version}/generate_stream",
+        Endpoint::GenerateStream,
+    ),
+    Rest(
+        "GET",
+        "/v2/models/{model}/config",
+        Endpoint::Forward(CONFIG),
+    ),
+    Rest(
+        "GET",
+        "/v2/models/{model}/versions/{version}/config",
+        Endpoint::Forward(CONFIG),
+    ),
+    Rest(
+        "GET",
+        "/v2/models/{model}/stats",
+        Endpoint::Forward(STATISTICS),
+    ),
+    Rest(
+        "GET",
+        "/v2/models/{model}/versions/{version}/stats",
+        Endpoint::Forward(STATISTICS),
+    ),
+    Rest("GET", "/v2/models/stats", Endpoint::Forward(STATISTICS)),
+    Grpc("ServerLive", Endpoint::Live),
+    Grpc("ServerReady", Endpoint::Ready),
+    Grpc("ServerMetadata", Endpoint::ServerMetadata),
+    Grpc("ModelStreamInfer", Endpoint::StreamInfer),
+    Grpc("RepositoryIndex", Endpoint::Index),
+    Grpc("ModelConfig", Endpoint::Forward(CONFIG)),
+    Grpc("ModelStatistics", Endpoint::Forward(STATISTICS)),
+    // MLServer's other name for it.
+    Rest(
+        "POST",
+        "/v2/models/{model}/infer_stream",
+        Endpoint::Forward(INFER_STREAM),
+    ),
+];
+
+const CONFIG: &str = "kserve-config";
+const STATISTICS: &str = "kserve-statistics";
+const INFER_STREAM: &str = "kserve-infer-stream";
+const REPOSITORY: &str = "kserve-repository";
+const SETTINGS: &str = "kserve-settings";
+
+const ADMIN: [Door; 10] = [
+    Rest(
+        "POST",
+        "/v2/repository/models/{model}/load",
+        Endpoint::Forward(REPOSITORY),
+    ),
+    Rest(
+        "POST",
+        "/v2/repository/models/{model}/unload",
+        Endpoint::Forward(REPOSITORY),
+    ),
+    Rest("GET", "/v2/trace/setting", Endpoint::Forward(SETTINGS)),
+    Rest("POST", "/v2/trace/setting", Endpoint::Forward(SETTINGS)),
+    Rest(
+        "GET",
+        "/v2/models/{model}/trace/setting",
+        Endpoint::Forward(SETTINGS),
+    ),
+    Rest(
+        "POST",
+        "/v2/models/{model}/trace/setting",
+        Endpoint::Forward(SETTINGS),
+    ),
+    Rest("GET", "/v2/logging", Endpoint::Forward(SETTINGS)),
+    Rest("POST", "/v2/logging", Endpoint::Forward(SETTINGS)),
+    Grpc("RepositoryModelLoad", Endpoint::Forward(REPOSITORY)),
+    Grpc("RepositoryModelUnload", Endpoint::Forward(REPOSITORY)),
+];
+
+const OPENAI: [Door; 7] = [
+    Rest(
+        "POST",
+        "/v3/chat/completions",
+        Endpoint::OpenAi("openai-v3"),
+    ),
+    Rest("POST", "/v3/completions", Endpoint::OpenAi("openai-v3")),
+    Rest("POST", "/v3/embeddings", Endpoint::OpenAi("openai-v3")),
+    Rest("POST", "/v3/rerank", Endpoint::OpenAi("openai-v3")),
+    Rest("POST", "/v3/tokenize", Endpoint::OpenAi("openai-v3")),
+    Rest("POST", "/v3/responses", Endpoint::OpenAi("openai-v3")),
+    Rest(
+        "POST",
+        "/v3/images/generations",
+        Endpoint::OpenAi("openai-v3"),
+    ),
+];
+
+impl Door {
+    /// What is asked here.
+    pub fn endpoint(self) -> Endpoint {
+        match self {
+            Rest(_, _, endpoint) | Grpc(_, endpoint) => endpoint,
+        }
+    }
+
+    fn claim(self, options: &Options) -> Claim {
+        let (surface, dialect) = match self {
+            Rest(method, path, endpoint) => {
+                let rest = RestClaim {
+                    method: method.to_owned(),
+                    path: path.to_owned(),
+                    gathering: match endpoint {
+                        Endpoint::Infer => Gathering::Streamed,
+                        _ if method == "GET" => Gathering::Nothing,
+                        Endpoint::WrongMethod => Gathering::Nothing,
+                        _ => Gathering::Whole,
+                    },
+                };
+                (Surface::Rest(rest), REST)
+            }
+            Grpc(method, endpoint) => {
+                let stream = endpoint == Endpoint::StreamInfer;
+                let grpc = GrpcClaim {
+                    service: proto::SERVICE.to_owned(),
+                    method: method.to_owned(),
+                    client_streaming: stream,
+                    server_streaming: stream,
+                };
+                (Surface::Grpc(grpc), GRPC)
+            }
+        };
+        Claim {
+            surface,
+            task: self.endpoint().task(),
+            errors: errors::templates(options),
+            // Which of the manifest's dialects it is: what may be passed hangs on it.
+            extensions: vec![Extension {
+                name: "dialect".to_owned(),
+                payload: dialect.as_bytes().to_vec(),
+            }],
+        }
+    }
+}
+
+impl Endpoint {
+    /// The task, for the host's authorization.
+    pub fn task(self) -> Option<TaskKind> {
+        Some(match self {
+            Self::Live => TaskKind::ServerLive,
+            Self::Ready => TaskKind::ServerReady,
+            Self::ServerMetadata => TaskKind::ServerMetadata,
+            Self::Models | Self::Index => TaskKind::ListModels,
+            Self::ModelReady => TaskKind::ModelReady,
+            Self::ModelMetadata => TaskKind::ModelMetadata,
+            Self::Infer | Self::StreamInfer => TaskKind::Infer,
+            Self::Generate | Self::GenerateStream => TaskKind::Generate,
+            Self::Forward(name) | Self::OpenAi(name) => TaskKind::Other(name.to_owned()),
+            Self::WrongMethod => return None,
+        })
+    }
+}
+
+/// All that clients may ask with these options, in the order of the claims.
+pub fn doors(options: &Options) -> Vec<Door> {
+    let mut doors = MODELS.to_vec();
+    doors.extend(MODEL_METHODS);
+    if options.paths == Paths::All {
+        doors.extend(MORE);
+    }
+    if options.openai_paths {
+        doors.extend(OPENAI);
+    }
+    if options.admin {
+        doors.extend(ADMIN);
+    }
+    // The host says 405 by itself; a server with another word needs doors for it.
+    if options.wrong_method_status != 405 {
+        let all = doors.clone();
+        let rest = |door: &Door| match *door {
+            Rest(method, path, _) => Some((method, path)),
+            Grpc(..) => None,
+        };
+        for (_, path) in all.iter().filter_map(rest) {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                let door = Rest(method, path, Endpoint::WrongMethod);
+                let taken = |door: &Door| rest(door) == Some((method, path));
+                if !doors.iter().any(taken) {
+                    doors.push(door);
+                }
+            }
+        }
+    }
+    doors
+}
+
+/// One claim a door.
+pub fn claims(doors: &[Door], options: &Options) -> Vec<Claim> {
+    doors.iter().map(|door| door.claim(options)).collect()
+}
+
+/// The same for every instance.
+pub fn manifest() -> Manifest {
+    let metric = |meaning: &str, metric: &str| MetricMapping {
+        meaning: meaning.to_owned(),
+        metric: metric.to_owned(),
+    };
+    Manifest {
+        name: "kserve".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
+        dialects: vec![REST.to_owned(), GRPC.to_owned()],
+        tasks: vec![
+            TaskKind::Infer,
+            TaskKind::Generate,
+            TaskKind::ModelMetadata,
+            TaskKind::ModelReady,
+        ],
+        options_schema: options::SCHEMA.to_owned(),
+        descriptors: vec![proto::DESCRIPTOR.to_vec()],
+        read_headers: [
+            HEAD_LENGTH,
+            "triton_grpc_error",
+            "mm-model-id",
+            "mm-vmodel-id",
+            "grpc-metadata-mm-model-id",
+            "grpc-metadata-mm-vmodel-id",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        // Which model it is was decided here; a worker's own routing must not decide again.
+        strip_headers: ["mm-*", "grpc-metadata-mm-*", "tas-model-id"]
+            .map(str::to_owned)
+            .to_vec(),
+        telemetry: vec![Attribute {
+            name: "rpc.service".to_owned(),
+            value: proto::SERVICE.to_owned(),
+        }],
+        worker_metrics: vec![
+            metric("queued", "nv_inference_pending_request_count"),
+            metric("queued", "ovms_infer_req_queue_size"),
+            metric("running", "ovms_infer_req_active"),
+        ],
+        errors: errors::templates(&Options {
+            // Here it is an unknown path, not an unknown model.
+            not_found_status: 404,
+            ..Options::of(Server::Triton)
+        }),
+        lowerings: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_doors_are_one() {
+        for server in [Server::Triton, Server::Ovms, Server::Modelmesh] {
+            let options = Options {
+                admin: true,
+                ..Options::of(server)
+            };
+            let doors = doors(&options);
+            let places: HashSet<_> = doors
+                .iter()
+                .map(|door| match door {
+                    Rest(method, path, _) => (*method, *path),
+                    Grpc(method, _) => ("gRPC", *method),
+                })
+                .collect();
+            assert_eq!(places.len(), doors.len());
+            assert_eq!(claims(&doors, &options).len(), doors.len());
+        }
+    }
+
+    #[test]
+    fn modelmesh_has_four_paths() {
+        let doors = doors(&Options::of(Server::Modelmesh));
+        let rest = doors.iter().filter(|door| matches!(door, Rest(..)));
+        assert_eq!(rest.count(), 4);
+    }
+
+    #[test]
+    fn ovms_says_406_where_others_say_405() {
+        let wrong = Rest("GET", "/v2/models/{model}/infer", Endpoint::WrongMethod);
+        assert!(doors(&Options::of(Server::Ovms)).contains(&wrong));
+        assert!(!doors(&Options::of(Server::Triton)).contains(&wrong));
+    }
+}

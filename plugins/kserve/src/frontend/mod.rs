@@ -1,0 +1,155 @@
+//! Speaks to clients. Each door has a type that knows what is asked there and how the
+//! answer looks; `one_call` drives those that make one call, `stream` makes many.
+
+mod answer;
+mod forward;
+mod generate;
+mod house;
+mod infer;
+mod metadata;
+mod one_call;
+mod passing;
+mod path;
+mod settings;
+mod stream;
+
+use std::sync::Arc;
+
+use tollgate_sdk_protocol::{
+    Frontend, actions,
+    frontend::{Action, Affinity, Cost, Intent, PassTo, RequestHead},
+    inference::TaskKind,
+    types::{Context, Failure, FailureKind, Header, ResponseEnd},
+};
+
+use crate::{
+    doors::{Door, Endpoint},
+    options::{ModelHeader, Options, Target},
+};
+use one_call::{Ask, OneCall};
+
+pub use path::segment_of;
+
+/// In which of the protocol's two forms a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Rest,
+    Grpc,
+}
+
+/// Begins to serve a request at a door.
+pub fn exchange(
+    options: &Arc<Options>,
+    door: Door,
+    context: Context,
+    head: RequestHead,
+) -> Box<dyn Frontend> {
+    let options = Arc::clone(options);
+    let form = match door {
+        Door::Rest(..) => Form::Rest,
+        Door::Grpc(..) => Form::Grpc,
+    };
+    match door.endpoint() {
+        Endpoint::Infer => call(infer::Infer::new(options, form, head)),
+        Endpoint::StreamInfer => Box::new(stream::Exchange::new(options, &head)),
+        Endpoint::ModelMetadata => call(metadata::Metadata::new(options, form, head)),
+        Endpoint::Generate | Endpoint::GenerateStream => {
+            let streaming = door.endpoint() == Endpoint::GenerateStream;
+            call(generate::Generate::new(options, streaming, context, head))
+        }
+        Endpoint::Live => call(house::House::new(options, form, house::Kind::Live, head)),
+        Endpoint::Ready => call(house::House::new(options, form, house::Kind::Ready, head)),
+        Endpoint::ServerMetadata => {
+            call(house::House::new(options, form, house::Kind::Server, head))
+        }
+        Endpoint::Models => call(house::House::new(options, form, house::Kind::Models, head)),
+        Endpoint::Index => call(house::House::new(options, form, house::Kind::Index, head)),
+        Endpoint::ModelReady => call(house::House::new(options, form, house::Kind::Model, head)),
+        Endpoint::Forward(task) => call(forward::Forward::new(door, task, head, false)),
+        Endpoint::OpenAi(task) => call(forward::Forward::new(door, task, head, true)),
+        Endpoint::WrongMethod => call(forward::WrongMethod),
+    }
+}
+
+fn call(ask: impl Ask + 'static) -> Box<dyn Frontend> {
+    Box::new(OneCall::new(ask))
+}
+
+/// An intent with nothing special about it.
+fn intent(id: u32, task: TaskKind, model: &str) -> Intent {
+    Intent {
+        id,
+        task,
+        // An empty name is no name: the route's default is meant.
+        model: (!model.is_empty()).then(|| model.to_owned()),
+        version: None,
+        streaming: false,
+        cost: Cost {
+            input: 0,
+            output: 0,
+        },
+        affinity: Affinity::None,
+        repeatable: true,
+        priority: 0,
+    }
+}
+
+/// What the path's pattern matched; empty: it has no such part.
+fn parameter(head: &RequestHead, name: &str) -> String {
+    let mut found = head.parameters.iter().filter(|it| it.name == name);
+    found.next().map(|it| it.value.clone()).unwrap_or_default()
+}
+
+/// The model by a header, as ModelMesh's clients name it.
+fn model_of_headers(head: &RequestHead) -> Result<String, Failure> {
+    let get = |name: &str| {
+        let bridged = format!("grpc-metadata-{name}");
+        actions::header_value(&head.headers, name)
+            .or_else(|| actions::header_value(&head.headers, &bridged))
+            .filter(|value| !value.is_empty())
+    };
+    match (get("mm-vmodel-id"), get("mm-model-id")) {
+        (Some(_), Some(_)) => Err(invalid("must include only one of model id and vmodel id")),
+        (Some(name), None) | (None, Some(name)) => Ok(name.to_owned()),
+        (None, None) => Ok(String::new()),
+    }
+}
+
+/// A worker that a request may be passed to.
+fn target(options: &Options, to: &PassTo) -> Result<Target, Failure> {
+    Target::parse(&to.options, options)
+        .map_err(|problem| tollgate_sdk_protocol::failure::of(FailureKind::Internal, problem))
+}
+
+/// The header that tells a worker the model, where it wants one.
+pub fn model_header(target: &Target, model: &str) -> Vec<Header> {
+    match target.model_header {
+        ModelHeader::None => Vec::new(),
+        ModelHeader::MmVmodelId => vec![actions::header("mm-vmodel-id", model)],
+        ModelHeader::MmModelId => vec![actions::header("mm-model-id", model)],
+    }
+}
+
+/// A version that this worker cannot be asked for.
+fn check_version(target: &Target, version: &str) -> Result<(), Failure> {
+    if target.versions || version.is_empty() {
+        return Ok(());
+    }
+    Err(tollgate_sdk_protocol::failure::of(
+        FailureKind::Unsupported,
+        "this server has no versions of models",
+    ))
+}
+
+/// The end of a gRPC response.
+fn status(code: u32, message: Option<String>) -> Action {
+    Action::Trailers(ResponseEnd {
+        code: Some(code),
+        message,
+        trailers: Vec::new(),
+    })
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    tollgate_sdk_protocol::failure::invalid(message, None)
+}

@@ -1,0 +1,201 @@
+//! The way of a request that is one call.
+//!
+//! 1. The request is read as far as [`Ask::read`] needs it; it becomes a call, or is
+//!    answered at once.
+//! 2. A worker was found: the request is passed if [`Ask::pass`] will, or its content is
+//!    written down. Both may come again, for another worker, while nothing has been sent.
+//! 3. What the worker says becomes the answer; the last of it finishes the exchange.
+//! 4. A failure is the host's to write while nothing has been sent, and [`Ask::broken`]'s
+//!    afterwards.
+
+use tollgate_sdk_protocol::{
+    Bytes, Frontend, actions, failure,
+    frontend::{Action, Input, Intent, Materialised, PassTo, Passed, Way},
+    inference::{Call, Event},
+    types::{Cut, Failure, FailureKind, Need, Progress},
+};
+
+/// The one call's number.
+pub const CALL: u32 = 0;
+
+/// How far a request could be read.
+pub enum Read {
+    /// Not far enough.
+    Need(Need),
+    /// This is asked for.
+    Call(Box<Intent>),
+}
+
+/// What differs from door to door.
+pub trait Ask {
+    /// Reads the request: the body, or the one message.
+    fn read(&mut self, bytes: &dyn Bytes, progress: &Progress) -> Result<Read, Failure>;
+    /// Passes the request, if it can go on as it is.
+    fn pass(&mut self, _to: &PassTo) -> Result<Option<Passed>, Failure> {
+        Ok(None)
+    }
+    /// Writes down what is asked.
+    fn call(&mut self, model: String) -> Result<Call, Failure>;
+    /// Answers with what a worker said in neutral words.
+    fn event(
+        &mut self,
+        bytes: &dyn Bytes,
+        event: Event,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Failure>;
+    /// Answers with what a worker said to a passed request.
+    fn upstream(
+        &mut self,
+        _bytes: &dyn Bytes,
+        _input: Input,
+        _out: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// What must stay from one step to the next, of what events have shown.
+    fn keeps(&self) -> Vec<Need> {
+        Vec::new()
+    }
+    /// The end of an answer that has begun and cannot be completed.
+    fn broken(&self, failure: Failure) -> Vec<Action> {
+        actions::refuse(failure)
+    }
+}
+
+/// Drives an [`Ask`].
+pub struct OneCall<A> {
+    ask: A,
+    asked: bool,
+    begun: bool,
+    over: bool,
+}
+
+impl<A: Ask> OneCall<A> {
+    pub fn new(ask: A) -> Self {
+        Self {
+            ask,
+            asked: false,
+            begun: false,
+            over: false,
+        }
+    }
+
+    fn input(
+        &mut self,
+        bytes: &dyn Bytes,
+        input: Input,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        match input {
+            Input::Body(progress) => self.read(bytes, &progress, out),
+            Input::Message(message) => self.read(bytes, &message.progress, out),
+            Input::Dispatched(dispatched) => self.dispatched(dispatched.way, out),
+            Input::Events(events) => {
+                for event in events {
+                    match event.event {
+                        Event::Failed(failure) => return Err(failure),
+                        event => self.ask.event(bytes, event, out)?,
+                    }
+                }
+                Ok(())
+            }
+            Input::UpstreamHead(_)
+            | Input::UpstreamBytes(_)
+            | Input::UpstreamMessage(_)
+            | Input::UpstreamEnd(_) => self.ask.upstream(bytes, input, out),
+            Input::Cut(cut) => Err(cut_off(&cut, self.asked)),
+            Input::MessagesEnd | Input::Other(_) => Ok(()),
+        }
+    }
+
+    fn read(
+        &mut self,
+        bytes: &dyn Bytes,
+        progress: &Progress,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        if self.asked {
+            return Ok(());
+        }
+        out.push(match self.ask.read(bytes, progress)? {
+            Read::Need(need) => Action::Need(need),
+            Read::Call(intent) => {
+                self.asked = true;
+                Action::Call(*intent)
+            }
+        });
+        Ok(())
+    }
+
+    fn dispatched(&mut self, way: Way, out: &mut Vec<Action>) -> Result<(), Failure> {
+        let model = match way {
+            Way::Pass(to) => match self.ask.pass(&to)? {
+                Some(passed) => {
+                    out.push(Action::Pass(passed));
+                    return Ok(());
+                }
+                None => to.model,
+            },
+            Way::Translate(to) => to.model,
+            Way::Other(other) => return Err(unknown_way(&other.name)),
+        };
+        let call = self.ask.call(model)?;
+        out.push(Action::Materialise(Materialised { id: CALL, call }));
+        Ok(())
+    }
+
+    /// Whether something has gone out, or the exchange is complete.
+    fn note(&mut self, out: &[Action]) {
+        for action in out {
+            match action {
+                Action::Head(_) | Action::Data(_) | Action::Message(_) => self.begun = true,
+                Action::Finish => self.over = true,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<A: Ask> Frontend for OneCall<A> {
+    fn step(&mut self, bytes: &dyn Bytes, inputs: Vec<Input>) -> Vec<Action> {
+        let mut out = Vec::new();
+        for input in inputs {
+            if self.over {
+                break;
+            }
+            let from = out.len();
+            let done = self.input(bytes, input, &mut out);
+            self.note(&out[from..]);
+            if let Err(failure) = done {
+                self.over = true;
+                out.extend(if self.begun {
+                    self.ask.broken(failure)
+                } else {
+                    actions::refuse(failure)
+                });
+            }
+        }
+        if !self.over {
+            out.extend(self.ask.keeps().into_iter().map(Action::Need));
+        }
+        out
+    }
+}
+
+/// The host found a way that is not known here.
+pub fn unknown_way(name: &str) -> Failure {
+    let what = format!("dispatched in an unknown way: {name}");
+    failure::of(FailureKind::Internal, what)
+}
+
+/// A body or a response that broke off.
+pub fn cut_off(cut: &Cut, asked: bool) -> Failure {
+    match (cut, asked) {
+        (Cut::Deadline, _) => failure::of(FailureKind::DeadlineExceeded, "the time was up"),
+        (Cut::Limit, false) => {
+            failure::of(FailureKind::PayloadTooLarge, "the request is too large")
+        }
+        (_, false) => failure::invalid("the request broke off", None),
+        (_, true) => failure::upstream_unavailable("the worker's answer broke off"),
+    }
+}

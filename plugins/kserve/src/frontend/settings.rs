@@ -1,0 +1,218 @@
+//! What a generate request asks of the model, in the names of vLLM's sampling parameters,
+//! which Triton's vLLM backend takes.
+//!
+//! Everything in a generate request that is no tensor is a parameter. One that has no place
+//! in the neutral settings becomes an extra, and whoever cannot honour it refuses it by
+//! name.
+
+use serde_json::{Map, Value};
+use tollgate_sdk_protocol::{
+    failure,
+    inference::{Detail, Extra, Sampling, Settings, Stopping, Truncation, TruncationSide},
+    types::Failure,
+};
+
+/// Parameters that are about the request, not about the result.
+const HINTS: [&str; 8] = [
+    "id",
+    "priority",
+    "timeout",
+    "request_id",
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "binary_data_output",
+];
+
+/// Values at which a parameter without a place changes nothing.
+const NEUTRAL: [(&str, &str); 8] = [
+    ("best_of", "1"),
+    ("ignore_eos", "false"),
+    ("skip_special_tokens", "true"),
+    ("spaces_between_special_tokens", "true"),
+    ("stop_token_ids", "[]"),
+    ("bad_words", "[]"),
+    ("use_beam_search", "false"),
+    ("length_penalty", "1.0"),
+];
+
+/// Takes parameters out of a map, one by one.
+struct Taker(Map<String, Value>);
+
+impl Taker {
+    fn take<T>(
+        &mut self,
+        name: &str,
+        what: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match read(&value) {
+                Some(value) => Ok(Some(value)),
+                None => Err(failure::invalid(
+                    format!("'{name}' must be {what}"),
+                    Some(name),
+                )),
+            },
+        }
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<f64>, Failure> {
+        self.take(name, "a number", Value::as_f64)
+    }
+
+    fn flag(&mut self, name: &str) -> Result<Option<bool>, Failure> {
+        self.take(name, "true or false", Value::as_bool)
+    }
+
+    fn count(&mut self, name: &str) -> Result<Option<u32>, Failure> {
+        self.take(name, "a whole number of 0 or more", |value| {
+            value.as_u64().and_then(|number| u32::try_from(number).ok())
+        })
+    }
+
+    fn texts(&mut self, name: &str) -> Result<Vec<String>, Failure> {
+        let read = |value: &Value| match value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(all) => all
+                .iter()
+                .map(|it| it.as_str().map(str::to_owned))
+                .collect(),
+            _ => None,
+        };
+        Ok(self
+            .take(name, "a text or a list of texts", read)?
+            .unwrap_or_default())
+    }
+}
+
+/// Settings from parameters.
+///
+/// # Errors
+/// Names a parameter that is of another type, or out of its domain.
+pub fn read(
+    parameters: Map<String, Value>,
+    default_max_tokens: u32,
+    echo: bool,
+) -> Result<Settings, Failure> {
+    let mut taker = Taker(parameters);
+    let temperature = taker.number("temperature")?;
+    if temperature.is_some_and(|it| it < 0.0) {
+        return Err(failure::invalid(
+            "'temperature' must not be negative",
+            Some("temperature"),
+        ));
+    }
+    // vLLM means "off" by -1 as by 0.
+    let top_k = taker.take("top_k", "a whole number of -1 or more", Value::as_i64)?;
+    let top_k = match top_k {
+        None | Some(-1 | 0) => None,
+        Some(given) => Some(
+            u32::try_from(given)
+                .map_err(|_| failure::invalid("'top_k' must be -1, 0 or more", Some("top_k")))?,
+        ),
+    };
+    let neutral_is_zero = |value: Option<f64>| value.filter(|it| *it != 0.0);
+    let sampling = Sampling {
+        greedy: temperature == Some(0.0),
+        temperature: temperature.filter(|it| *it > 0.0),
+        top_k,
+        top_p: taker.number("top_p")?,
+        typical_p: None,
+        min_p: neutral_is_zero(taker.number("min_p")?),
+        seed: taker.take("seed", "a whole number of 0 or more", Value::as_u64)?,
+        repetition_penalty: taker.number("repetition_penalty")?,
+        frequency_penalty: neutral_is_zero(taker.number("frequency_penalty")?),
+        presence_penalty: neutral_is_zero(taker.number("presence_penalty")?),
+        length_penalty: None,
+    };
+    let limit = taker.count("max_tokens")?.unwrap_or(default_max_tokens);
+    let stopping = Stopping {
+        max_tokens: (limit > 0).then_some(limit),
+        min_tokens: taker.count("min_tokens")?.filter(|it| *it > 0),
+        stop_sequences: taker.texts("stop")?,
+        include_stop: taker.flag("include_stop_str_in_output")?.unwrap_or(false),
+        time_limit_ms: None,
+    };
+    let truncate = taker.count("truncate_prompt_tokens")?.filter(|it| *it > 0);
+    let n = taker.count("n")?.unwrap_or(1);
+    if n == 0 {
+        return Err(failure::invalid("'n' must be at least 1", Some("n")));
+    }
+    let extras = taker.0.into_iter().filter(|(name, value)| {
+        let neutral = NEUTRAL
+            .iter()
+            .any(|row| row.0 == name && serde_json::from_str(row.1).ok().as_ref() == Some(value));
+        !neutral && !value.is_null() && !HINTS.contains(&name.as_str())
+    });
+    Ok(Settings {
+        sampling,
+        stopping,
+        detail: Detail {
+            echo,
+            input_tokens: false,
+            output_tokens: false,
+            logprobs: false,
+            ranks: false,
+            top_n: 0,
+        },
+        n,
+        truncate: truncate.map(|tokens| Truncation {
+            tokens,
+            side: Some(TruncationSide::Left),
+        }),
+        constraint: None,
+        adapter: None,
+        extras: extras
+            .map(|(name, value)| Extra {
+                name,
+                json: value.to_string(),
+            })
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings(parameters: Value) -> Result<Settings, Failure> {
+        let Value::Object(parameters) = parameters else {
+            panic!("an object");
+        };
+        read(parameters, 16, false)
+    }
+
+    #[test]
+    fn what_has_a_place_is_put_there() {
+        let read = settings(json!({
+            "max_tokens": 5, "temperature": 0, "top_k": -1, "stop": "x", "seed": 7,
+            "frequency_penalty": 0, "ignore_eos": false, "id": "a", "best_of": null,
+        }))
+        .unwrap();
+        assert!(read.sampling.greedy && read.sampling.top_k.is_none());
+        assert_eq!(read.sampling.seed, Some(7));
+        assert_eq!(read.stopping.max_tokens, Some(5));
+        assert_eq!(read.stopping.stop_sequences, ["x"]);
+        assert_eq!(read.extras, []);
+        assert_eq!(settings(json!({})).unwrap().stopping.max_tokens, Some(16));
+    }
+
+    #[test]
+    fn what_has_none_is_an_extra_and_nonsense_is_refused() {
+        let read = settings(json!({"ignore_eos": true, "beam_width": 3})).unwrap();
+        let names: Vec<_> = read.extras.iter().map(|it| it.name.as_str()).collect();
+        assert_eq!(names, ["beam_width", "ignore_eos"]);
+        for (name, value) in [
+            ("max_tokens", json!("5")),
+            ("n", json!(0)),
+            ("stop", json!([1])),
+        ] {
+            let failed = settings(json!({ (name): value })).unwrap_err();
+            assert_eq!(failed.param.as_deref(), Some(name));
+        }
+    }
+}
