@@ -254,7 +254,7 @@ mod tests {
     /// Lets a write through for each permission, and keeps it.
     struct Gate {
         permission: Receiver<()>,
-        kept: Arc<Mutex<Vec<u8>>>,
+        kept: Kept,
         began: SyncSender<()>,
     }
 
@@ -272,7 +272,10 @@ mod tests {
         }
     }
 
-    fn gate() -> (Gate, SyncSender<()>, Receiver<()>, Arc<Mutex<Vec<u8>>>) {
+    type Kept = Arc<Mutex<Vec<u8>>>;
+
+    /// A gate, what opens it, what tells of its writes, and what it has let through.
+    fn gate() -> (Gate, SyncSender<()>, Receiver<()>, Kept) {
         let (permit, permission) = sync_channel(8);
         let (began, beginning) = sync_channel(8);
         let kept = Arc::new(Mutex::new(Vec::new()));

@@ -47,7 +47,7 @@ async fn lengths_are_digits_and_one() {
         format!("content-length: 0x{length:x}"),
         format!("content-length: {length}.0"),
         format!("content-length: {length}e0"),
-        format!("content-length: 1_0"),
+        "content-length: 1_0".to_owned(),
         format!("content-length: {length} {length}"),
         format!("content-length: {length}, 3"),
         format!("content-length: {length};"),
