@@ -18,6 +18,8 @@ use crate::run::Running;
 
 /// Connections at once.
 const CONNECTIONS: usize = 64;
+/// How long one lasts.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// Serves until it is dropped.
 pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
@@ -42,11 +44,12 @@ pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
                 let response = answer(&running, &request);
                 async move { Ok::<_, Infallible>(response) }
             });
-            let _ = http1::Builder::new()
+            let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(Duration::from_secs(5))
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+                .serve_connection(TokioIo::new(stream), service);
+            // One who asks and does not read would keep his place for ever.
+            let _ = tokio::time::timeout(LONGEST, serving).await;
             drop(place);
         });
     }

@@ -10,21 +10,24 @@ use tollgate_config::{
 };
 use tollgate_dispatch::{
     catalogue::{Catalogue, Shown, View, Visible},
-    clock::Clock,
+    clock::{Clock, micros},
     health::Thresholds,
     intern::Interner,
     policy::WorkerId,
-    pool::{Pool, PoolSpec, Queue, QueueSpec, Unobserved},
+    pool::{Backoff, Pool, PoolSpec, Queue, QueueSpec},
     worker::{Served, WorkerSpec, Workers},
 };
 use tollgate_edge::{NoTokens, Tokens};
-use tollgate_exchange::{House, Member, Reach, Route, RouteLimits, RouteSpec, Station, tasks};
+use tollgate_exchange::{
+    House, Member, Reach, Retries, Route, RouteLimits, RouteSpec, Station, tasks,
+};
 use tollgate_plugin::{Generation, Loader, Shelf};
 use tollgate_telemetry::Metrics;
 use tollgate_upstream::{Spec, Tls, Transport, Upstream};
 use tollgate_wire::budget::{Budget, Budgets};
 
 use crate::{
+    overseer::Overseer,
     plugins::{self, PluginError},
     tokens,
 };
@@ -50,6 +53,7 @@ pub(crate) struct Crew {
     pub(crate) pool: Pool<Member>,
     /// The scheduler in force; none: the fallback alone.
     pub(crate) generation: Option<Arc<Generation>>,
+    pub(crate) overseer: Arc<Overseer>,
 }
 
 /// Everything that serves, before a listener is open.
@@ -170,6 +174,7 @@ fn crew(
     scheduler: Option<&str>,
     clock: Clock,
 ) -> Result<(Crew, tollgate_dispatch::pool::Timer<Member>), AssembleError> {
+    let mut spec = PoolSpec::default();
     let generation = scheduler
         .map(|name| {
             let section = config
@@ -178,13 +183,18 @@ fn crew(
                 .find(|(known, _)| known.as_str() == name)
                 .map(|(_, section)| section)
                 .ok_or_else(|| AssembleError::Other(format!("there is no scheduler {name}")))?;
+            let limits = &section.limits;
+            spec.step = Some(limits.step.get()).filter(|step| !step.is_zero());
+            spec.backoff = Backoff {
+                first: micros(limits.backoff.get()),
+                longest: micros(limits.longest_backoff.get()),
+            };
             plugins::load_scheduler(loader, name, section).map_err(AssembleError::from)
         })
         .transpose()?;
     let source = generation.clone().map(|generation| {
         Arc::new(plugins::policies(generation)) as Arc<dyn tollgate_dispatch::pool::PolicySource>
     });
-    let mut spec = PoolSpec::default();
     // Each route has a queue of its own within these.
     spec.limits.max_pending = config
         .routes
@@ -199,8 +209,14 @@ fn crew(
         .sum::<u64>()
         .max(1);
     spec.limits.max_workers = config.workers.len().max(1);
-    let (pool, timer) = Pool::new(spec, source, clock, Arc::new(Unobserved)).map_err(other)?;
-    Ok((Crew { pool, generation }, timer))
+    let overseer = Arc::new(Overseer::new(scheduler.unwrap_or("built-in")));
+    let (pool, timer) = Pool::new(spec, source, clock, overseer.clone()).map_err(other)?;
+    let crew = Crew {
+        pool,
+        generation,
+        overseer,
+    };
+    Ok((crew, timer))
 }
 
 fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station, AssembleError> {
@@ -387,6 +403,10 @@ fn route_spec(
             event_buffer: limits.event_buffer.get(),
             attempts: route.retry.attempts.get_u32(),
         },
+        retries: Retries::new(
+            route.retry.percent.get() as u64,
+            route.retry.reserve.get() as u64,
+        ),
         budgets: Budgets::new(
             Arc::new(Budget::new(limits.request_memory.get_u64())),
             held.clone(),

@@ -54,6 +54,24 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             labels,
             gauges.refused,
         );
+        samples.counter(
+            "scheduler_replaced",
+            "Times that the built-in rules had to take a scheduler's place",
+            labels,
+            crew.overseer.replaced(),
+        );
+        samples.counter(
+            "scheduler_steps",
+            "Decisions of a scheduler, without those of the built-in rules",
+            labels,
+            crew.overseer.steps(),
+        );
+        samples.time(
+            "scheduler_step_seconds",
+            "Processor time that these decisions took",
+            labels,
+            crew.overseer.took(),
+        );
     }
     for route in &assembled.routes {
         let labels: &[(&'static str, &str)] = &[("route", route.name())];
@@ -78,6 +96,17 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             "route_request_memory_bytes",
             "Bytes of requests that a route holds, waiting or running",
             spec.budgets.route().taken() as f64,
+        );
+        gauge(
+            "route_retries_left",
+            "Attempts of a route that could be made again now",
+            spec.retries.left() as f64,
+        );
+        samples.counter(
+            "route_retries_refused",
+            "Attempts that were not made again because too many had been",
+            labels,
+            spec.retries.refused(),
         );
         samples.counter(
             "route_request_memory_refused",
@@ -116,6 +145,44 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             labels,
             generation.exchanges() as f64,
         );
+        samples.gauge(
+            "plugin_memory_bytes",
+            "Linear memory of a plugin's instances",
+            labels,
+            counters.memory.load(Ordering::Relaxed) as f64,
+        );
+        samples.counter(
+            "plugin_instances_made",
+            "Instances made of the generation in force",
+            labels,
+            counters.instantiated.load(Ordering::Relaxed),
+        );
+        samples.counter(
+            "plugin_instances_retired",
+            "Instances that were given no new exchange because they had grown",
+            labels,
+            counters.retired.load(Ordering::Relaxed),
+        );
+        if let Some(quarantine) = generation.quarantine() {
+            samples.gauge(
+                "plugin_quarantined",
+                "1 while a generation is kept out of service because it kept failing",
+                labels,
+                f64::from(u8::from(quarantine.is_on())),
+            );
+            samples.counter(
+                "plugin_quarantines",
+                "Times that the generation in force was put into quarantine",
+                labels,
+                quarantine.entered(),
+            );
+            samples.counter(
+                "plugin_quarantine_refused",
+                "Exchanges refused because the generation in force was in quarantine",
+                labels,
+                quarantine.refused(),
+            );
+        }
         samples.counter(
             "plugin_calls",
             "Calls into a plugin's generation in force",
@@ -137,12 +204,24 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
     }
     for station in &assembled.workers {
         let labels: &[(&'static str, &str)] = &[("worker", &station.handle.spec().name)];
-        let accepting = station.handle.status().accepting;
+        let status = station.handle.status();
         samples.gauge(
             "worker_accepting",
             "1 while a worker may be given work",
             labels,
-            f64::from(u8::from(accepting)),
+            f64::from(u8::from(status.accepting)),
+        );
+        samples.gauge(
+            "worker_ejected",
+            "1 while a worker is kept out because requests failed",
+            labels,
+            f64::from(u8::from(status.ejected)),
+        );
+        samples.gauge(
+            "worker_ejected_models",
+            "Models that a worker is not asked for because it failed them",
+            labels,
+            status.ejected_models as f64,
         );
         if let Reach::Network(upstream) = &station.reach {
             let gauges = upstream.gauges();
@@ -171,6 +250,18 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             );
         }
     }
+    samples.gauge(
+        "interned_names",
+        "Names of models, tenants and batch keys that are held",
+        &[],
+        assembled.house.names.len() as f64,
+    );
+    samples.counter(
+        "log_lines_lost",
+        "Lines for which the log's buffer had no room",
+        &[],
+        running.logs.load(Ordering::Relaxed),
+    );
     samples.gauge(
         "instances",
         "Instances of all plugins together",

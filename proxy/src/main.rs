@@ -9,6 +9,7 @@ mod admin;
 mod assemble;
 mod bundled;
 mod gauges;
+mod overseer;
 mod plugins;
 mod run;
 mod tokens;
@@ -82,14 +83,14 @@ fn run(path: &std::path::Path) -> ExitCode {
         }
     };
     let json = matches!(config.log.format, LogFormat::Json);
-    let _logs = match tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
+    let logs = match tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
         Ok(logs) => logs,
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    match run::run(config) {
+    match run::run(config, logs.lost_count()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate: {error}");

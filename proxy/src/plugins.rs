@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use tollgate_config::{Config, Isolation, Plugin, PluginLimits, Source};
+use tollgate_config::{Config, Isolation, Plugin, PluginLimits, Quarantine, Source};
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
     Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError, Loader,
-    Order, Sandbox, Shelf, TimeLimits,
+    Order, QuarantineSpec, Sandbox, Shelf, TimeLimits,
 };
 
 use crate::bundled;
@@ -163,7 +163,7 @@ pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc
 }
 
 fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
-    let limits = limits(&plugin.limits);
+    let limits = limits(&plugin.limits, &plugin.quarantine);
     Ok(Order {
         name: name.to_owned(),
         wasm: wasm(name, &plugin.source)?,
@@ -197,9 +197,10 @@ fn wasm(plugin: &str, source: &Source) -> Result<Bytes, PluginError> {
     }
 }
 
-fn limits(limits: &PluginLimits) -> Limits {
+fn limits(limits: &PluginLimits, quarantine: &Quarantine) -> Limits {
     Limits {
         memory: limits.memory.get(),
+        keep_memory: limits.keep_memory.get(),
         output: limits.output.get(),
         time: TimeLimits {
             cpu: limits.cpu.get(),
@@ -208,6 +209,13 @@ fn limits(limits: &PluginLimits) -> Limits {
         },
         per_slot: limits.exchanges_per_slot.get(),
         slots: limits.slots.get(),
+        quarantine: QuarantineSpec {
+            traps: quarantine.traps.get() as u64,
+            percent: quarantine.percent.get() as u64,
+            window: quarantine.window.get(),
+            first: quarantine.first.get(),
+            longest: quarantine.longest.get(),
+        },
         ..Limits::default()
     }
 }

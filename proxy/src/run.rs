@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -50,21 +50,23 @@ fn other(error: impl std::fmt::Display) -> RunError {
 pub(crate) struct Running {
     pub(crate) assembled: Assembled,
     pub(crate) ready: AtomicBool,
+    /// Lines that the log has lost.
+    pub(crate) logs: Arc<AtomicU64>,
     /// Schedulers in force, by name.
     pub(crate) schedulers: Mutex<HashMap<String, Arc<Generation>>>,
 }
 
 /// Serves until a signal.
-pub(crate) fn run(config: Arc<Config>) -> Result<(), RunError> {
+pub(crate) fn run(config: Arc<Config>, logs: Arc<AtomicU64>) -> Result<(), RunError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.runtime.threads {
         builder.worker_threads(threads.get());
     }
     let runtime = builder.enable_all().build().map_err(other)?;
-    runtime.block_on(serve_all(config))
+    runtime.block_on(serve_all(config, logs))
 }
 
-async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
+async fn serve_all(config: Arc<Config>, logs: Arc<AtomicU64>) -> Result<(), RunError> {
     let mut assembled = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || assemble(config))
@@ -83,6 +85,7 @@ async fn serve_all(config: Arc<Config>) -> Result<(), RunError> {
     let running = Arc::new(Running {
         assembled,
         ready: AtomicBool::new(false),
+        logs,
         schedulers: Mutex::new(schedulers),
     });
     gauges::register(&running);

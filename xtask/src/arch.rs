@@ -5,6 +5,7 @@
 //! empty list is a pass.
 
 mod arrows;
+mod bounds;
 mod rules;
 mod source;
 
@@ -22,7 +23,10 @@ use crate::workspace::Workspace;
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::load()?;
     let sources = source::load(&workspace.root)?;
-    let checks: [(&str, Vec<String>); 8] = [
+    let table = fs::read_to_string(workspace.root.join(bounds::TABLE))?;
+    let schema = fs::read(workspace.root.join("config/schema.json"))?;
+    let schema = serde_json::from_slice(&schema)?;
+    let checks: [(&str, Vec<String>); 11] = [
         (
             "crates point only where the table of arrows lets them",
             arrows::crates(&workspace.packages),
@@ -45,6 +49,18 @@ pub(crate) fn run() -> Result<()> {
             rules::sleeps(&sources),
         ),
         ("every file says what it is for", rules::headers(&sources)),
+        (
+            "what the table of bounds names is there",
+            bounds::table(&table, &schema, &sources),
+        ),
+        (
+            "what can grow is in the table of bounds",
+            bounds::unnamed(&table, &sources),
+        ),
+        (
+            "queues take their bound where they are made",
+            bounds::boundless(&sources),
+        ),
         (
             "components import nothing outside their world",
             components(&workspace)?,

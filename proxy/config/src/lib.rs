@@ -36,7 +36,9 @@ pub use explain::explain;
 pub use hosts::{HostPattern, PathPrefix};
 pub use listeners::{Certificate, Listener, ListenerLimits, ListenerTls};
 pub use matching::{Match, match_order};
-pub use plugins::{Isolation, Options, Plugin, PluginLimits, Scheduler, Source};
+pub use plugins::{
+    Isolation, Options, Plugin, PluginLimits, Quarantine, Scheduler, SchedulerLimits, Source,
+};
 pub use problem::{Errors, Position, Problem};
 pub use process::{Admin, Drain, Log, LogFormat, LogLevel, Runtime, Tokens};
 pub use routes::{Auth, Queue, Retry, Route, RouteLimits, VisibleModel, VisibleModels};

@@ -23,6 +23,8 @@ section! {
         pub limits: PluginLimits = PluginLimits::default(),
         /// Whether exchanges share an instance.
         pub isolation: Isolation = Isolation::Shared,
+        /// When it is kept out of service for a while, because it does nothing but fail.
+        pub quarantine: Quarantine = Quarantine::default(),
     }
 }
 
@@ -34,6 +36,41 @@ section! {
         pub source: Source,
         /// Options, by the component's own schema.
         pub options: Options = Options::default(),
+        /// What it may take.
+        pub limits: SchedulerLimits = SchedulerLimits::default(),
+    }
+}
+
+settings! {
+    /// Bounds of a scheduler. Past one of them the built-in rules take its place for a while.
+    #[name = "scheduler's limits"]
+    pub struct SchedulerLimits {
+        /// Processor time that at most ten of a thousand decisions in a row may pass; 0 for no such
+        /// limit.
+        pub step: Period<0, 10_000> = Period::micros(200),
+        /// How long the built-in rules stay when it has failed, doubled each time.
+        pub backoff: Period<1, 3_600_000> = Period::millis(100),
+        /// How long they stay at most.
+        pub longest_backoff: Period<1, 86_400_000> = Period::secs(60),
+    }
+}
+
+settings! {
+    /// When a plugin that does nothing but fail is kept out of service. Its requests are refused at
+    /// once meanwhile.
+    #[name = "quarantine section"]
+    pub struct Quarantine {
+        /// Instances ended by a trap or a limit, within the window.
+        pub traps: Count<1, 1_000_000> = Count::of(10),
+        /// Their share of the exchanges that began in it, in hundredths: where few requests of many
+        /// fail, the others are served.
+        pub percent: Count<1, 100> = Count::of(50),
+        /// The window.
+        pub window: Period<100, 3_600_000> = Period::secs(10),
+        /// How long it is kept out, doubled each time that it fails again soon after.
+        pub first: Period<10, 3_600_000> = Period::secs(1),
+        /// How long at most.
+        pub longest: Period<10, 86_400_000> = Period::secs(300),
     }
 }
 
@@ -43,6 +80,9 @@ settings! {
     pub struct PluginLimits {
         /// Linear memory of an instance.
         pub memory: Size<MIB, { 4 * GIB }> = Size::of(64 * MIB),
+        /// Linear memory by which an instance may have grown and still be given new exchanges. It
+        /// does not shrink but with its instance, which ends with those that it has.
+        pub keep_memory: Size<{ 64 * KIB }, { 4 * GIB }> = Size::of(4 * MIB),
         /// Processor time of one call with at most 64 KiB of new input.
         pub cpu: Period<1, 10_000> = Period::millis(10),
         /// Processor time of one call with more input.

@@ -86,6 +86,11 @@ settings! {
     pub struct Retry {
         /// Attempts in all, the first one included; 1 switches repetition off.
         pub attempts: Count<1, 10> = Count::of(2),
+        /// Calls of the route that may be repeated, in hundredths: where all workers fail,
+        /// repeating everything would be twice the load.
+        pub percent: Count<0, 100> = Count::of(20),
+        /// So many may be repeated beyond that, after a while without any.
+        pub reserve: Count<0, 10_000> = Count::of(32),
     }
 }
 

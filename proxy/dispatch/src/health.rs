@@ -9,6 +9,14 @@
 //!   success ends the trial.
 //!
 //! It is *fit* when both say so.
+//!
+//! **Models.** A worker that serves several may be unable to serve one of them and well with the
+//! others. What shows that ([`Outcome::Garbled`]) is counted for that model alone, by the same
+//! rule; a model that is ejected is not asked of this worker, and the worker stays.
+
+use std::collections::BTreeMap;
+
+use crate::worker::MAX_MODELS;
 
 /// When a worker's state changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +51,11 @@ pub enum ThresholdsError {
 pub enum Outcome {
     /// It answered, be it with an error of the request's own.
     Answered,
-    /// It could not be reached, broke off, or answered what no worker should.
+    /// It could not be reached, or broke off.
     Failed,
+    /// It answered what no worker should, or that it cannot serve this model now: nothing is wrong
+    /// with the connection, and other models may be well.
+    Garbled,
 }
 
 /// What a worker is fit for, as probes see it.
@@ -65,6 +76,12 @@ enum Passive {
     Trial { time: u64 },
 }
 
+impl Default for Passive {
+    fn default() -> Self {
+        Self::Closed { failures: 0 }
+    }
+}
+
 /// The state of one worker.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -73,6 +90,8 @@ pub struct Health {
     /// Probes in a row that speak against `probed`.
     against: u32,
     passive: Passive,
+    /// Models that have failed of late, by number: at most as many as a worker may have.
+    models: BTreeMap<u32, Passive>,
 }
 
 impl Default for Thresholds {
@@ -120,7 +139,8 @@ impl Health {
             thresholds,
             probed,
             against: 0,
-            passive: Passive::Closed { failures: 0 },
+            passive: Passive::default(),
+            models: BTreeMap::new(),
         })
     }
 
@@ -145,10 +165,50 @@ impl Health {
     /// When to call [`Health::tick`].
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        match self.passive {
-            Passive::Ejected { until, .. } => Some(until),
+        let models = self.models.values();
+        let all = models.chain(std::iter::once(&self.passive));
+        all.filter_map(|passive| match passive {
+            Passive::Ejected { until, .. } => Some(*until),
             _ => None,
+        })
+        .min()
+    }
+
+    /// Whether it may be asked for a model, as far as that model's failures go.
+    #[must_use]
+    pub fn may_serve(&self, model: u32) -> bool {
+        !matches!(self.models.get(&model), Some(Passive::Ejected { .. }))
+    }
+
+    /// Models that it is not asked for at present.
+    #[must_use]
+    pub fn ejected_models(&self) -> usize {
+        let ejected = |passive: &&Passive| matches!(passive, Passive::Ejected { .. });
+        self.models.values().filter(ejected).count()
+    }
+
+    /// A request of one model has met an outcome that says something of this model. `may_eject` is
+    /// false when nobody else serves it. Tells whether it may be asked for it has changed.
+    pub fn of_model(&mut self, now: u64, model: u32, good: bool, may_eject: bool) -> bool {
+        if good && !self.models.contains_key(&model) {
+            return false;
         }
+        let full = self.models.len() >= MAX_MODELS && !self.models.contains_key(&model);
+        if full {
+            return false;
+        }
+        let before = self.may_serve(model);
+        let outcome = if good {
+            Outcome::Answered
+        } else {
+            Outcome::Failed
+        };
+        let passive = self.models.entry(model).or_default();
+        passive.on_request(&self.thresholds, now, outcome, may_eject);
+        if *passive == Passive::default() {
+            self.models.remove(&model);
+        }
+        self.may_serve(model) != before
     }
 
     /// A probe has ended. Tells whether fitness changed, as the others do.
@@ -164,13 +224,13 @@ impl Health {
 
     /// Time has passed.
     pub fn tick(&mut self, now: u64) -> bool {
+        let mut models = false;
+        for passive in self.models.values_mut() {
+            models |= passive.tick(now);
+        }
         self.change(|health| {
-            if let Passive::Ejected { until, time } = health.passive
-                && until <= now
-            {
-                health.passive = Passive::Trial { time };
-            }
-        })
+            health.passive.tick(now);
+        }) || models
     }
 
     fn change(&mut self, act: impl FnOnce(&mut Self)) -> bool {
@@ -197,22 +257,40 @@ impl Health {
     }
 
     fn on_request(&mut self, now: u64, outcome: Outcome, may_eject: bool) {
-        self.passive = match (self.passive, outcome) {
+        self.passive
+            .on_request(&self.thresholds, now, outcome, may_eject);
+    }
+}
+
+impl Passive {
+    /// Whether it is no longer ejected.
+    fn tick(&mut self, now: u64) -> bool {
+        match *self {
+            Self::Ejected { until, time } if until <= now => {
+                *self = Self::Trial { time };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn on_request(&mut self, thresholds: &Thresholds, now: u64, outcome: Outcome, may_eject: bool) {
+        *self = match (*self, outcome) {
             // Requests that were sent before the ejection say nothing about its end.
-            (Passive::Ejected { .. }, _) => return,
+            (Passive::Ejected { .. }, _) | (_, Outcome::Garbled) => return,
             (_, Outcome::Answered) => Passive::Closed { failures: 0 },
-            (_, Outcome::Failed) if !may_eject || self.thresholds.eject_after == 0 => return,
+            (_, Outcome::Failed) if !may_eject || thresholds.eject_after == 0 => return,
             (Passive::Trial { time }, Outcome::Failed) => {
-                let time = time.saturating_mul(2).min(self.thresholds.eject_max);
+                let time = time.saturating_mul(2).min(thresholds.eject_max);
                 let until = now.saturating_add(time);
                 Passive::Ejected { until, time }
             }
             (Passive::Closed { failures }, Outcome::Failed) => {
                 let failures = failures + 1;
-                if failures < self.thresholds.eject_after {
+                if failures < thresholds.eject_after {
                     Passive::Closed { failures }
                 } else {
-                    let time = self.thresholds.eject_base;
+                    let time = thresholds.eject_base;
                     let until = now.saturating_add(time);
                     Passive::Ejected { until, time }
                 }
@@ -298,6 +376,35 @@ mod tests {
         for _ in 0..10 {
             assert!(!worker.request(0, Outcome::Failed, false));
         }
+    }
+
+    #[test]
+    fn a_model_is_ejected_alone_and_comes_back() {
+        let mut worker = health(|thresholds| thresholds.probed = false);
+        assert!(!worker.of_model(0, 7, false, true));
+        assert!(worker.of_model(0, 7, false, true));
+        assert!(worker.fit() && !worker.may_serve(7) && worker.may_serve(8));
+        assert_eq!((worker.ejected_models(), worker.wake_at()), (1, Some(10)));
+        assert!(worker.tick(10));
+        assert!(worker.may_serve(7));
+        assert!(worker.of_model(10, 7, false, true), "it is on trial");
+        assert_eq!(worker.wake_at(), Some(30));
+        assert!(worker.tick(30));
+        assert!(!worker.of_model(30, 7, true, true));
+        assert!(!worker.of_model(30, 7, false, true), "it is counted anew");
+        assert_eq!(worker.ejected_models(), 0);
+    }
+
+    #[test]
+    fn a_model_that_nobody_else_serves_stays_and_what_is_kept_is_bounded() {
+        let mut worker = health(|thresholds| thresholds.probed = false);
+        for _ in 0..5 {
+            assert!(!worker.of_model(0, 7, false, false));
+        }
+        for model in 0..2 * MAX_MODELS as u32 {
+            worker.of_model(0, model, false, true);
+        }
+        assert_eq!(worker.models.len(), MAX_MODELS);
     }
 
     #[test]

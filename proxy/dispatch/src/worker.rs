@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::catalogue::ModelFacts;
 use crate::health::{Health, Outcome, Probed, Thresholds, ThresholdsError};
 use crate::intern::{Interner, Key};
-use crate::policy::{Worker, WorkerId};
+use crate::policy::{NO_MODEL, Worker, WorkerId};
 
 /// Most models that one worker is believed to serve; what a probe tells beyond that is ignored.
 pub const MAX_MODELS: usize = 4096;
@@ -132,6 +132,8 @@ pub struct Status {
     pub probed: Probed,
     /// Failed requests keep it out.
     pub ejected: bool,
+    /// Models that it is not asked for at present because it failed them.
+    pub ejected_models: usize,
     /// It is being emptied.
     pub draining: bool,
     /// What its last probe gave as a reason for not being ready.
@@ -245,7 +247,11 @@ impl WorkerHandle {
         Worker {
             id: self.id,
             accepting: !state.draining && state.health.fit(),
-            models: models.values().map(|one| one.model.number()).collect(),
+            models: models
+                .values()
+                .map(|one| one.model.number())
+                .filter(|model| state.health.may_serve(*model))
+                .collect(),
             slots: self.spec.slots,
             busy: 0,
             max_batch: self.spec.max_batch,
@@ -263,6 +269,7 @@ impl WorkerHandle {
             accepting: !state.draining && state.health.fit(),
             probed: state.health.probed(),
             ejected: state.health.ejected(),
+            ejected_models: state.health.ejected_models(),
             draining: state.draining,
             reason: state.reason.clone(),
             load: state.load,
@@ -284,9 +291,18 @@ impl WorkerHandle {
         }
     }
 
-    /// Takes what a request has met. True: its fitness changed, and its pools are to be told.
-    pub fn met(&self, now: u64, outcome: Outcome, may_eject: bool) -> bool {
-        self.state.lock().health.request(now, outcome, may_eject)
+    /// Takes what a request of a model has met. True: what it is fit for has changed, and its pools
+    /// are to be told.
+    pub fn met(&self, now: u64, model: u32, outcome: Outcome, may_eject: bool) -> bool {
+        let health = &mut self.state.lock().health;
+        match outcome {
+            Outcome::Answered => {
+                let model = health.of_model(now, model, true, may_eject);
+                health.request(now, outcome, may_eject) || model
+            }
+            Outcome::Failed => health.request(now, outcome, may_eject),
+            Outcome::Garbled => model != NO_MODEL && health.of_model(now, model, false, may_eject),
+        }
     }
 
     /// Begins or ends emptying it.

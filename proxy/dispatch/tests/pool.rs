@@ -508,6 +508,131 @@ async fn a_policy_that_is_gone_is_made_anew_ever_more_slowly_and_nobody_notices(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_one_worker_fails_goes_to_others_and_its_other_models_do_not() {
+    let house = house(None);
+    let both = |name: &str| {
+        let mut spec = spec(name, 9, 1);
+        spec.models.push(Served {
+            name: "quartz".into(),
+            served_as: "quartz".into(),
+        });
+        let worker = house.workers.add(spec).unwrap();
+        assert!(house.pool.add_worker(worker.clone()));
+        worker
+    };
+    let (bad, good) = (both("bad"), both("good"));
+    let place = async |model: &str| {
+        let ask = Submission {
+            model: Some(house.names.intern(model).unwrap()),
+            ..house.ask()
+        };
+        house.pool.submit(ask).unwrap().await.unwrap()
+    };
+    let mut failed = 0;
+    while failed < 2 {
+        let placed = place("granite").await;
+        if placed.worker().id() == bad.id() {
+            placed.met(Outcome::Garbled);
+            failed += 1;
+        }
+    }
+    assert_eq!(bad.status().ejected_models, 1);
+    assert!(bad.status().accepting && !bad.status().ejected);
+    let granite: Vec<_> = [place("granite").await, place("granite").await].into();
+    assert!(granite.iter().all(|one| one.worker().id() == good.id()));
+    assert_eq!(
+        place("quartz").await.worker().id(),
+        bad.id(),
+        "the less loaded"
+    );
+    // It cannot be taken from the last that serves it.
+    for one in &granite {
+        one.met(Outcome::Garbled);
+        one.met(Outcome::Garbled);
+    }
+    assert_eq!(good.status().ejected_models, 0);
+    advance(Duration::from_millis(1001)).await;
+    settle().await;
+    assert_eq!(bad.status().ejected_models, 0);
+    assert_eq!(place("granite").await.worker().id(), bad.id());
+}
+
+/// A clock that a policy moves: each of its steps takes so long.
+#[derive(Default)]
+struct Slow {
+    time: Mutex<Duration>,
+    step: Mutex<Duration>,
+    troubles: Mutex<Vec<Trouble>>,
+}
+
+impl Observer for Slow {
+    fn time(&self) -> Duration {
+        *self.time.lock()
+    }
+    fn trouble(&self, trouble: &Trouble) {
+        self.troubles.lock().push(trouble.clone());
+    }
+}
+
+struct Timed {
+    policy: Fallback,
+    clock: Arc<Slow>,
+}
+
+impl Policy for Timed {
+    fn restore(&mut self, now: u64, page: Page) -> Result<(), PolicyGone> {
+        self.policy.restore(now, page)
+    }
+    fn step(&mut self, now: u64, events: Vec<Event>) -> Result<Vec<Action>, PolicyGone> {
+        *self.clock.time.lock() += *self.clock.step.lock();
+        self.policy.step(now, events)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_too_slow_too_often_is_replaced_for_the_back_off() {
+    let clock = Arc::new(Slow::default());
+    let making = clock.clone();
+    let source: Source = Arc::new(move || -> Result<Box<dyn Policy>, PolicyGone> {
+        Ok(Box::new(Timed {
+            policy: Fallback::new(),
+            clock: making.clone(),
+        }))
+    });
+    let spec = PoolSpec {
+        step: Some(Duration::from_micros(200)),
+        ..PoolSpec::default()
+    };
+    let house = house_with(spec, Some(source), clock.clone());
+    house.worker("w", 100, 1);
+    // A request that is placed and one that ends are a step each.
+    let serve = async |many: usize| {
+        for _ in 0..many {
+            let placed = house.pool.submit(house.ask()).unwrap().await;
+            drop(placed.unwrap());
+        }
+    };
+    let slowly = |micros| *clock.step.lock() = Duration::from_micros(micros);
+    slowly(200);
+    serve(600).await;
+    slowly(201);
+    serve(4).await;
+    assert!(!house.pool.gauges().fallback, "eight slow ones are few");
+    serve(2).await;
+    assert!(house.pool.gauges().fallback, "and eleven are not");
+    assert_eq!(clock.troubles.lock().len(), 1);
+    let told = clock.troubles.lock()[0].to_string();
+    assert!(told.contains("took longer than 200µs"), "{told}");
+    // The fallback places what comes, and the policy returns after the back-off.
+    serve(3).await;
+    advance(Duration::from_millis(101)).await;
+    settle().await;
+    assert!(!house.pool.gauges().fallback);
+    serve(3).await;
+    assert!(!house.pool.gauges().fallback, "it is counted anew");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_swap_with_many_waiting_and_running_loses_nobody() {
     let house = house(None);
     house.worker("w", 1, 1);

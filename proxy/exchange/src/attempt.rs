@@ -16,6 +16,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::{HeaderName, HeaderValue, Method, Request};
 use tokio::{sync::mpsc, time::Instant};
+use tollgate_dispatch::health::Outcome as Health;
 use tollgate_plugin::{
     Attempt as Guest, Generation, GuestError, LARGE, Sources, backend, inference, types,
 };
@@ -54,8 +55,8 @@ pub(crate) struct Plan {
     /// Largest message or body that is held whole.
     pub(crate) limit: u64,
     pub(crate) members: Vec<Member>,
-    /// Told when the first output has come.
-    pub(crate) first_output: Box<dyn Fn() + Send + Sync>,
+    /// Told when the first output has come, and what it says of the worker.
+    pub(crate) first_output: Box<dyn Fn(Health) + Send + Sync>,
 }
 
 /// Why an attempt failed before its end, and whether another worker may try.
@@ -96,6 +97,7 @@ pub(crate) async fn run(plan: Plan) -> bool {
         request: Side::Unsent,
         reading: None,
         first_output: Some(first_output),
+        broke_off: false,
         keep: HashMap::new(),
         time_limit: None,
     };
@@ -146,7 +148,9 @@ struct Running {
     next_source: u32,
     request: Side,
     reading: Option<Reading>,
-    first_output: Option<Box<dyn Fn() + Send + Sync>>,
+    first_output: Option<Box<dyn Fn(Health) + Send + Sync>>,
+    /// The worker broke its answer off.
+    broke_off: bool,
     /// What the guest asked to be kept and waits for, by source.
     keep: HashMap<u32, types::Need>,
     /// When what has come by then is the answer: the calls' own limit, a little late, so
@@ -318,7 +322,12 @@ impl Running {
             inference::Event::End | inference::Event::Failed(_)
         );
         if let Some(told) = self.first_output.take() {
-            told();
+            told(match &said.event {
+                inference::Event::Failed(failure) => {
+                    outcome(failures::label(&failure.kind), self.broke_off)
+                }
+                _ => Health::Answered,
+            });
         }
         let held = held_values(&said.event);
         let pins = held
@@ -480,7 +489,10 @@ impl Running {
                 if !out_of_time {
                     self.reading = Some(reading);
                 }
-                told.extend(inputs?);
+                let inputs = inputs?;
+                let closed = |input: &_| matches!(input, backend::Input::Cut(types::Cut::Closed));
+                self.broke_off |= inputs.iter().any(closed);
+                told.extend(inputs);
                 Ok(told)
             }
         }
@@ -488,6 +500,13 @@ impl Running {
 
     fn fail_open_members(&mut self, failed: &Failed) {
         let elsewhere = failed.elsewhere && self.first_output.is_some();
+        // One that may be made elsewhere is counted by who makes it there.
+        if !elsewhere && let Some(told) = self.first_output.take() {
+            let outcome = outcome(failed.failure.label(), self.broke_off);
+            if outcome != Health::Answered {
+                told(outcome);
+            }
+        }
         for member in self.members.iter_mut().filter_map(Option::take) {
             let failure = failures::to_guest(&failed.failure);
             let event = if elsewhere {
@@ -505,6 +524,15 @@ impl Running {
                 pins: Vec::new(),
             });
         }
+    }
+}
+
+/// What a failure before any output says of the worker. Only some are its fault.
+fn outcome(label: &str, broke_off: bool) -> Health {
+    match label {
+        "upstream-invalid" | "upstream-unavailable" if broke_off => Health::Failed,
+        "upstream-invalid" | "upstream-unavailable" => Health::Garbled,
+        _ => Health::Answered,
     }
 }
 

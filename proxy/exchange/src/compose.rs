@@ -76,7 +76,8 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
     let mut waiting = Waiting::new();
     // Sub-calls run beside each other, all of them dropped with this one.
     let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
-    let mut cancelled: HashMap<u32, ()> = HashMap::new();
+    // At most as many as are waited for: of others there is nothing to cancel.
+    let mut open: HashMap<u32, bool> = HashMap::new();
     let mut told: Vec<composition::SubEvent> = Vec::new();
     loop {
         for action in guest.step(&told).map_err(failed)? {
@@ -88,11 +89,14 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                         ));
                     }
                     let (sender, receiver) = events::channel(plan.route.spec.limits.event_buffer);
+                    open.insert(sub.id, true);
                     running.push(begin(&plan, sub.call, sender).boxed());
                     waiting.push(listen(sub.id, receiver));
                 }
                 composition::Action::Cancel(id) => {
-                    cancelled.insert(id, ());
+                    if let Some(wanted) = open.get_mut(&id) {
+                        *wanted = false;
+                    }
                 }
                 composition::Action::Events(said) => {
                     events.room().await;
@@ -119,10 +123,16 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                     let Some((id, receiver, said)) = heard else {
                         return Err(Failure::plugin_failed("a composition waits for nothing"));
                     };
-                    if cancelled.contains_key(&id) {
+                    if open.get(&id) != Some(&true) {
+                        open.remove(&id);
                         continue;
                     }
-                    break sub_events(id, receiver, said?, &mut waiting)?;
+                    let before = waiting.len();
+                    let told = sub_events(id, receiver, said?, &mut waiting)?;
+                    if waiting.len() == before {
+                        open.remove(&id);
+                    }
+                    break told;
                 }
                 Some(()) = running.next(), if !running.is_empty() => {}
                 () = events.gone() => return Ok(()),

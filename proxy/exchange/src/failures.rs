@@ -49,7 +49,7 @@ pub(crate) fn of_plugin(error: &GuestError) -> Failure {
         GuestError::Full { .. } => {
             Failure::overloaded("the proxy has no room for this request").with_retry_after(1000)
         }
-        GuestError::Trapped { .. } | GuestError::Lost { .. } => {
+        GuestError::Trapped { .. } | GuestError::Lost { .. } | GuestError::Quarantined { .. } => {
             Failure::plugin_failed("a plugin failed while it served this request")
         }
     }

@@ -25,7 +25,7 @@ use tollgate_telemetry::Metrics;
 use tollgate_upstream::Upstream;
 use tollgate_wire::budget::Budgets;
 
-use crate::{attempt::Member, claims::ClaimTable};
+use crate::{attempt::Member, claims::ClaimTable, retries::Retries};
 
 /// How a worker is reached.
 pub enum Reach {
@@ -90,6 +90,8 @@ pub struct RouteSpec {
     pub limits: RouteLimits,
     /// Bytes of requests that it may hold at once, within the process's.
     pub budgets: Budgets,
+    /// How many of its attempts may be made again.
+    pub retries: Retries,
     /// Where its requests wait.
     pub queue: Arc<Queue>,
     /// Who places them.

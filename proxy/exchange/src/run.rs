@@ -29,20 +29,16 @@ impl Run {
     /// Runs the members' calls at the worker.
     pub(crate) async fn run(self, members: Vec<Member>) {
         let first = self.batch.clone();
-        let first_output = Box::new(move || {
+        let first_output = Box::new(move |outcome| {
             first.first_output();
-            first.met(Health::Answered);
+            first.met(outcome);
         });
         match &self.station.reach {
             Reach::Component(name) => {
                 let generation = self.house.shelf.get(name);
-                session::run(
-                    generation,
-                    self.context,
-                    self.deadline,
-                    members,
-                    first_output,
-                )
+                session::run(generation, self.context, self.deadline, members, || {
+                    first_output(Health::Answered)
+                })
                 .await;
                 self.batch.finish();
             }

@@ -83,7 +83,9 @@ impl Budget {
     }
 }
 
-fn thread_cpu_time() -> Duration {
+/// Processor time that this thread has used.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(
         u64::try_from(now.tv_sec).unwrap_or(0),

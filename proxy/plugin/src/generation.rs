@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use crate::{
     bindings::{compose, protocol, scheduler, worker},
     manifest::{Claim, Manifest},
+    quarantine::Quarantine,
     slot::{Counters, SlotPool},
 };
 
@@ -92,6 +93,18 @@ impl Generation {
             Kind::Scheduler(pool) => pool.slots(),
             Kind::Worker(pool) => pool.slots(),
             Kind::None => 0,
+        }
+    }
+
+    /// Whether it is kept out of service.
+    #[must_use]
+    pub fn quarantine(&self) -> Option<&Quarantine> {
+        match &self.kind {
+            Kind::Protocol(pool) => Some(pool.quarantine()),
+            Kind::Compose(pool) => Some(pool.quarantine()),
+            Kind::Scheduler(pool) => Some(pool.quarantine()),
+            Kind::Worker(pool) => Some(pool.quarantine()),
+            Kind::None => None,
         }
     }
 

@@ -22,6 +22,7 @@ mod loader;
 pub mod manifest;
 mod policy;
 mod precompiled;
+mod quarantine;
 mod slot;
 mod sources;
 mod world;
@@ -34,7 +35,7 @@ pub use bindings::{
     },
     worker::exports::tollgate::plugin::serving,
 };
-pub use budget::{Spent, TimeLimits};
+pub use budget::{Spent, TimeLimits, thread_cpu_time};
 pub use engine::{EngineError, HostLimits, Sandbox};
 pub use generation::{Generation, NoSuchPlugin, Shelf};
 pub use guests::{ALONE, Attempt, Composition, Exchange, LARGE, Session};
@@ -42,6 +43,7 @@ pub use limits::Limits;
 pub use loader::{LoadError, Loader, Order};
 pub use policy::GuestPolicy;
 pub use precompiled::{Cache, CacheError};
+pub use quarantine::{Quarantine, QuarantineSpec};
 pub use slot::{Counters, GuestError, TrapKind};
 /// Version of the contract that this host links.
 pub const CONTRACT: &str = tollgate_contract::VERSION;

@@ -1,12 +1,15 @@
 //! What one plugin may use.
 
-use crate::budget::TimeLimits;
+use crate::{budget::TimeLimits, quarantine::QuarantineSpec};
 
 /// Bounds of one plugin's instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one instance, in bytes.
     pub memory: usize,
+    /// Bytes of linear memory by which an instance may have grown and still be given new
+    /// exchanges: memory does not shrink but with its instance.
+    pub keep_memory: usize,
     /// Bytes that one call may hand to the host, results included.
     pub output: usize,
     /// Time of one call.
@@ -17,17 +20,21 @@ pub struct Limits {
     pub slots: usize,
     /// Exchanges after which an instance is no longer used, on average.
     pub lifetime: u32,
+    /// When a generation that keeps failing is kept out of service.
+    pub quarantine: QuarantineSpec,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             memory: 64 << 20,
+            keep_memory: 4 << 20,
             output: 16 << 20,
             time: TimeLimits::default(),
             per_slot: 64,
             slots: 32,
             lifetime: 16_384,
+            quarantine: QuarantineSpec::default(),
         }
     }
 }

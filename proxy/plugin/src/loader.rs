@@ -291,7 +291,7 @@ impl Trial<'_> {
             .map_err(|error| self.contract(&error))?;
         // `InstancePre` alone does not check the types of exported functions: only an
         // instance does.
-        let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits)
+        let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits, counters)
             .map_err(|error| self.contract(&error))?;
         let _running = prepare(&mut store, limits, true);
         let manifest = world

@@ -23,6 +23,7 @@ use crate::{
     engine::{Place, Sandbox},
     host::Guest,
     limits::Limits,
+    quarantine::Quarantine,
     sources::{Misuse, Sources},
     world::World,
 };
@@ -43,6 +44,12 @@ pub enum GuestError {
     /// The instance ended while another exchange was being served.
     #[error("plugin {plugin} failed beside another request")]
     Lost {
+        /// Its name in the configuration.
+        plugin: Arc<str>,
+    },
+    /// It has failed too often of late; see [`crate::quarantine`].
+    #[error("plugin {plugin} is in quarantine")]
+    Quarantined {
         /// Its name in the configuration.
         plugin: Arc<str>,
     },
@@ -83,9 +90,13 @@ impl TrapKind {
     }
 }
 
-/// Counts of one generation, all monotonic but `exchanges` and `slots`.
+/// Counts of one generation, all monotonic but `exchanges` and `memory`.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Linear memory of its instances, in bytes.
+    pub memory: AtomicU64,
+    /// Instances that take no new exchange because they have grown.
+    pub retired: AtomicU64,
     /// Calls into the guest.
     pub calls: AtomicU64,
     /// Time that they took, in nanoseconds: on the wall, with what the host did for the guest
@@ -129,6 +140,7 @@ pub(crate) struct SlotPool<W: World> {
     limits: Limits,
     slots: RwLock<Vec<Arc<Slot<W>>>>,
     counters: Arc<Counters>,
+    quarantine: Quarantine,
 }
 
 impl<W: World> SlotPool<W> {
@@ -145,10 +157,24 @@ impl<W: World> SlotPool<W> {
             sandbox,
             pre,
             options,
+            quarantine: Quarantine::new(limits.quarantine),
             limits,
             slots: RwLock::new(Vec::new()),
             counters,
         })
+    }
+
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    fn admits(&self) -> Result<(), GuestError> {
+        match self.quarantine.admits() {
+            true => Ok(()),
+            false => Err(GuestError::Quarantined {
+                plugin: self.plugin.clone(),
+            }),
+        }
     }
 
     pub(crate) fn slots(&self) -> usize {
@@ -158,6 +184,7 @@ impl<W: World> SlotPool<W> {
     /// A place for one exchange: in a slot that is free at this moment if there is one,
     /// else in a new one, else in the least used one.
     pub(crate) fn lease(self: &Arc<Self>) -> Result<Lease<W>, GuestError> {
+        self.admits()?;
         if let Some(lease) = self.lease_among_slots(true) {
             return Ok(lease);
         }
@@ -175,6 +202,7 @@ impl<W: World> SlotPool<W> {
     /// A place in an instance that nobody else shares, past `Limits::slots` if need be:
     /// for the one replay of an exchange that was lost with its slot.
     pub(crate) fn lease_alone(self: &Arc<Self>) -> Result<Lease<W>, GuestError> {
+        self.admits()?;
         let slot = Arc::new(self.instantiate()?);
         slot.remaining.store(0, Ordering::Relaxed);
         slot.live.store(1, Ordering::Relaxed);
@@ -242,6 +270,7 @@ impl<W: World> SlotPool<W> {
             &self.plugin,
             &self.options,
             &self.limits,
+            &self.counters,
         )
         .map_err(|error| self.trapped(&error))?;
         self.counters.instantiated.fetch_add(1, Ordering::Relaxed);
@@ -257,10 +286,19 @@ impl<W: World> SlotPool<W> {
     }
 
     fn trapped(&self, error: &wasmtime::Error) -> GuestError {
+        self.failed(classify(error), reason(error))
+    }
+
+    fn failed(&self, kind: TrapKind, reason: String) -> GuestError {
         self.counters.traps.fetch_add(1, Ordering::Relaxed);
-        let kind = classify(error);
-        let reason = reason(error);
         tracing::warn!(plugin = &*self.plugin, kind = kind.label(), %reason, "a plugin failed");
+        if let Some(time) = self.quarantine.trapped() {
+            tracing::error!(
+                plugin = &*self.plugin,
+                ?time,
+                "a plugin keeps failing: quarantine"
+            );
+        }
         GuestError::Trapped {
             plugin: self.plugin.clone(),
             reason,
@@ -277,12 +315,14 @@ pub(crate) fn instantiate<W: World>(
     plugin: &Arc<str>,
     options: &str,
     limits: &Limits,
+    counters: &Arc<Counters>,
 ) -> wasmtime::Result<(Store<Guest>, W)> {
-    let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits)?;
+    let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits, counters)?;
     let _running = prepare(&mut store, limits, true);
     world
         .configure(&mut store, options)?
         .map_err(|_| Misuse::TooMany("problems: options that were accepted are refused now"))?;
+    store.data_mut().meter.ready();
     Ok((store, world))
 }
 
@@ -292,10 +332,11 @@ pub(crate) fn instantiate_bare<W: World>(
     pre: &W::Pre,
     plugin: &Arc<str>,
     limits: &Limits,
+    counters: &Arc<Counters>,
 ) -> wasmtime::Result<(Store<Guest>, W)> {
-    let guest = Guest::new(plugin.clone(), limits, sandbox.pacer());
+    let guest = Guest::new(plugin.clone(), limits, sandbox.pacer(), counters.clone());
     let mut store = Store::new(sandbox.engine(), guest);
-    store.limiter(|guest| &mut guest.limits);
+    store.limiter(|guest| &mut guest.meter);
     store.epoch_deadline_callback(|mut context| {
         context.data_mut().budget.tick()?;
         Ok(UpdateDeadline::Continue(1))
@@ -385,6 +426,7 @@ impl<W: World> Lease<W> {
         std::mem::swap(&mut store.data_mut().sources, scope.sources);
         drop(running);
         self.pool.counters.called(began);
+        self.retire_if_grown(store);
         result.map_err(|error| {
             self.end(&mut inner);
             self.pool.trapped(&error)
@@ -394,12 +436,16 @@ impl<W: World> Lease<W> {
     /// The guest answered what the contract forbids: ends the slot.
     pub(crate) fn condemn(&self, reason: String) -> GuestError {
         self.end(&mut self.slot.inner.lock());
-        self.pool.counters.traps.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(plugin = &*self.pool.plugin, kind = "nonsense", %reason, "a plugin failed");
-        GuestError::Trapped {
-            plugin: self.pool.plugin.clone(),
-            reason,
-            kind: TrapKind::Nonsense,
+        self.pool.failed(TrapKind::Nonsense, reason)
+    }
+
+    /// An instance that has grown serves those that it has and nobody else: what a large request
+    /// took would stay with it.
+    fn retire_if_grown(&self, store: &Store<Guest>) {
+        if store.data().meter.grown() > self.pool.limits.keep_memory
+            && self.slot.remaining.swap(0, Ordering::Relaxed) > 0
+        {
+            self.pool.counters.retired.fetch_add(1, Ordering::Relaxed);
         }
     }
 

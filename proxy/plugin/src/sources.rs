@@ -52,6 +52,24 @@ impl Sources {
         self.converted.retain(|key, _| key.0 != id);
     }
 
+    /// Keeps the sources for which this holds.
+    pub fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        self.table.retain(|id, _| keep(*id));
+        self.converted.retain(|key, _| keep(key.0));
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// A source by number.
     ///
     /// # Errors

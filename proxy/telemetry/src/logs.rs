@@ -72,6 +72,12 @@ impl Logs {
     pub fn lost(&self) -> u64 {
         self.queue.shared.lost.load(Ordering::Relaxed)
     }
+
+    /// The same count, for whom it is to outlive nothing.
+    #[must_use]
+    pub fn lost_count(&self) -> Arc<AtomicU64> {
+        self.queue.shared.lost.clone()
+    }
 }
 
 impl Drop for Logs {
@@ -97,7 +103,7 @@ struct Shared {
     wake: Condvar,
     /// Tells that all is written, after the end.
     written: Condvar,
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +122,7 @@ impl Queue {
             waiting: Mutex::default(),
             wake: Condvar::new(),
             written: Condvar::new(),
-            lost: AtomicU64::new(0),
+            lost: Arc::default(),
         });
         let queue = Self {
             shared: shared.clone(),

@@ -1,7 +1,11 @@
 //! Everything has a bound: what happens at it, who is told, and that nothing stays behind.
 
 mod admission;
+mod instances;
 mod memory;
+mod quarantine;
+mod table;
+mod workers;
 
 use bytes::Bytes;
 use tollgate_tests::{
@@ -13,7 +17,7 @@ use tollgate_tests::{
         http2,
     },
     fake::http1 as h,
-    fmaas, scene, tokens,
+    fmaas, place, scene, tokens,
 };
 
 /// The head of a completion whose body of so many bytes never comes.

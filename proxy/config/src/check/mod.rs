@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use crate::config::Config;
-use crate::plugins::PluginLimits;
+use crate::plugins::{PluginLimits, Quarantine, SchedulerLimits};
 use crate::problem::suggest;
 use crate::scalar::Name;
 use crate::section::Context;
@@ -144,6 +144,25 @@ impl<'a> Check<'a, '_> {
             if cpu_large.get() > wall.get() {
                 let what = format!("`wall` ({wall}) is less than `cpu-large` ({cpu_large})");
                 self.refuse(steps!["plugins", name, "limits", "wall"], what, None);
+            }
+            let Quarantine { first, longest, .. } = plugin.quarantine;
+            if first.get() > longest.get() {
+                let what = format!("`longest` ({longest}) is less than `first` ({first})");
+                self.refuse(steps!["plugins", name, "quarantine", "longest"], what, None);
+            }
+        }
+        for (name, scheduler) in &self.config.schedulers {
+            let SchedulerLimits {
+                backoff,
+                longest_backoff,
+                ..
+            } = scheduler.limits;
+            if backoff.get() > longest_backoff.get() {
+                let what = format!(
+                    "`longest-backoff` ({longest_backoff}) is less than `backoff` ({backoff})"
+                );
+                let path = steps!["schedulers", name.as_str(), "limits", "longest-backoff"];
+                self.refuse(path, what, None);
             }
         }
     }

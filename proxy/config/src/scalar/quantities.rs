@@ -79,6 +79,11 @@ impl<const MIN: u64, const MAX: u64> Period<MIN, MAX> {
         Self(Duration::from_millis(millis))
     }
 
+    pub(crate) const fn micros(micros: u64) -> Self {
+        assert!(MIN * 1000 <= micros && micros <= MAX * 1000);
+        Self(Duration::from_micros(micros))
+    }
+
     pub(crate) const fn secs(secs: u64) -> Self {
         Self::millis(secs * 1000)
     }

@@ -12,16 +12,19 @@
 //!
 //! `T` is what members of a batch bring to their [meeting](crate::rendezvous).
 
+mod pace;
 mod place;
 mod queue;
 mod state;
 mod watch;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
+use self::pace::Pace;
 pub use self::place::{Assignment, BatchHandle, Place};
 pub use self::queue::{Queue, QueueError, QueueSpec};
 use self::state::{State, Ticket, Waiting};
@@ -41,6 +44,9 @@ pub struct PoolSpec {
     pub limits: Limits,
     /// How soon a failed policy is made anew.
     pub backoff: Backoff,
+    /// What ten of a thousand steps may pass, as [`Observer::time`] counts; a policy that passes it
+    /// more often has failed. None: there is no such bound.
+    pub step: Option<Duration>,
 }
 
 /// A request for a worker.
@@ -85,6 +91,7 @@ struct Inner<T> {
     state: Mutex<State<T>>,
     clock: Clock,
     observer: Arc<dyn Observer>,
+    step: Option<Duration>,
     /// Tells the timer that there is something to do before it meant to wake.
     told: Arc<Notify>,
 }
@@ -146,6 +153,7 @@ impl<T> Pool<T> {
             state: Mutex::new(state),
             clock,
             observer,
+            step: spec.step,
             told: told.clone(),
         }));
         if let Some(source) = source {
@@ -190,7 +198,7 @@ impl<T> Pool<T> {
             let ticket = Ticket {
                 queue,
                 bytes,
-                _keys: [request.model, request.tenant, request.batch_key],
+                keys: [request.model, request.tenant, request.batch_key],
             };
             state.wait(
                 id,
@@ -339,7 +347,12 @@ impl<T> Inner<T> {
         match policy {
             Ok(policy) => {
                 let observer = self.observer.clone();
-                let policy = Box::new(Measured { policy, observer });
+                let pace = Pace::new(self.step);
+                let policy = Box::new(Measured {
+                    policy,
+                    observer,
+                    pace,
+                });
                 state.driver.swap(now, policy);
             }
             Err(gone) => {
@@ -349,17 +362,18 @@ impl<T> Inner<T> {
         }
     }
 
-    fn met(self: &Arc<Self>, worker: &Arc<WorkerHandle>, outcome: Outcome) {
+    fn met(self: &Arc<Self>, worker: &Arc<WorkerHandle>, model: u32, outcome: Outcome) {
         // The common case: nothing changes, and the pool's lock is not taken.
         if outcome == Outcome::Answered {
-            if worker.met(0, outcome, false) {
+            if worker.met(0, model, outcome, false) {
                 self.with(|state, now| state.refresh(now, worker));
             }
             return;
         }
         self.with(|state, now| {
-            let may_eject = state.can_spare(worker.id());
-            if worker.met(now, outcome, may_eject) {
+            let of = (outcome == Outcome::Garbled).then_some(model);
+            let may_eject = state.can_spare(worker.id(), of);
+            if worker.met(now, model, outcome, may_eject) {
                 state.refresh(now, worker);
             }
         });

@@ -46,6 +46,8 @@ struct Running<T> {
     id: BatchId,
     worker: Arc<WorkerHandle>,
     size: usize,
+    /// What all of its members ask for.
+    model: u32,
     /// The clock's count; 0: none yet. (An output in the clock's first microsecond is told as 1.)
     first_output: AtomicU64,
     finished: AtomicBool,
@@ -206,12 +208,14 @@ impl<T> BatchHandle<T> {
         id: BatchId,
         worker: Arc<WorkerHandle>,
         size: usize,
+        model: u32,
     ) -> Self {
         Self(Arc::new(Running {
             pool,
             id,
             worker,
             size,
+            model,
             first_output: AtomicU64::new(0),
             finished: AtomicBool::new(false),
         }))
@@ -251,7 +255,7 @@ impl<T> BatchHandle<T> {
 
     /// Tells what the batch met at its worker, for the worker's health.
     pub fn met(&self, outcome: Outcome) {
-        self.0.pool.met(&self.0.worker, outcome);
+        self.0.pool.met(&self.0.worker, self.0.model, outcome);
     }
 }
 

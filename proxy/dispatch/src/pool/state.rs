@@ -10,7 +10,8 @@ use super::place::{Assignment, BatchHandle, Keys};
 use super::watch::{Attempts, Observer, PolicySource};
 use super::{Inner, Queue};
 use crate::driver::{Decision, Driver, Rejection};
-use crate::policy::{RequestId, WorkerId};
+use crate::intern::Key;
+use crate::policy::{NO_MODEL, RequestId, WorkerId};
 use crate::rendezvous::gather;
 use crate::worker::WorkerHandle;
 
@@ -28,7 +29,7 @@ pub(super) struct Ticket {
     pub(super) queue: Arc<Queue>,
     pub(super) bytes: u64,
     /// Held so that their numbers are not given to other names.
-    pub(super) _keys: Keys,
+    pub(super) keys: Keys,
 }
 
 pub(super) struct State<T> {
@@ -98,10 +99,12 @@ impl<T> State<T> {
         .min()
     }
 
-    /// Whether some other worker could go on without this one.
-    pub(super) fn can_spare(&self, id: WorkerId) -> bool {
+    /// Whether some other worker could go on without this one, with that model where one is named.
+    pub(super) fn can_spare(&self, id: WorkerId, model: Option<u32>) -> bool {
         let mut others = self.driver.workers().filter(|worker| worker.id != id);
-        others.any(|worker| worker.accepting)
+        others.any(|worker| {
+            worker.accepting && model.is_none_or(|model| worker.models.contains(&model))
+        })
     }
 
     /// Turns the driver's decisions into answers.
@@ -134,7 +137,10 @@ impl<T> State<T> {
                     let size = requests.len();
                     let worker = self.workers.get(&worker);
                     let worker = worker.expect("the driver's workers are the pool's").clone();
-                    let batch = BatchHandle::new(inner.clone(), batch, worker, size);
+                    let first = requests.first().and_then(|id| self.waiting.get(id));
+                    let model = first.and_then(|waiting| waiting.ticket.keys[0].as_ref());
+                    let model = model.map_or(NO_MODEL, Key::number);
+                    let batch = BatchHandle::new(inner.clone(), batch, worker, size, model);
                     let before = outbox.answers.len();
                     for (id, seat) in requests.into_iter().zip(gather(size)) {
                         let Some(waiting) = self.unwait(id) else {

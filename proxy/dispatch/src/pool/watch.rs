@@ -1,8 +1,9 @@
 //! Where policies come from, how often a failed one is tried again, and who watches.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use super::pace::Pace;
 use crate::driver::Trouble;
 use crate::policy::{Action, Event, Page, Policy, PolicyGone};
 
@@ -27,6 +28,13 @@ where
 /// Told what a pool does, for metrics and the log. Called under the pool's lock: it must be quick
 /// and must not call the pool.
 pub trait Observer: Send + Sync {
+    /// What steps are measured by: a clock that starts anywhere. The wall's, unless it is given
+    /// another; the processor's time of this thread says more where threads wait for processors.
+    fn time(&self) -> Duration {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        ORIGIN.elapsed()
+    }
+
     /// A policy other than the fallback was stepped.
     fn stepped(&self, took: Duration, events: usize, actions: usize) {
         let _ = (took, events, actions);
@@ -114,10 +122,11 @@ impl Attempts {
     }
 }
 
-/// A policy whose steps are measured.
+/// A policy whose steps are measured, and that is given up when it is too slow too often.
 pub(super) struct Measured {
     pub(super) policy: Box<dyn Policy>,
     pub(super) observer: Arc<dyn Observer>,
+    pub(super) pace: Pace,
 }
 
 impl Policy for Measured {
@@ -127,10 +136,17 @@ impl Policy for Measured {
 
     fn step(&mut self, now: u64, events: Vec<Event>) -> Result<Vec<Action>, PolicyGone> {
         let count = events.len();
-        let started = Instant::now();
+        let started = self.observer.time();
         let answer = self.policy.step(now, events);
+        let took = self.observer.time().saturating_sub(started);
         let actions = answer.as_ref().map_or(0, Vec::len);
-        self.observer.stepped(started.elapsed(), count, actions);
-        answer
+        self.observer.stepped(took, count, actions);
+        // What it has decided is let go: whoever follows decides anew, from the truth.
+        match self.pace.step(took) {
+            Some(budget) => Err(PolicyGone {
+                reason: format!("more than one decision in a hundred took longer than {budget:?}"),
+            }),
+            None => answer,
+        }
     }
 }

@@ -145,6 +145,7 @@ impl Exchange<'_> {
             deadline,
             ..
         } = self.asked;
+        route.spec.retries.pay();
         let place = calling::submit(
             house,
             route,
@@ -436,7 +437,11 @@ impl Exchange<'_> {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
-        let may = call.repeatable && !call.heard && !begun && call.attempts < attempts;
+        let may = call.repeatable
+            && !call.heard
+            && !begun
+            && call.attempts < attempts
+            && self.asked.route.spec.retries.take();
         let assignment = match &mut call.stage {
             Stage::Running(assignment) | Stage::Offered { assignment, .. } => assignment.take(),
             _ => None,

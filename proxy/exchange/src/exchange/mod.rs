@@ -149,6 +149,16 @@ struct Call {
     heard: bool,
 }
 
+impl Call {
+    /// The source that its response is filling.
+    fn source(&self) -> Option<u32> {
+        match &self.stage {
+            Stage::Shown { source, .. } => source.as_ref().map(|(id, _)| *id),
+            _ => None,
+        }
+    }
+}
+
 /// Something to be done, made ready.
 #[expect(
     clippy::large_enum_variant,
@@ -232,6 +242,9 @@ pub(crate) struct Exchange<'a> {
 
 /// Messages of a client that may be numbered before the host's own sources.
 const HOST_SOURCES: u32 = 1 << 31;
+
+/// Sources of an exchange, from which on those are forgotten that nobody needs.
+const SOURCES: usize = 64;
 
 /// Calls of one exchange at once.
 const CALLS: usize = 256;
@@ -452,6 +465,7 @@ impl Exchange<'_> {
                 source.release(keep);
             }
         }
+        self.forget_sources();
         let mut waits = Vec::new();
         for (id, need) in &self.needs {
             let Ok(source) = self.sources.get(*id) else {
@@ -474,6 +488,18 @@ impl Exchange<'_> {
         for (id, wanted) in waits {
             self.tell_when(id, wanted);
         }
+    }
+
+    /// Lets go of sources of responses and events that the guest has been shown and does not need:
+    /// a stream of many messages is not kept in its table.
+    fn forget_sources(&mut self) {
+        if self.sources.len() <= SOURCES {
+            return;
+        }
+        let current: Vec<u32> = self.calls.values().filter_map(Call::source).collect();
+        let needs = &self.needs;
+        self.sources
+            .retain(|id| id < HOST_SOURCES || needs.contains_key(&id) || current.contains(&id));
     }
 
     /// Tells the guest of a source once it has got so far, or is over.

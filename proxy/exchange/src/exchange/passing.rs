@@ -111,8 +111,9 @@ impl Exchange<'_> {
             return Ok(None);
         };
         assignment.batch().first_output();
+        // It answers, and cannot serve this model now.
         assignment.met(if response.head.status.as_u16() == 503 {
-            Health::Failed
+            Health::Garbled
         } else {
             Health::Answered
         });

@@ -2,19 +2,21 @@
 
 mod body;
 mod log;
+mod meter;
 mod types;
 
 use std::sync::Arc;
 
-use wasmtime::{StoreLimits, StoreLimitsBuilder};
+pub(crate) use meter::Meter;
+use wasmtime::StoreLimitsBuilder;
 
-use crate::{budget::Budget, clock::Pacer, limits::Limits, sources::Sources};
+use crate::{budget::Budget, clock::Pacer, limits::Limits, slot::Counters, sources::Sources};
 
 /// The state of one instance's store.
 pub(crate) struct Guest {
     pub(crate) plugin: Arc<str>,
     pub(crate) budget: Budget,
-    pub(crate) limits: StoreLimits,
+    pub(crate) meter: Meter,
     /// Bytes of the exchange or attempt that is being stepped; empty between calls.
     pub(crate) sources: Sources,
     /// Request id of the same.
@@ -28,18 +30,24 @@ pub(crate) struct Guest {
 const LOG_LINES: u32 = 8;
 
 impl Guest {
-    pub(crate) fn new(plugin: Arc<str>, limits: &Limits, pacer: Pacer) -> Self {
+    pub(crate) fn new(
+        plugin: Arc<str>,
+        limits: &Limits,
+        pacer: Pacer,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let bounds = StoreLimitsBuilder::new()
+            .memory_size(limits.memory)
+            .table_elements(16_384)
+            .instances(16)
+            .memories(2)
+            .tables(8)
+            .trap_on_grow_failure(true)
+            .build();
         Self {
             plugin,
             budget: Budget::new(),
-            limits: StoreLimitsBuilder::new()
-                .memory_size(limits.memory)
-                .table_elements(16_384)
-                .instances(16)
-                .memories(2)
-                .tables(8)
-                .trap_on_grow_failure(true)
-                .build(),
+            meter: Meter::new(bounds, counters),
             sources: Sources::default(),
             request: None,
             log_allowance: LOG_LINES,

@@ -1,0 +1,66 @@
+//! Watches a scheduler for the log and the metrics: whose place the built-in rules had to take, how
+//! often, and why.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tollgate_dispatch::{driver::Trouble, pool::Observer};
+
+/// What has been seen of one scheduler.
+#[derive(Debug)]
+pub(crate) struct Overseer {
+    scheduler: String,
+    steps: AtomicU64,
+    nanos: AtomicU64,
+    replaced: AtomicU64,
+}
+
+impl Overseer {
+    pub(crate) fn new(scheduler: &str) -> Self {
+        Self {
+            scheduler: scheduler.to_owned(),
+            steps: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
+            replaced: AtomicU64::new(0),
+        }
+    }
+
+    /// Steps of the scheduler, without those of the built-in rules.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Processor time that they took.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+
+    /// How often the built-in rules had to take its place.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for Overseer {
+    fn time(&self) -> Duration {
+        tollgate_plugin::thread_cpu_time()
+    }
+
+    fn stepped(&self, took: Duration, _events: usize, _actions: usize) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn trouble(&self, trouble: &Trouble) {
+        self.replaced.fetch_add(1, Ordering::Relaxed);
+        // Its back-off bounds how often this is said.
+        tracing::error!(
+            scheduler = self.scheduler,
+            %trouble,
+            "the built-in rules take a scheduler's place"
+        );
+    }
+}

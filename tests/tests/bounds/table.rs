@@ -1,0 +1,26 @@
+//! The figures that the table of bounds names are those of a running proxy.
+
+use super::*;
+
+#[tokio::test]
+async fn every_figure_of_the_table_is_on_the_page() {
+    let table = std::fs::read_to_string(place::root().join("proxy/BOUNDS.md")).expect("the table");
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let figures: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(5))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(figures.len() > 40, "{figures:?}");
+
+    let worker = slow().await;
+    let proxy = Proxy::start(&scene::one("openai", worker.address, "", "")).await;
+    worker.release();
+    http1::ask(proxy.http(), &scene::completion(false))
+        .await
+        .with_status(200);
+    let page = proxy.metrics().await;
+    for figure in figures {
+        let family = format!("# TYPE tollgate_{figure} ");
+        assert!(page.contains(&family), "{figure}: {page}");
+    }
+}
