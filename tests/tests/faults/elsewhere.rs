@@ -70,6 +70,27 @@ async fn another_worker_may_speak_another_protocol() {
     assert_eq!(good.journal.requests(), 4);
 }
 
+/// Where a worker merges, the content is asked for before the queue. It is then there when a request
+/// that was passed must be translated for the next worker, but the guest waits for a response to
+/// pass on, and has to be asked again.
+#[tokio::test]
+async fn what_was_passed_is_translated_for_the_next_where_calls_are_merged() {
+    let good = g::Worker::start(|_| g::answer(&scene::generated(&[" there"]))).await;
+    let workers = [
+        scene::worker("w0", "openai", nobody().await, ", max-batch: 8"),
+        scene::worker("w1", "tgis", good.address, ""),
+    ];
+    let proxy = Proxy::start(&scene::workers(&workers, "")).await;
+    for _ in 0..4 {
+        let response = http1::ask(proxy.http(), &scene::completion(false)).await;
+        assert_eq!(
+            response.with_status(200).json()["choices"][0]["text"],
+            " there"
+        );
+    }
+    assert_eq!(good.journal.requests(), 4);
+}
+
 #[tokio::test]
 async fn nobody_else_is_asked_once_something_was_sent() {
     let bad = h::Worker::start(|_| half_a_stream(vec![h::Act::Close])).await;

@@ -66,6 +66,7 @@ impl Exchange<'_> {
             attempts: 0,
             first_failure: None,
             heard: false,
+            told_to_pass: false,
         };
         let ways = calling::ways(house, route, identity, &claimed.dialect, &call.ask);
         match ways {
@@ -203,7 +204,10 @@ impl Exchange<'_> {
         let passable = assignment.size() == 1
             && station.dialect == *self.asked.claimed.dialect
             && matches!(station.reach, Reach::Network(_));
-        if let (false, Some(kept)) = (passable, &call.kept) {
+        // A guest that was told to pass waits for a response to pass on, and not for events.
+        let waits_for_events = !call.told_to_pass;
+        call.told_to_pass = passable;
+        if let (false, true, Some(kept)) = (passable, waits_for_events, &call.kept) {
             let (content, sources) = (**kept).clone();
             call.stage = Stage::Offered {
                 assignment: Some(assignment),

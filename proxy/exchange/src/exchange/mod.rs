@@ -147,6 +147,8 @@ struct Call {
     first_failure: Option<Failure>,
     /// The guest has seen an event or a response of it.
     heard: bool,
+    /// The last way that the guest was told was to pass.
+    told_to_pass: bool,
 }
 
 impl Call {
