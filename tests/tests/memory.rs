@@ -22,7 +22,7 @@ const MIB: u64 = 1 << 20;
 const STREAMS: usize = 300;
 
 /// Most that one of them may add.
-const CEILING: u64 = 72 * KIB;
+const CEILING: u64 = 40 * KIB;
 
 /// More of a worker: as many streams as there are, each with a connection of its own over HTTP/1.1.
 const MANY: &str = ", slots: 400, connections: { max: 400 }";
