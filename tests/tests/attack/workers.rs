@@ -131,7 +131,8 @@ async fn floods_of_interim_answers_end_with_the_request() {
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n",
     ] {
-        let flood = h::write(interim.repeat(50));
+        // Gigabytes: more than anybody reads in the time that the request has.
+        let flood = h::write(interim.repeat(2000));
         let prey = h::Worker::start(move |_| vec![flood.clone(); 200_000]).await;
         let mut house = Plan::openai(prey.address)
             .limits("{ timeout: 2s }")
