@@ -5,7 +5,7 @@
 //! and stime). The first is taken; where threads have ended meanwhile and took their time along,
 //! the second, and [`Spent::source`] says so.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::OnceLock};
 
 use serde::Serialize;
 
@@ -110,9 +110,24 @@ fn chosen(exact: u64, ticks: u64, threads: usize) -> (u64, Source) {
     }
 }
 
+/// The kernel's tick as programs see it: 10 ms, unless it tells another (`AT_CLKTCK` of its
+/// auxiliary vector, pairs of words).
 fn tick_ns() -> u64 {
-    1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)
+    static TICK: OnceLock<u64> = OnceLock::new();
+    *TICK.get_or_init(|| {
+        let vector = fs::read("/proc/self/auxv").unwrap_or_default();
+        let words = vector.chunks_exact(size_of::<usize>()).map(|word| {
+            let word = word.try_into().expect("chunks have that size");
+            usize::from_ne_bytes(word) as u64
+        });
+        let words: Vec<u64> = words.collect();
+        let mut pairs = words.chunks_exact(2);
+        let told = pairs.find(|pair| pair[0] == AT_CLKTCK);
+        1_000_000_000 / told.map_or(100, |pair| pair[1]).max(1)
+    })
 }
+
+const AT_CLKTCK: u64 = 17;
 
 fn tasks(folder: &Path) -> io::Result<BTreeMap<u32, u64>> {
     let mut tasks = BTreeMap::new();

@@ -48,6 +48,21 @@ const HOST: &[(&str, &[&str])] = &[
         ],
     ),
     ("xtask", &[]),
+    // It measures both sides at the same work, and is neither.
+    (
+        "tollgate-bench-guests",
+        &[
+            "tollgate-bench",
+            "tollgate-dispatch",
+            "tollgate-plugin",
+            "tollgate-plugin-fcfs",
+            "tollgate-plugin-openai",
+            "tollgate-plugin-tgis",
+            "tollgate-sdk-protocol",
+            "tollgate-sdk-scheduler",
+            "tollgate-wire",
+        ],
+    ),
 ];
 
 /// Libraries that belong to certain crates: the name, or its beginning if it ends in `*`, and

@@ -1,0 +1,278 @@
+//! The table of cases.
+
+use std::io;
+
+use serde_json::Value;
+
+use crate::{
+    hosted, native,
+    rounds::{Effort, Figures, interleaved, row},
+    scheduler::{Hosted, Native, Waiting},
+    script::{Protocol, Script},
+};
+
+/// Tokens of a whole answer: about 1 KB of text.
+const TOKENS: u32 = 160;
+/// Tokens of a stream: so many that its beginning is little of it.
+const STREAM: u32 = 1024;
+const PROMPT: usize = 1024;
+const LARGE: usize = 220 * 1000;
+
+/// Work of one case.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// Frontend and backend.
+    Translate,
+    /// The frontend alone.
+    Pass,
+}
+
+struct Case {
+    name: &'static str,
+    /// What one figure is for.
+    unit: &'static str,
+    work: Work,
+    ways: (Protocol, Protocol),
+    prompt: usize,
+    tokens: u32,
+    per_step: Option<u32>,
+}
+
+const fn case(
+    name: &'static str,
+    unit: &'static str,
+    work: Work,
+    ways: (Protocol, Protocol),
+    (prompt, tokens, per_step): (usize, u32, Option<u32>),
+) -> Case {
+    Case {
+        name,
+        unit,
+        work,
+        ways,
+        prompt,
+        tokens,
+        per_step,
+    }
+}
+
+use Protocol::{Openai, Tgis};
+use Work::{Pass, Translate};
+
+const WHOLE: (usize, u32, Option<u32>) = (PROMPT, TOKENS, None);
+const LONG: (usize, u32, Option<u32>) = (LARGE, TOKENS, None);
+const ONE: (usize, u32, Option<u32>) = (PROMPT, STREAM, Some(1));
+const SIXTEEN: (usize, u32, Option<u32>) = (PROMPT, STREAM, Some(16));
+
+/// Exchanges.
+const CASES: [Case; 13] = [
+    case(
+        "unary OpenAI → TGIS",
+        "exchange",
+        Translate,
+        (Openai, Tgis),
+        WHOLE,
+    ),
+    case(
+        "unary TGIS → OpenAI",
+        "exchange",
+        Translate,
+        (Tgis, Openai),
+        WHOLE,
+    ),
+    case(
+        "stream OpenAI → TGIS, 1 token a step",
+        "token",
+        Translate,
+        (Openai, Tgis),
+        ONE,
+    ),
+    case(
+        "stream OpenAI → TGIS, 16 tokens a step",
+        "token",
+        Translate,
+        (Openai, Tgis),
+        SIXTEEN,
+    ),
+    case(
+        "stream TGIS → OpenAI, 1 token a step",
+        "token",
+        Translate,
+        (Tgis, Openai),
+        ONE,
+    ),
+    case(
+        "stream TGIS → OpenAI, 16 tokens a step",
+        "token",
+        Translate,
+        (Tgis, Openai),
+        SIXTEEN,
+    ),
+    case("pass OpenAI", "exchange", Pass, (Openai, Openai), WHOLE),
+    case("pass TGIS", "exchange", Pass, (Tgis, Tgis), WHOLE),
+    case(
+        "usage tap OpenAI, an event a chunk",
+        "chunk",
+        Pass,
+        (Openai, Openai),
+        ONE,
+    ),
+    case(
+        "usage tap TGIS, a message a chunk",
+        "chunk",
+        Pass,
+        (Tgis, Tgis),
+        ONE,
+    ),
+    case(
+        "unary OpenAI → TGIS, 220 KB",
+        "exchange",
+        Translate,
+        (Openai, Tgis),
+        LONG,
+    ),
+    case(
+        "unary TGIS → OpenAI, 220 KB",
+        "exchange",
+        Translate,
+        (Tgis, Openai),
+        LONG,
+    ),
+    case(
+        "pass OpenAI, 220 KB",
+        "exchange",
+        Pass,
+        (Openai, Openai),
+        LONG,
+    ),
+];
+
+/// Requests that wait, for the scheduler.
+const PENDING: [u64; 4] = [10, 100, 1000, 10_000];
+/// Steps of a round.
+const STEPS: usize = 2000;
+
+/// The plugins of both sides.
+pub struct Bench {
+    natives: [native::Plugin; 2],
+    hosteds: [hosted::Plugin; 2],
+    fcfs: std::sync::Arc<tollgate_plugin::Generation>,
+}
+
+impl Bench {
+    /// Loads components.
+    ///
+    /// # Errors
+    /// When one is not there.
+    pub fn new(house: &hosted::House) -> io::Result<Self> {
+        Ok(Self {
+            natives: [native::Plugin::new(Openai), native::Plugin::new(Tgis)],
+            hosteds: [
+                hosted::Plugin(house.load("openai")?),
+                hosted::Plugin(house.load("tgis")?),
+            ],
+            fcfs: house.load("fcfs")?,
+        })
+    }
+
+    /// Measures the cases whose name contains a text; each row is given when it is there.
+    ///
+    /// # Panics
+    /// When the two sides do not do the same.
+    pub fn run(&self, effort: Effort, only: &str, mut give: impl FnMut(Value)) {
+        for case in CASES.iter().filter(|case| case.name.contains(only)) {
+            give(self.exchange(case, effort));
+        }
+        for pending in PENDING {
+            let name = format!("fcfs, {pending} pending");
+            if name.contains(only) {
+                let [median, worst] = self.scheduler(pending, effort);
+                give(row(&format!("{name}, p50"), "step", &median.0, &median.1));
+                give(row(&format!("{name}, p99"), "step", &worst.0, &worst.1));
+            }
+        }
+    }
+
+    /// Runs every case once on both sides and compares; gives the names.
+    ///
+    /// # Panics
+    /// When the two sides do not do the same.
+    pub fn compare(&self) -> Vec<&'static str> {
+        let compared = CASES.iter().map(|case| {
+            self.same(case, &case.script());
+            case.name
+        });
+        compared.collect()
+    }
+
+    fn exchange(&self, case: &Case, effort: Effort) -> Value {
+        let script = case.script();
+        self.same(case, &script);
+        let units = match case.unit {
+            "exchange" => 1,
+            _ => case.tokens,
+        };
+        let (native, wasm) = interleaved(
+            effort,
+            units,
+            || {
+                std::hint::black_box(self.natively(case.work, &script));
+            },
+            || {
+                std::hint::black_box(self.sandboxed(case.work, &script));
+            },
+        );
+        row(case.name, case.unit, &native, &wasm)
+    }
+
+    fn same(&self, case: &Case, script: &Script) {
+        let native = self.natively(case.work, script);
+        let hosted = self.sandboxed(case.work, script);
+        assert_eq!(
+            format!("{native:?}"),
+            format!("{hosted:?}"),
+            "{}",
+            case.name
+        );
+    }
+
+    fn natively(&self, work: Work, script: &Script) -> native::drive::Outcome {
+        let of = |protocol: Protocol| &self.natives[protocol as usize];
+        match work {
+            Translate => native::drive::translate(of(script.client), of(script.worker), script),
+            Pass => native::drive::pass(of(script.client), script),
+        }
+    }
+
+    fn sandboxed(&self, work: Work, script: &Script) -> hosted::drive::Outcome {
+        let of = |protocol: Protocol| &self.hosteds[protocol as usize];
+        match work {
+            Translate => hosted::drive::translate(of(script.client), of(script.worker), script),
+            Pass => hosted::drive::pass(of(script.client), script),
+        }
+    }
+
+    /// Figures of the median and of the 99th percentile, each native and in the sandbox.
+    fn scheduler(&self, pending: u64, effort: Effort) -> [(Figures, Figures); 2] {
+        let mut native = Waiting::new(Native::new(), pending);
+        let mut hosted = Waiting::new(Hosted::new(&self.fcfs), pending);
+        native.steps(STEPS);
+        hosted.steps(STEPS);
+        let mut all = [(); 2].map(|()| (Figures::default(), Figures::default()));
+        for _ in 0..effort.rounds {
+            let (median, worst) = native.steps(STEPS);
+            all[0].0.0.push(median);
+            all[1].0.0.push(worst);
+            let (median, worst) = hosted.steps(STEPS);
+            all[0].1.0.push(median);
+            all[1].1.0.push(worst);
+        }
+        all
+    }
+}
+
+impl Case {
+    fn script(&self) -> Script {
+        Script::new(self.ways, self.prompt, self.tokens, self.per_step)
+    }
+}

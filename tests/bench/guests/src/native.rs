@@ -1,0 +1,203 @@
+//! The cores linked natively: no sandbox, and no copies between two memories.
+
+use std::collections::HashMap;
+
+use tollgate_plugin_openai::OpenAi;
+use tollgate_plugin_tgis::Tgis;
+use tollgate_sdk_protocol::{Backend, Bytes, Frontend, Protocol as _, body, inference, plugin};
+use tollgate_wire::{convert, json, source::Source};
+
+use crate::script::Protocol;
+
+pub(crate) use tollgate_sdk_protocol::{backend, frontend, types};
+
+#[path = "drive.rs"]
+pub mod drive;
+
+/// A configured plugin.
+pub struct Plugin {
+    core: Core,
+    claims: Vec<plugin::Claim>,
+}
+
+enum Core {
+    Openai(OpenAi),
+    Tgis(Tgis),
+}
+
+impl Plugin {
+    /// One with no options.
+    ///
+    /// # Panics
+    /// When it refuses that.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> Self {
+        let (core, claims) = match protocol {
+            Protocol::Openai => {
+                let (core, claims) = OpenAi::configure("").expect("defaults");
+                (Core::Openai(core), claims)
+            }
+            Protocol::Tgis => {
+                let (core, claims) = Tgis::configure("").expect("defaults");
+                (Core::Tgis(core), claims)
+            }
+        };
+        Self { core, claims }
+    }
+
+    /// The number of the claim for a path.
+    pub(crate) fn claim(&self, path: &str) -> u32 {
+        let is = |claim: &plugin::Claim| match &claim.surface {
+            plugin::Surface::Rest(rest) => rest.method == "POST" && rest.path == path,
+            plugin::Surface::Grpc(grpc) => path
+                .strip_prefix('/')
+                .and_then(|path| path.split_once('/'))
+                .is_some_and(|(service, method)| grpc.service == service && grpc.method == method),
+        };
+        let at = self.claims.iter().position(is);
+        at.expect("the path is claimed") as u32
+    }
+
+    pub(crate) fn exchange(
+        &self,
+        _: u64,
+        context: &types::Context,
+        head: frontend::RequestHead,
+    ) -> Exchange {
+        Exchange(match &self.core {
+            Core::Openai(core) => core.exchange(context.clone(), head),
+            Core::Tgis(core) => core.exchange(context.clone(), head),
+        })
+    }
+
+    pub(crate) fn attempt(
+        &self,
+        _: u64,
+        context: &types::Context,
+        worker: &backend::Worker,
+        members: Vec<inference::Call>,
+        _: &mut Table,
+    ) -> Attempt {
+        let (context, worker) = (context.clone(), worker.clone());
+        Attempt(match &self.core {
+            Core::Openai(core) => core.attempt(context, worker, members),
+            Core::Tgis(core) => core.attempt(context, worker, members),
+        })
+    }
+}
+
+pub(crate) struct Exchange(Box<dyn Frontend>);
+
+impl Exchange {
+    pub(crate) fn step(
+        &mut self,
+        table: &mut Table,
+        inputs: Vec<frontend::Input>,
+        _: u64,
+    ) -> Vec<frontend::Action> {
+        self.0.step(table, inputs)
+    }
+}
+
+pub(crate) struct Attempt(Box<dyn Backend>);
+
+impl Attempt {
+    pub(crate) fn step(
+        &mut self,
+        table: &mut Table,
+        inputs: Vec<backend::Input>,
+        _: u64,
+    ) -> Vec<backend::Action> {
+        self.0.step(table, inputs)
+    }
+}
+
+/// Sources by number, with the proxy's own host functions over them.
+#[derive(Default)]
+pub(crate) struct Table(HashMap<u32, Source>);
+
+impl Table {
+    pub(crate) fn insert(&mut self, id: u32, source: Source) {
+        self.0.insert(id, source);
+    }
+
+    pub(crate) fn remove(&mut self, id: u32) {
+        self.0.remove(&id);
+    }
+
+    fn bytes(&self, id: u32, offset: u64, len: u64) -> bytes::Bytes {
+        let source = &self.0[&id];
+        source.read(offset, len).expect("nothing released is read")
+    }
+}
+
+impl Bytes for Table {
+    fn available(&self, source: u32) -> (u64, bool) {
+        let progress = self.0[&source].progress();
+        (progress.available, progress.end)
+    }
+
+    fn read(&self, source: u32, offset: u64, len: u32) -> Vec<u8> {
+        self.bytes(source, offset, u64::from(len)).to_vec()
+    }
+
+    fn json_members(
+        &self,
+        source: u32,
+        offset: u64,
+        len: u64,
+        keys: &[String],
+    ) -> Result<Vec<body::Member>, body::JsonProblem> {
+        let found = json::members(&self.bytes(source, offset, len), keys);
+        let found = found.map_err(|problem| body::JsonProblem {
+            offset: offset + problem.offset,
+            message: problem.message.to_string(),
+        })?;
+        let members = found.into_iter().map(|member| body::Member {
+            key: member.key as u32,
+            offset: offset + member.offset,
+            len: member.len,
+        });
+        Ok(members.collect())
+    }
+
+    fn json_object(
+        &self,
+        source: u32,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<body::Named>, body::JsonProblem> {
+        let found = json::object(&self.bytes(source, offset, len));
+        let found = found.map_err(|problem| body::JsonProblem {
+            offset: offset + problem.offset,
+            message: problem.message,
+        })?;
+        let members = found.into_iter().map(|member| body::Named {
+            name: member.name,
+            offset: offset + member.offset,
+            len: member.len,
+        });
+        Ok(members.collect())
+    }
+
+    fn converted_len(&self, value: &types::Held, to: &types::Encoding) -> Result<u64, String> {
+        let (from, into) = (encoding(&value.written)?, encoding(to)?);
+        if from == into {
+            return Ok(value.at.len);
+        }
+        let bytes = self.bytes(value.at.source, value.at.offset, value.at.len);
+        let converted = convert::convert(&bytes, &from, &into, tollgate_plugin::CONVERTED);
+        let converted = converted.map_err(|problem| problem.to_string())?;
+        Ok(converted.len() as u64)
+    }
+}
+
+/// Encodings of texts; nothing else is held in what is measured.
+fn encoding(encoding: &types::Encoding) -> Result<convert::Encoding, String> {
+    match encoding {
+        types::Encoding::Plain => Ok(convert::Encoding::Plain),
+        types::Encoding::JsonString => Ok(convert::Encoding::JsonString),
+        types::Encoding::Base64 => Ok(convert::Encoding::Base64),
+        other => Err(format!("{other:?} is no encoding of a text")),
+    }
+}
