@@ -359,6 +359,44 @@ fn a_request_of_the_same_dialect_is_passed_with_the_model_renamed() {
 }
 
 #[test]
+fn a_large_answer_is_passed_as_it_comes() {
+    let (plugin, claims) = plugin("");
+    let json = json!({"model_name": "served", "outputs": [
+        {"name": "o", "datatype": "UINT8", "shape": [3000],
+         "parameters": {"binary_data_size": 3000}},
+    ]});
+    let (body, length) = support::binary(&json, &[&[7; 3000]]);
+    let mut upstream = Upstream::rest(200, "application/octet-stream", body.clone());
+    let told = body.len().to_string();
+    upstream.head.headers.extend([
+        support::head_length(length),
+        actions::header("content-length", told.as_str()),
+    ]);
+    let request = br#"{"inputs":[{"name":"in","shape":[1],"datatype":"FP32","data":[1]}]}"#;
+    let outcome = same_at_every_pace(300, |pace| {
+        let head = head(&claims, REST_INFER, &[("model", "the alias")], Vec::new());
+        let client = Client {
+            upstream: Some(upstream.clone()),
+            ..Client::rest(request.to_vec(), pass("served", "kserve-rest", ""))
+        };
+        client.play(plugin.exchange(context(), head), pace)
+    });
+    let head = outcome.head.unwrap();
+    let header = |name| {
+        actions::header_value(&head.headers, name)
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        header("inference-header-content-length"),
+        (length + 3).to_string()
+    );
+    assert_eq!(header("content-length"), (body.len() + 3).to_string());
+    assert_eq!(outcome.body.len(), body.len() + 3);
+    assert_eq!(outcome.body[length + 3..], [7; 3000]);
+}
+
+#[test]
 fn a_message_is_passed_with_the_model_renamed_both_ways() {
     let (plugin, claims) = plugin("");
     let response = Response {

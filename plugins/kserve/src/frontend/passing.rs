@@ -11,11 +11,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::Form;
-use crate::{
-    codec::{Stop, fields::Reader},
-    doors::HEAD_LENGTH,
-    proto,
-};
+use crate::{codec::fields::Reader, doors::HEAD_LENGTH, proto};
 
 /// The response to a passed request.
 pub struct Passing {
@@ -26,6 +22,8 @@ pub struct Passing {
     head: Option<ResponseHead>,
     body: Option<SourceId>,
     sent: bool,
+    /// What has gone out of the body.
+    upto: u64,
     events: Option<Events>,
 }
 
@@ -50,6 +48,7 @@ impl Passing {
             head: None,
             body: None,
             sent: false,
+            upto: 0,
             events: None,
         }
     }
@@ -129,6 +128,13 @@ impl Passing {
         out: &mut Vec<Action>,
     ) -> Option<Need> {
         if self.sent {
+            // Nothing is named before it is there: while what was named is written, no more
+            // of the response is read.
+            let fresh = progress.available - self.upto;
+            if fresh > 0 {
+                out.push(Action::Data(vec![span(progress.source, self.upto, fresh)]));
+                self.upto = progress.available;
+            }
             return None;
         }
         let need = |until| {
@@ -171,6 +177,10 @@ impl Passing {
         out: &mut Vec<Action>,
     ) {
         self.sent = true;
+        let here = match self.body {
+            Some(body) => bytes.available(body).0.min(total),
+            None => 0,
+        };
         let mut head = self.head.take().unwrap_or(ResponseHead {
             status: 502,
             headers: Vec::new(),
@@ -201,14 +211,16 @@ impl Passing {
                 let past = member.offset + member.len;
                 segments.push(span(source, 0, member.offset));
                 segments.push(Segment::Inline(alias));
-                segments.push(span(source, past, total - past));
+                segments.push(span(source, past, here - past));
             }
-            None => segments.push(span(source, 0, total)),
+            None => segments.push(span(source, 0, here)),
         }
+        self.upto = here;
+        segments.retain(|it| !matches!(it, Segment::Span(span) if span.len == 0));
         head.headers
             .push(actions::header("content-length", len.to_string()));
         out.push(Action::Head(head));
-        if total > 0 {
+        if here > 0 {
             out.push(Action::Data(segments));
         }
     }
@@ -237,11 +249,11 @@ impl Passing {
                 until,
             }))
         };
-        let total = match progress.total {
-            Some(total) => total,
-            None if progress.end => progress.available,
-            None => return need(Want::All),
-        };
+        // One message is written in one go, and has to be there for that.
+        if !progress.end {
+            return need(Want::All);
+        }
+        let total = progress.available;
         let mut reader = Reader::new(bytes, progress);
         let mut at = 0;
         let mut place = (0, 0);
@@ -254,7 +266,6 @@ impl Passing {
                 }
                 Ok(_) if at == 0 => break,
                 Ok(field) => at = field.end,
-                Err(Stop::More(to)) if !progress.end => return need(Want::AtLeast(to)),
                 Err(_) => {
                     return Err(failure::upstream_invalid(
                         "the worker's answer is malformed",
