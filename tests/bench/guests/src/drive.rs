@@ -194,7 +194,7 @@ pub fn pass(front: &Plugin, script: &Script) -> Outcome {
     let (mut exchange, id) = ask(front, script, &mut table, &source);
     let way = frontend::Way::Pass(frontend::PassTo {
         model: "served".to_owned(),
-        dialect: String::new(),
+        dialect: script.client.dialect().to_owned(),
         options: String::new(),
     });
     let dispatched = frontend::Input::Dispatched(frontend::Dispatched { call: id, way });

@@ -37,6 +37,17 @@ pub struct Script {
     pub answer: Vec<Vec<Bytes>>,
 }
 
+impl Protocol {
+    /// The dialect of its workers, as its plugin's manifest names it.
+    #[must_use]
+    pub fn dialect(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Tgis => "tgis",
+        }
+    }
+}
+
 impl Script {
     /// An exchange with a prompt of so many bytes and an answer of so many tokens, of which
     /// so many arrive at a time when it streams.
