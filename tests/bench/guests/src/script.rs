@@ -42,7 +42,7 @@ impl Protocol {
     #[must_use]
     pub fn dialect(self) -> &'static str {
         match self {
-            Self::OpenAi => "openai",
+            Self::Openai => "openai",
             Self::Tgis => "tgis",
         }
     }
