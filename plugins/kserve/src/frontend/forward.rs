@@ -5,15 +5,12 @@ use tollgate_sdk_protocol::{
     Bytes, failure,
     frontend::{Action, Edit, Intent, PassTo, Passed, RequestHead, ResponseMode},
     inference::{Call, Event, TaskKind},
+    one_call::{self, CALL, Read},
     text::quoted,
     types::{Failure, FailureKind, Progress, Segment, Want},
 };
 
-use super::{
-    intent, invalid,
-    one_call::{self, CALL, Read},
-    parameter, path,
-};
+use super::{intent, invalid, parameter, path};
 use crate::{codec::fields::Reader, doors::Door, proto};
 
 /// A request that is passed on.
@@ -100,11 +97,11 @@ impl one_call::Ask for Forward {
         } else if self.in_body {
             self.read_json(bytes, progress)?;
         }
-        Ok(Read::Call(Box::new(Intent {
+        Ok(Read::Call(Intent {
             // It may change something.
             repeatable: self.head.method == "GET",
             ..intent(CALL, TaskKind::Other(self.task.to_owned()), &self.model)
-        })))
+        }))
     }
 
     fn pass(&mut self, to: &PassTo) -> Result<Option<Passed>, Failure> {

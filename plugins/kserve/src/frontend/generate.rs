@@ -12,16 +12,14 @@ use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Action, Input, Intent, PassTo, Passed, RequestHead},
     inference::{Call, Event, FinishReason, Generate as Content, Prompt, Task, TaskKind},
+    one_call::{self, CALL, Read},
     sse,
     types::{Context, Failure, Progress, Segment, Text},
 };
 
 use super::{
-    Form, check_version, intent, invalid, model_header,
-    one_call::{self, CALL, Read},
-    parameter,
-    passing::Passing,
-    path, settings, target,
+    Form, check_version, intent, invalid, model_header, parameter, passing::Passing, path,
+    settings, target,
 };
 use crate::{errors, options::Options};
 
@@ -291,7 +289,7 @@ impl one_call::Ask for Generate {
         };
         intent.cost.input = u32::try_from(body.len() / 4).unwrap_or(u32::MAX);
         intent.cost.output = cost.unwrap_or(0);
-        Ok(Read::Call(Box::new(intent)))
+        Ok(Read::Call(intent))
     }
 
     fn pass(&mut self, to: &PassTo) -> Result<Option<Passed>, Failure> {

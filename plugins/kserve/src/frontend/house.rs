@@ -9,16 +9,11 @@ use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Action, Intent, RequestHead},
     inference::{Call, Event, ModelInfo, ServerInfo, Task, TaskKind},
+    one_call::{self, CALL, Read},
     types::{Failure, FailureKind, Progress, Segment},
 };
 
-use super::{
-    Form, intent, invalid,
-    metadata::whole,
-    model_of_headers,
-    one_call::{self, CALL, Read},
-    parameter, status,
-};
+use super::{Form, intent, invalid, metadata::whole, model_of_headers, parameter, status};
 use crate::{
     options::{HealthBody, Options},
     proto::{
@@ -237,10 +232,10 @@ impl one_call::Ask for House {
         } else if self.form == Form::Grpc {
             self.read_request(&[])?;
         }
-        Ok(Read::Call(Box::new(Intent {
+        Ok(Read::Call(Intent {
             version: (!self.version.is_empty()).then(|| self.version.clone()),
             ..intent(CALL, self.task(), &self.model)
-        })))
+        }))
     }
 
     fn call(&mut self, model: String) -> Result<Call, Failure> {

@@ -7,15 +7,14 @@ use tollgate_sdk_protocol::{
     Bytes, actions,
     frontend::{Action, Affinity, Edit, Input, Intent, PassTo, Passed, RequestHead},
     inference::{Call, Event, ParameterValue, Task, TaskKind, Tensors},
+    one_call::{self, CALL, Read},
     types::{Failure, FailureKind, Need, Progress, Segment, Want},
 };
 
 use super::{
     Form,
     answer::{Answer, Wishes},
-    check_version, intent, invalid, model_header, model_of_headers,
-    one_call::{self, CALL, Read},
-    parameter,
+    check_version, intent, invalid, model_header, model_of_headers, parameter,
     passing::Passing,
     path, target,
 };
@@ -172,7 +171,7 @@ impl one_call::Ask for Infer {
         check_shared(&asked.body, self.options.shared_memory)?;
         let intent = ask(CALL, &asked.body);
         self.asked = Some(asked);
-        Ok(Read::Call(Box::new(intent)))
+        Ok(Read::Call(intent))
     }
 
     fn pass(&mut self, to: &PassTo) -> Result<Option<Passed>, Failure> {

@@ -8,15 +8,13 @@ use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Action, Edit, Input, Intent, PassTo, Passed, RequestHead},
     inference::{Call, Event, ModelInfo, Task, TaskKind, Tensor},
+    one_call::{self, CALL, Read},
     types::{Failure, FailureKind, Progress, Segment},
 };
 
 use super::{
-    Form, check_version, intent, invalid, model_header, model_of_headers,
-    one_call::{self, CALL, Read},
-    parameter,
-    passing::Passing,
-    path, status, target,
+    Form, check_version, intent, invalid, model_header, model_of_headers, parameter,
+    passing::Passing, path, status, target,
 };
 use crate::{
     codec::rest_write::{Style, shape},
@@ -141,10 +139,10 @@ impl one_call::Ask for Metadata {
                 self.model = model_of_headers(&self.head)?;
             }
         }
-        Ok(Read::Call(Box::new(Intent {
+        Ok(Read::Call(Intent {
             version: (!self.version.is_empty()).then(|| self.version.clone()),
             ..intent(CALL, TaskKind::ModelMetadata, &self.model)
-        })))
+        }))
     }
 
     fn pass(&mut self, to: &PassTo) -> Result<Option<Passed>, Failure> {

@@ -1,5 +1,5 @@
 //! Speaks to clients. Each door has a type that knows what is asked there and how the
-//! answer looks; `one_call` drives those that make one call, `stream` makes many.
+//! answer looks; `OneCall` drives those that make one call, `stream` makes many.
 
 mod answer;
 mod forward;
@@ -7,7 +7,6 @@ mod generate;
 mod house;
 mod infer;
 mod metadata;
-mod one_call;
 mod passing;
 mod path;
 mod settings;
@@ -17,8 +16,9 @@ use std::sync::Arc;
 
 use tollgate_sdk_protocol::{
     Frontend, actions,
-    frontend::{Action, Affinity, Cost, Intent, PassTo, RequestHead},
+    frontend::{Action, Intent, PassTo, RequestHead},
     inference::TaskKind,
+    one_call::{Ask, OneCall},
     types::{Context, Failure, FailureKind, Header, ResponseEnd},
 };
 
@@ -26,7 +26,6 @@ use crate::{
     doors::{Door, Endpoint},
     options::{ModelHeader, Options, Target},
 };
-use one_call::{Ask, OneCall};
 
 pub use path::segment_of;
 
@@ -75,23 +74,11 @@ fn call(ask: impl Ask + 'static) -> Box<dyn Frontend> {
     Box::new(OneCall::new(ask))
 }
 
-/// An intent with nothing special about it.
+/// An intent with nothing special about it, of a model that may not be named.
 fn intent(id: u32, task: TaskKind, model: &str) -> Intent {
-    Intent {
-        id,
-        task,
-        // An empty name is no name: the route's default is meant.
-        model: (!model.is_empty()).then(|| model.to_owned()),
-        version: None,
-        streaming: false,
-        cost: Cost {
-            input: 0,
-            output: 0,
-        },
-        affinity: Affinity::None,
-        repeatable: true,
-        priority: 0,
-    }
+    // An empty name is no name: the route's default is meant.
+    let model = (!model.is_empty()).then(|| model.to_owned());
+    actions::intent(id, task, model)
 }
 
 /// What the path's pattern matched; empty: it has no such part.

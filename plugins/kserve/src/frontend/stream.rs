@@ -18,15 +18,14 @@ use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
     frontend::{Action, Dispatched, Input, Intent, Materialised, RequestHead, Way},
     inference::{Event, Tensors},
+    one_call::unknown_way,
     types::{Failure, FailureKind, Need, Progress, Segment, SourceId, Want},
 };
 
 use super::{
     answer::Wishes,
     infer::{ask, check_shared, neutral, refuse_shared, response, sequence},
-    invalid, model_of_headers,
-    one_call::unknown_way,
-    status,
+    invalid, model_of_headers, status,
 };
 use crate::{
     codec::{Body, Kind, Stop, grpc_read, grpc_write},

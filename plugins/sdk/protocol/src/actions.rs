@@ -2,8 +2,29 @@
 
 use crate::{
     backend, frontend,
+    inference::TaskKind,
     types::{Failure, Header, Need, ResponseHead, Segment, SourceId, Want},
 };
+
+/// An intent with nothing special about it: a unary task that may be repeated. `model` is
+/// as the client wrote it; none is the route's default.
+#[must_use]
+pub fn intent(id: u32, task: TaskKind, model: Option<String>) -> frontend::Intent {
+    frontend::Intent {
+        id,
+        task,
+        model,
+        version: None,
+        streaming: false,
+        cost: frontend::Cost {
+            input: 0,
+            output: 0,
+        },
+        affinity: frontend::Affinity::None,
+        repeatable: true,
+        priority: 0,
+    }
+}
 
 /// A header.
 #[must_use]

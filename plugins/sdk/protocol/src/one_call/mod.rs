@@ -1,49 +1,79 @@
-//! The way of a request that is one call.
+//! The way of a request that is one call: [`OneCall`] drives it, and an [`Ask`] says what
+//! is asked and how the answer looks.
 //!
 //! 1. The request is read as far as [`Ask::read`] needs it; it becomes a call, or is
-//!    answered at once.
+//!    refused.
 //! 2. A worker was found: the request is passed if [`Ask::pass`] will, or its content is
-//!    written down. Both may come again, for another worker, while nothing has been sent.
-//! 3. What the worker says becomes the answer; the last of it finishes the exchange.
+//!    written down by [`Ask::call`]. Both may come again, for another worker, while
+//!    nothing has been sent.
+//! 3. What the worker says becomes the answer, by [`Ask::event`] or, of a passed request,
+//!    by [`Ask::upstream`]. The answer that pushes [`Action::Finish`] is the last.
 //! 4. A failure is the host's to write while nothing has been sent, and [`Ask::broken`]'s
-//!    afterwards.
+//!    afterwards. Nothing comes after it.
+//!
+//! A protocol plugin that needs no more than this returns `Box::new(OneCall::new(ask))`
+//! from [`Protocol::exchange`](crate::Protocol::exchange). One whose requests make several
+//! calls, or that must act on a request which broke off, implements [`Frontend`] itself.
 
-use tollgate_sdk_protocol::{
+use crate::{
     Bytes, Frontend, actions, failure,
     frontend::{Action, Input, Intent, Materialised, PassTo, Passed, Way},
     inference::{Call, Event},
     types::{Cut, Failure, FailureKind, Need, Progress},
 };
 
-/// The one call's number.
+/// The one call's number: of [`Intent::id`] and [`Passed::id`].
 pub const CALL: u32 = 0;
 
 /// How far a request could be read.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Read {
-    /// Not far enough.
+    /// Not far enough: it is shown again when this is there.
     Need(Need),
-    /// This is asked for.
-    Call(Box<Intent>),
+    /// This is asked for. The request is not shown again; its bytes stay.
+    Call(Intent),
 }
 
-/// What differs from door to door.
+/// What differs from door to door. Whatever fails ends the exchange.
 pub trait Ask {
-    /// Reads the request: the body, or the one message.
+    /// Reads the request: the body, or the last message that came.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn read(&mut self, bytes: &dyn Bytes, progress: &Progress) -> Result<Read, Failure>;
-    /// Passes the request, if it can go on as it is.
+
+    /// Passes the request to a worker of the same dialect; none if it cannot go on as it
+    /// is, and is written down instead.
+    ///
+    /// # Errors
+    /// What this worker cannot be asked.
     fn pass(&mut self, _to: &PassTo) -> Result<Option<Passed>, Failure> {
         Ok(None)
     }
-    /// Writes down what is asked.
+
+    /// Writes down what is asked, of a model by the name that it has at the worker. An
+    /// answer that an earlier worker had begun does not count.
+    ///
+    /// # Errors
+    /// What cannot be said in neutral words.
     fn call(&mut self, model: String) -> Result<Call, Failure>;
-    /// Answers with what a worker said in neutral words.
+
+    /// Answers with what a worker said in neutral words: all but the failure, which is
+    /// seen to.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn event(
         &mut self,
         bytes: &dyn Bytes,
         event: Event,
         out: &mut Vec<Action>,
     ) -> Result<(), Failure>;
-    /// Answers with what a worker said to a passed request.
+
+    /// Answers with what a worker said to a passed request: head, bytes or messages, end.
+    ///
+    /// # Errors
+    /// What is wrong with it.
     fn upstream(
         &mut self,
         _bytes: &dyn Bytes,
@@ -52,17 +82,21 @@ pub trait Ask {
     ) -> Result<(), Failure> {
         Ok(())
     }
-    /// What must stay from one step to the next, of what events have shown.
+
+    /// What must stay from one step to the next of what events have shown.
     fn keeps(&self) -> Vec<Need> {
         Vec::new()
     }
-    /// The end of an answer that has begun and cannot be completed.
+
+    /// The end of an answer that has begun and cannot be completed. As it stands the host
+    /// breaks it off.
     fn broken(&self, failure: Failure) -> Vec<Action> {
         actions::refuse(failure)
     }
 }
 
 /// Drives an [`Ask`].
+#[derive(Debug)]
 pub struct OneCall<A> {
     ask: A,
     asked: bool,
@@ -71,6 +105,7 @@ pub struct OneCall<A> {
 }
 
 impl<A: Ask> OneCall<A> {
+    /// Nothing has come yet.
     pub fn new(ask: A) -> Self {
         Self {
             ask,
@@ -121,7 +156,7 @@ impl<A: Ask> OneCall<A> {
             Read::Need(need) => Action::Need(need),
             Read::Call(intent) => {
                 self.asked = true;
-                Action::Call(*intent)
+                Action::Call(intent)
             }
         });
         Ok(())
@@ -183,13 +218,14 @@ impl<A: Ask> Frontend for OneCall<A> {
 }
 
 /// The host found a way that is not known here.
+#[must_use]
 pub fn unknown_way(name: &str) -> Failure {
     let what = format!("dispatched in an unknown way: {name}");
     failure::of(FailureKind::Internal, what)
 }
 
-/// A body or a response that broke off.
-pub fn cut_off(cut: &Cut, asked: bool) -> Failure {
+/// A request that broke off or, once a call was made of it, an answer.
+fn cut_off(cut: &Cut, asked: bool) -> Failure {
     match (cut, asked) {
         (Cut::Deadline, _) => failure::of(FailureKind::DeadlineExceeded, "the time was up"),
         (Cut::Limit, false) => {
@@ -199,3 +235,6 @@ pub fn cut_off(cut: &Cut, asked: bool) -> Failure {
         (_, true) => failure::upstream_unavailable("the worker's answer broke off"),
     }
 }
+
+#[cfg(test)]
+mod tests;
