@@ -16,6 +16,7 @@ pub mod bindings {
 pub mod actions;
 pub mod failure;
 pub mod one_call;
+pub mod pieces;
 pub mod sse;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
