@@ -21,6 +21,7 @@ use tollgate_sdk_protocol::{
     Backend, Frontend, Protocol,
     backend::{Health, ProbeRequest, ProbeResponse, Worker},
     frontend::RequestHead,
+    health,
     inference::Call,
     plugin::{Claim, Manifest, Problem},
     types::Context,
@@ -82,7 +83,7 @@ impl Protocol for Kserve {
     fn judge(&self, worker: &Worker, responses: Vec<ProbeResponse>) -> Health {
         match self.link(worker) {
             Ok(link) => backend::judge(&link, worker, &responses),
-            Err(problem) => backend::unwell(problem),
+            Err(problem) => health::unwell(problem),
         }
     }
 }

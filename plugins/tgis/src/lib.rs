@@ -21,6 +21,7 @@ use tollgate_sdk_protocol::{
     Backend, Frontend, Protocol,
     backend::{Health, ProbeRequest, ProbeResponse, Worker},
     frontend::RequestHead,
+    health,
     inference::Call,
     plugin::{Claim, Manifest, Problem},
     types::Context,
@@ -77,17 +78,9 @@ impl Protocol for Tgis {
     fn judge(&self, worker: &Worker, responses: Vec<ProbeResponse>) -> Health {
         match self.worker(worker) {
             Ok(options) => backend::judge(&options, &responses),
-            Err(problem) => backend::unwell(problem),
+            Err(problem) => health::unwell(problem),
         }
     }
-}
-
-/// A line in the proxy's log. Natively, in tests, there is no log to write to.
-fn note(message: &str) {
-    #[cfg(target_arch = "wasm32")]
-    tollgate_sdk_protocol::log::write(tollgate_sdk_protocol::log::Level::Info, message);
-    #[cfg(not(target_arch = "wasm32"))]
-    let _ = message;
 }
 
 tollgate_sdk_protocol::export_protocol!(Tgis);

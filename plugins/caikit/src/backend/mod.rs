@@ -34,7 +34,7 @@ use crate::{
 use events::Wanted;
 use stream::Stream;
 
-pub use probe::{judge, requests as probe, unwell};
+pub use probe::{judge, requests as probe};
 pub use request::key;
 
 const OK: u32 = 0;
@@ -107,7 +107,7 @@ impl Attempt {
             Input::Bytes(progress) => self.bytes(bytes, progress, out),
             Input::Message(progress) => self.message(bytes, progress, out),
             Input::End(end) => self.ended(end, out),
-            Input::Cut(cut) => self.fail(&refusal::of_cut(&cut), out),
+            Input::Cut(cut) => self.fail(&failure::from_cut(&cut), out),
             Input::Left(member) => {
                 if let Some(left) = self.left.get_mut(member as usize) {
                     *left = true;

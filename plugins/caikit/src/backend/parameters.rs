@@ -102,7 +102,7 @@ fn sampling(sampling: &Sampling, out: &mut Parameters) -> Result<(), Failure> {
     out.decoding_method = Some("SAMPLING".to_owned());
     out.temperature = sampling.temperature.map(|given| {
         if given < LEAST_TEMPERATURE {
-            crate::note("a temperature below this worker's least was raised to it");
+            tollgate_sdk_protocol::note("a temperature below this worker's least was raised to it");
         }
         given.max(LEAST_TEMPERATURE)
     });

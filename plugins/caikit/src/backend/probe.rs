@@ -1,6 +1,9 @@
 //! How a worker is: its health, and its models.
 
-use tollgate_sdk_protocol::backend::{Health, ProbeRequest, ProbeResponse};
+use tollgate_sdk_protocol::{
+    backend::{Health, ProbeRequest, ProbeResponse},
+    health,
+};
 
 use super::facts;
 use crate::{
@@ -27,25 +30,23 @@ pub fn requests(worker: &WorkerOptions) -> Vec<ProbeRequest> {
 /// What the answers say.
 pub fn judge(worker: &WorkerOptions, responses: &[ProbeResponse]) -> Health {
     let [check, models] = responses else {
-        return unwell("the probe was not asked as it should have been".to_owned());
+        return health::unwell("the probe was not asked as it should have been");
     };
     if let Err(reason) = serving(check, worker.transport) {
-        return unwell(reason);
+        return health::unwell(reason);
     }
     let models = match models {
         answer if succeeded(answer) => match facts::models(&answer.body, worker.transport) {
             Ok(models) => models,
-            Err(failure) => return unwell(format!("the list of models: {}", failure.message)),
+            Err(failure) => {
+                return health::unwell(format!("the list of models: {}", failure.message));
+            }
         },
         // Runtimes of before 2024 have no list; the configuration knows their models.
         answer if absent(answer) => Vec::new(),
-        answer => return unwell(format!("the list of models: {}", reason(answer))),
+        answer => return health::unwell(format!("the list of models: {}", reason(answer))),
     };
-    Health {
-        ready: true,
-        models,
-        ..health(None)
-    }
+    health::ready(models)
 }
 
 fn serving(check: &ProbeResponse, transport: Transport) -> Result<(), String> {
@@ -79,23 +80,6 @@ fn reason(response: &ProbeResponse) -> String {
         (0, _) => "the worker was not reached".to_owned(),
         (_, Some(code)) => format!("the worker answered with gRPC code {code}"),
         (status, None) => format!("the worker answered with HTTP status {status}"),
-    }
-}
-
-/// A worker that is not ready, and why.
-pub fn unwell(reason: String) -> Health {
-    health(Some(reason))
-}
-
-fn health(reason: Option<String>) -> Health {
-    Health {
-        ready: false,
-        reason,
-        queued: None,
-        running: None,
-        kv_cache_use: None,
-        models: Vec::new(),
-        extensions: Vec::new(),
     }
 }
 

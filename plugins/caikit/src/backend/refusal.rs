@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
     failure,
-    types::{Cut, Failure, FailureKind},
+    types::{Failure, FailureKind},
 };
 
 const INVALID_ARGUMENT: u32 = 3;
@@ -85,23 +85,6 @@ pub fn of_grpc(code: u32, message: String) -> Failure {
         // It is the server that is full, and not a share of the caller's.
         RESOURCE_EXHAUSTED => failure::of(FailureKind::Overloaded, message),
         _ => failure::from_grpc(code, message),
-    }
-}
-
-/// Of an answer that broke off.
-pub fn of_cut(cut: &Cut) -> Failure {
-    match cut {
-        Cut::Closed | Cut::Other(_) => {
-            failure::upstream_unavailable("the worker broke off its answer")
-        }
-        Cut::Deadline => failure::of(
-            FailureKind::DeadlineExceeded,
-            "the worker did not answer in time",
-        ),
-        Cut::Limit => failure::upstream_invalid("the worker's answer is larger than is allowed"),
-        Cut::Malformed => {
-            failure::upstream_invalid("the worker's answer is not framed as it should be")
-        }
     }
 }
 

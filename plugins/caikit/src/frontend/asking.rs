@@ -4,12 +4,14 @@
 //! model stands in the metadata. Everything else waits until the request is taken apart.
 
 use tollgate_sdk_protocol::{
-    Bytes, actions, failure,
+    Bytes,
+    actions::{self, intent},
+    failure,
     frontend::{Action, Cost, Intent},
     types::{FailureKind, Progress},
 };
 
-use super::{Asked, CALL, Exchange, State, body::Body, intent, tokens_in};
+use super::{Asked, CALL, Exchange, State, body::Body, tokens_in};
 use crate::{
     endpoint::Endpoint,
     grpc,

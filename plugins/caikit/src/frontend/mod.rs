@@ -23,12 +23,13 @@ mod vector;
 use std::sync::Arc;
 
 use tollgate_sdk_protocol::{
-    Bytes, Frontend, actions, failure,
+    Bytes, Frontend,
+    actions::{self, intent},
+    failure,
     frontend::{
-        Action, Affinity, CallUsage, Cost, Dispatched, Input, Intent, Materialised, RequestHead,
-        Way,
+        Action, CallUsage, Cost, Dispatched, Input, Intent, Materialised, RequestHead, Way,
     },
-    inference::{Call, Event, Task, TaskKind, Usage},
+    inference::{Call, Event, Task, Usage},
     types::{Context, Cut, Failure, FailureKind},
 };
 
@@ -367,23 +368,6 @@ fn usage(id: u32, usage: Usage) -> Action {
 
 fn tokens_in(bytes: u64) -> u32 {
     u32::try_from(bytes / BYTES_A_TOKEN).unwrap_or(u32::MAX)
-}
-
-fn intent(id: u32, task: TaskKind, model: Option<String>) -> Intent {
-    Intent {
-        id,
-        task,
-        model,
-        version: None,
-        streaming: false,
-        cost: Cost {
-            input: 0,
-            output: 0,
-        },
-        affinity: Affinity::None,
-        repeatable: true,
-        priority: 0,
-    }
 }
 
 impl Frontend for Exchange {

@@ -23,7 +23,7 @@ use tollgate_sdk_protocol::{
 
 use crate::{codec::Stop, frontend::model_header, options::Target, proto};
 
-pub(crate) use probe::{judge, probe, unwell};
+pub(crate) use probe::{judge, probe};
 
 /// How much of an error's body is read.
 const ERROR: u64 = 16 << 10;
@@ -119,7 +119,7 @@ impl Attempt {
                 said.push(Event::End);
             }
             Input::Cut(Cut::Deadline) if job.late(&mut said) => said.push(Event::End),
-            Input::Cut(cut) => return Err(broken(&cut)),
+            Input::Cut(cut) => return Err(failure::from_cut(&cut)),
             Input::Left(_) => self.over = true,
             Input::Other(_) => {}
         }
@@ -277,17 +277,6 @@ fn refused(status: u16, body: &[u8]) -> Failure {
 
 fn unsupported(what: &str) -> Failure {
     failure::of(FailureKind::Unsupported, what)
-}
-
-fn broken(cut: &Cut) -> Failure {
-    match cut {
-        Cut::Deadline => failure::of(FailureKind::DeadlineExceeded, "the worker was too slow"),
-        Cut::Limit => failure::upstream_invalid("the worker's answer is too large"),
-        Cut::Malformed => failure::upstream_invalid("the worker's answer is badly framed"),
-        Cut::Closed | Cut::Other(_) => {
-            failure::upstream_unavailable("the worker broke off its answer")
-        }
-    }
 }
 
 /// The failure for an answer that cannot be read.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tollgate_sdk_protocol::{
     actions,
     backend::{Health, ProbeRequest, ProbeResponse, RestSurface, Surface, Worker},
+    health,
     inference::ModelInfo,
 };
 
@@ -133,11 +134,7 @@ fn rest(asked: &Asked, index: Index) -> (&'static str, String, Vec<u8>) {
 
 /// Reads the answers.
 pub fn judge(link: &Link, worker: &Worker, responses: &[ProbeResponse]) -> Health {
-    let mut health = Health {
-        ready: true,
-        ..unwell(String::new())
-    };
-    health.reason = None;
+    let mut health = health::ready(Vec::new());
     let mut models: BTreeMap<String, ModelInfo> = BTreeMap::new();
     let mut any_model = None;
     for (asked, response) in plan(link, worker).iter().zip(responses) {
@@ -151,7 +148,7 @@ pub fn judge(link: &Link, worker: &Worker, responses: &[ProbeResponse]) -> Healt
                     || ServerReadyResponse::decode(response.body.as_slice())
                         .is_ok_and(|it| it.ready);
                 if !good || !says {
-                    return unwell(why(response));
+                    return health::unwell(why(response));
                 }
             }
             Asked::Index if good => {
@@ -185,7 +182,7 @@ pub fn judge(link: &Link, worker: &Worker, responses: &[ProbeResponse]) -> Healt
     }
     if !link.target.health && any_model == Some(false) {
         let last = responses.last().map(why).unwrap_or_default();
-        return unwell(last);
+        return health::unwell(last);
     }
     for name in &worker.models {
         // One that there was no room to ask about is taken to be there.
@@ -203,19 +200,6 @@ fn indexes(link: &Link) -> bool {
         Index::None => false,
         Index::Repository => true,
         Index::Models | Index::Config => !link.grpc,
-    }
-}
-
-/// A worker that cannot be used, and why.
-pub fn unwell(reason: String) -> Health {
-    Health {
-        ready: false,
-        reason: Some(reason),
-        queued: None,
-        running: None,
-        kv_cache_use: None,
-        models: Vec::new(),
-        extensions: Vec::new(),
     }
 }
 

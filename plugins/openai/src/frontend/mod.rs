@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
-    frontend::{Action, Input, Intent, Materialised, PassTo, RequestHead, TranslateTo, Way},
-    inference::{Call, Task, TaskKind},
+    frontend::{Action, CallEvent, Input, Materialised, PassTo, RequestHead, TranslateTo, Way},
+    inference::{Call, Event, Task},
     types::{Context, Cut, Failure, FailureKind},
 };
 
@@ -81,7 +81,7 @@ impl Exchange {
         }
         match endpoint.task() {
             Some(task) => {
-                out.push(Action::Call(intent(task, None)));
+                out.push(Action::Call(actions::intent(CALL, task, None)));
                 self.state = State::Asked(None);
             }
             None => {
@@ -229,21 +229,13 @@ impl Frontend for Exchange {
                 }
                 // A call that failed before a worker was found.
                 (State::Asked(_), Input::Events(events)) => {
-                    let failed = events.into_iter().find_map(|event| match event.event {
-                        tollgate_sdk_protocol::inference::Event::Failed(failure) => Some(failure),
-                        _ => None,
-                    });
-                    if let Some(failure) = failed {
+                    if let Some(failure) = failed(events) {
                         self.refuse(failure, &mut out);
                     }
                 }
                 // So does one that the host failed although it was passed.
                 (State::Passing(_, passing), Input::Events(events)) => {
-                    let failed = events.into_iter().find_map(|event| match event.event {
-                        tollgate_sdk_protocol::inference::Event::Failed(failure) => Some(failure),
-                        _ => None,
-                    });
-                    if let Some(failure) = failed {
+                    if let Some(failure) = failed(events) {
                         passing.fail(&failure, &self.options, &mut out);
                         self.state = State::Done;
                     }
@@ -256,20 +248,10 @@ impl Frontend for Exchange {
     }
 }
 
-fn intent(task: TaskKind, model: Option<String>) -> Intent {
-    use tollgate_sdk_protocol::frontend::{Affinity, Cost};
-    Intent {
-        id: CALL,
-        task,
-        model,
-        version: None,
-        streaming: false,
-        cost: Cost {
-            input: 0,
-            output: 0,
-        },
-        affinity: Affinity::None,
-        repeatable: true,
-        priority: 0,
-    }
+/// The failure among the events of a call that no worker has answered yet.
+fn failed(events: Vec<CallEvent>) -> Option<Failure> {
+    events.into_iter().find_map(|event| match event.event {
+        Event::Failed(failure) => Some(failure),
+        _ => None,
+    })
 }

@@ -10,8 +10,8 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
+    CALL,
     fields::{Fields, SMALL, TINY, missing},
-    intent,
 };
 use crate::{
     affinity,
@@ -172,7 +172,7 @@ impl Request {
                 output: u32::try_from(output).unwrap_or(u32::MAX),
             },
             affinity,
-            ..intent(task, self.model.clone())
+            ..actions::intent(CALL, task, self.model.clone())
         }
     }
 

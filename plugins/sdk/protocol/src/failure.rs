@@ -5,7 +5,7 @@
 
 use tollgate_contract::failure as table;
 
-use crate::types::{Failure, FailureKind};
+use crate::types::{Cut, Failure, FailureKind};
 
 /// A failure of this kind with no parameter named.
 #[must_use]
@@ -38,6 +38,20 @@ pub fn upstream_invalid(message: impl Into<String>) -> Failure {
 #[must_use]
 pub fn upstream_unavailable(message: impl Into<String>) -> Failure {
     of(FailureKind::UpstreamUnavailable, message)
+}
+
+/// What it means that a worker's answer broke off.
+#[must_use]
+pub fn from_cut(cut: &Cut) -> Failure {
+    match cut {
+        Cut::Closed | Cut::Other(_) => upstream_unavailable("the worker broke off its answer"),
+        Cut::Deadline => of(
+            FailureKind::DeadlineExceeded,
+            "the worker did not answer in time",
+        ),
+        Cut::Limit => upstream_invalid("the worker's answer is larger than is allowed"),
+        Cut::Malformed => upstream_invalid("the worker's answer is not framed as it should be"),
+    }
 }
 
 /// What an HTTP status from a worker means.
@@ -130,6 +144,18 @@ mod tests {
             assert_eq!(label(&kind), row.label);
             assert_eq!(http_status(&kind), row.http);
             assert_eq!(grpc_code(&kind), row.grpc);
+        }
+    }
+
+    #[test]
+    fn a_cut_is_the_workers_unless_the_time_was_up() {
+        for (cut, kind) in [
+            (Cut::Closed, FailureKind::UpstreamUnavailable),
+            (Cut::Limit, FailureKind::UpstreamInvalid),
+            (Cut::Malformed, FailureKind::UpstreamInvalid),
+            (Cut::Deadline, FailureKind::DeadlineExceeded),
+        ] {
+            assert_eq!(from_cut(&cut).kind, kind, "{cut:?}");
         }
     }
 

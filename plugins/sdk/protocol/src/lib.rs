@@ -15,6 +15,7 @@ pub mod bindings {
 
 pub mod actions;
 pub mod failure;
+pub mod health;
 pub mod one_call;
 pub mod pieces;
 pub mod sse;
@@ -88,6 +89,15 @@ impl Bytes for HostBytes {
     fn converted_len(&self, value: &Held, to: &Encoding) -> Result<u64, String> {
         body::converted_len(value, to)
     }
+}
+
+/// A line in the proxy's log, at level `info`. Natively, in tests, there is no log to
+/// write to.
+pub fn note(message: &str) {
+    #[cfg(target_arch = "wasm32")]
+    log::write(log::Level::Info, message);
+    #[cfg(not(target_arch = "wasm32"))]
+    let _ = message;
 }
 
 /// One client request. See `wit/frontend.wit`.

@@ -19,14 +19,14 @@ use tollgate_sdk_protocol::{
     backend::{Action, Input, MemberEvent},
     failure,
     inference::{Call, Event, Task},
-    types::{Cut, Failure, FailureKind, Need, Progress, ResponseEnd, Want},
+    types::{Failure, FailureKind, Need, Progress, ResponseEnd, Want},
 };
 
 use crate::options::WorkerOptions;
 use answer::Wanted;
 use stream::Stream;
 
-pub use probe::{judge, model_info, requests as probe, unwell};
+pub use probe::{judge, model_info, requests as probe};
 pub use request::key;
 
 const OK: u32 = 0;
@@ -89,7 +89,7 @@ impl Attempt {
             Input::Head(head) => self.status = head.status,
             Input::Message(progress) => self.message(bytes, progress, out),
             Input::End(end) => self.ended(end, out),
-            Input::Cut(cut) => self.fail(&broken(&cut), out),
+            Input::Cut(cut) => self.fail(&failure::from_cut(&cut), out),
             Input::Left(member) => {
                 if let Some(left) = self.left.get_mut(member as usize) {
                     *left = true;
@@ -266,22 +266,6 @@ fn refused(code: u32, message: String) -> Failure {
         // share of the caller's.
         RESOURCE_EXHAUSTED => failure::of(FailureKind::Overloaded, message),
         _ => failure::from_grpc(code, message),
-    }
-}
-
-fn broken(cut: &Cut) -> Failure {
-    match cut {
-        Cut::Closed | Cut::Other(_) => {
-            failure::upstream_unavailable("the worker broke off its answer")
-        }
-        Cut::Deadline => failure::of(
-            FailureKind::DeadlineExceeded,
-            "the worker did not answer in time",
-        ),
-        Cut::Limit => failure::upstream_invalid("the worker's answer is larger than is allowed"),
-        Cut::Malformed => {
-            failure::upstream_invalid("the worker's answer is not framed as gRPC says")
-        }
     }
 }
 

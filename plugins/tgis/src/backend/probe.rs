@@ -4,6 +4,7 @@
 use prost::Message;
 use tollgate_sdk_protocol::{
     backend::{Health, ProbeRequest, ProbeResponse, Surface},
+    health,
     inference::{ModelInfo, TaskKind},
 };
 
@@ -47,25 +48,18 @@ pub fn requests(worker: &WorkerOptions) -> Vec<ProbeRequest> {
 /// What the answers say.
 pub fn judge(worker: &WorkerOptions, responses: &[ProbeResponse]) -> Health {
     let [check, info] = responses else {
-        return unwell("the probe was not asked as it should have been".to_owned());
+        return health::unwell("the probe was not asked as it should have been");
     };
     if let Err(reason) = serving(check) {
-        return unwell(reason);
+        return health::unwell(reason);
     }
     let info = match answer::<ModelInfoResponse>(info) {
         Ok(info) => info,
-        Err((_, reason)) => return unwell(format!("ModelInfo: {reason}")),
+        Err((_, reason)) => return health::unwell(format!("ModelInfo: {reason}")),
     };
-    Health {
-        ready: true,
-        // Without a name there is nothing to hang the limits on.
-        models: worker
-            .model
-            .iter()
-            .map(|name| model_info(name.clone(), &info))
-            .collect(),
-        ..health(None)
-    }
+    // Without a name there is nothing to hang the limits on.
+    let models = worker.model.iter();
+    health::ready(models.map(|name| model_info(name.clone(), &info)).collect())
 }
 
 fn serving(check: &ProbeResponse) -> Result<(), String> {
@@ -95,23 +89,6 @@ fn answer<M: Message + Default>(response: &ProbeResponse) -> Result<M, (Option<u
             None,
             format!("the worker does not speak gRPC: it answered with HTTP status {status}"),
         )),
-    }
-}
-
-/// A worker that is not ready, and why.
-pub fn unwell(reason: String) -> Health {
-    health(Some(reason))
-}
-
-fn health(reason: Option<String>) -> Health {
-    Health {
-        ready: false,
-        reason,
-        queued: None,
-        running: None,
-        kv_cache_use: None,
-        models: Vec::new(),
-        extensions: Vec::new(),
     }
 }
 

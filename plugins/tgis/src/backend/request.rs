@@ -136,7 +136,7 @@ fn generation(
             .temperature
             .is_some_and(|given| given < LEAST_TEMPERATURE)
     {
-        crate::note("a temperature below this worker's least was raised to it");
+        tollgate_sdk_protocol::note("a temperature below this worker's least was raised to it");
     }
     let mut body = Body::default();
     body.string(number::MODEL_ID, &call.model);

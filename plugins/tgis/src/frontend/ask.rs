@@ -2,7 +2,8 @@
 
 use prost::Message;
 use tollgate_sdk_protocol::{
-    frontend::{Affinity, Cost, Edit, Intent, PassTo, Passed, ResponseMode},
+    actions,
+    frontend::{Cost, Edit, Intent, PassTo, Passed, ResponseMode},
     inference::TaskKind,
     types::Segment,
 };
@@ -36,19 +37,14 @@ pub fn intent(asked: &Asked, options: &Options) -> Intent {
         What::Model => (TaskKind::ModelMetadata, false, 0),
     };
     let named = !asked.model.is_empty() && !options.ignore_model_id;
+    let model = named.then(|| asked.model.clone());
     Intent {
-        id: CALL,
-        task,
-        model: named.then(|| asked.model.clone()),
-        version: None,
         streaming,
         cost: Cost {
             input: saturated(asked.text_bytes() / BYTES_A_TOKEN),
             output,
         },
-        affinity: Affinity::None,
-        repeatable: true,
-        priority: 0,
+        ..actions::intent(CALL, task, model)
     }
 }
 

@@ -22,6 +22,7 @@ use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
     frontend::{Action, CallUsage, Dispatched, Input, Materialised, Way},
     inference::{Event, Usage},
+    one_call::unknown_way,
     types::{Cut, Failure, FailureKind, Need, Progress, ResponseEnd, Segment, Want},
 };
 
@@ -154,8 +155,7 @@ impl Exchange {
                 self.state = State::Answering(asked, Box::new(reply));
             }
             Way::Other(other) => {
-                let what = format!("dispatched in an unknown way: {}", other.name);
-                self.fail(failure::of(FailureKind::Internal, what), out);
+                self.fail(unknown_way(&other.name), out);
             }
         }
     }
