@@ -3,7 +3,6 @@
 //!
 //! `serde_json` reads the options; nothing else is needed from outside.
 
-mod pins;
 mod policy;
 mod queue;
 mod sent;

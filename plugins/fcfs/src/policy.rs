@@ -13,11 +13,11 @@
 //! that it refuses is taken back into the queue at its old place.
 
 use tollgate_sdk_scheduler::Policy;
+use tollgate_sdk_scheduler::pins::Pins;
 use tollgate_sdk_scheduler::scheduling::{
     Action, Affinity, Dispatch, Event, Page, Refused, Reject, RejectReason, Request,
 };
 
-use crate::pins::Pins;
 use crate::queue::{Queue, Waiting};
 use crate::sent::Sent;
 use crate::workers::Workers;

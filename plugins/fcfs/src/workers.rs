@@ -23,7 +23,7 @@ impl Seat {
 
     /// The worker has the model and is among those that may serve the request.
     fn fits(&self, request: &Request) -> bool {
-        self.worker.models.binary_search(&request.model).is_ok()
+        (request.model == 0 || self.worker.models.binary_search(&request.model).is_ok())
             && (request.eligible.is_empty() || request.eligible.contains(&self.worker.id))
     }
 

@@ -46,7 +46,7 @@ fn finished(worker: u32) -> Event {
     Event::BatchFinished(BatchFinished {
         id: 0,
         worker,
-        size: 1,
+        requests: Vec::new(),
         dispatched: 0,
         first_output: None,
         ended: 0,
@@ -347,7 +347,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 impl Host {
     fn serves(&self, worker: &Worker, request: &Request) -> bool {
         worker.accepting
-            && worker.models.contains(&request.model)
+            && (request.model == 0 || worker.models.contains(&request.model))
             && (request.eligible.is_empty() || request.eligible.contains(&worker.id))
     }
 

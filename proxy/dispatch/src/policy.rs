@@ -130,8 +130,8 @@ pub enum Event {
         id: BatchId,
         /// Where it ran.
         worker: WorkerId,
-        /// Its members when it was dispatched.
-        size: u32,
+        /// Its members as they were dispatched, also those that have left or failed since.
+        requests: Arc<[RequestId]>,
         /// Start.
         dispatched: u64,
         /// First output, if there was any.

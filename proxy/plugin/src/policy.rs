@@ -163,14 +163,14 @@ fn event(it: policy::Event) -> guest::Event {
         policy::Event::BatchFinished {
             id,
             worker,
-            size,
+            requests,
             dispatched,
             first_output,
             ended,
         } => guest::Event::BatchFinished(guest::BatchFinished {
             id,
             worker,
-            size,
+            requests: requests.to_vec(),
             dispatched,
             first_output,
             ended,

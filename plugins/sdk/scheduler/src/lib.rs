@@ -1,4 +1,16 @@
 //! The `scheduler` world: decides who goes where, and when.
+//!
+//! Beside the bindings and the macro that makes a component there is what policies share: the
+//! [`Desk`](desk::Desk) keeps a policy's copy of the truth, and its parts are of use alone.
+
+pub mod desk;
+pub mod fair;
+pub mod flights;
+pub mod ledger;
+pub mod pins;
+pub mod recent;
+pub mod roster;
+pub mod waiting;
 
 /// Generated from `wit/`.
 #[allow(clippy::all, missing_docs, unreachable_pub)]
@@ -31,6 +43,41 @@ pub trait Scheduler: Sized + 'static {
     fn configure(options: &str) -> Result<Self, Vec<plugin::Problem>>;
     /// A policy for one pool.
     fn policy(&self) -> Box<dyn Policy>;
+}
+
+/// The manifest of a scheduler: it has no dialects, tasks or claims.
+#[must_use]
+pub fn manifest(
+    name: &str,
+    version: &str,
+    description: &str,
+    options_schema: &str,
+) -> plugin::Manifest {
+    plugin::Manifest {
+        name: name.into(),
+        version: version.into(),
+        description: description.into(),
+        dialects: Vec::new(),
+        tasks: Vec::new(),
+        options_schema: options_schema.into(),
+        descriptors: Vec::new(),
+        read_headers: Vec::new(),
+        strip_headers: Vec::new(),
+        telemetry: Vec::new(),
+        worker_metrics: Vec::new(),
+        errors: Vec::new(),
+        lowerings: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+/// Something is wrong with the options, at a JSON pointer.
+#[must_use]
+pub fn problem(at: &str, message: impl Into<String>) -> Vec<plugin::Problem> {
+    vec![plugin::Problem {
+        at: at.into(),
+        message: message.into(),
+    }]
 }
 
 /// Makes a component of a [`Scheduler`].

@@ -144,7 +144,7 @@ impl Driver {
         self.tell(Event::BatchFinished {
             id,
             worker: landed.worker,
-            size: landed.size,
+            requests: landed.requests,
             dispatched: landed.dispatched,
             first_output,
             ended: now,

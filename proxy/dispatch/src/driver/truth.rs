@@ -1,6 +1,7 @@
 //! What is really so: who waits, what runs, which workers there are. Policies hold copies.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::{Full, Limits, Rejection};
 use crate::policy::{ALONE, Batch, BatchId, PAGE, Page, Request, RequestId, Worker, WorkerId};
@@ -29,14 +30,15 @@ struct Pending {
 struct Flight {
     worker: WorkerId,
     members: Vec<(Request, Terms)>,
-    size: u32,
+    /// All that it had at first.
+    requests: Arc<[RequestId]>,
     dispatched: u64,
 }
 
 /// A batch that has ended.
 pub(super) struct Landed {
     pub(super) worker: WorkerId,
-    pub(super) size: u32,
+    pub(super) requests: Arc<[RequestId]>,
     pub(super) dispatched: u64,
 }
 
@@ -191,8 +193,8 @@ impl Truth {
         }
         let flight = Flight {
             worker,
-            size: u32::try_from(members.len()).unwrap_or(u32::MAX),
             members,
+            requests: requests.into(),
             dispatched: now,
         };
         self.flights.insert(batch, flight);
@@ -221,7 +223,7 @@ impl Truth {
         }
         Some(Landed {
             worker: flight.worker,
-            size: flight.size,
+            requests: flight.requests,
             dispatched: flight.dispatched,
         })
     }

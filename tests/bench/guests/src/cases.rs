@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     hosted, native,
     rounds::{Effort, Figures, interleaved, row},
-    scheduler::{Hosted, Native, Waiting},
+    scheduler::{Core, Hosted, Native, Waiting},
     script::{Protocol, Script},
 };
 
@@ -156,7 +156,7 @@ const STEPS: usize = 2000;
 pub struct Bench {
     natives: [native::Plugin; 2],
     hosteds: [hosted::Plugin; 2],
-    fcfs: std::sync::Arc<tollgate_plugin::Generation>,
+    schedulers: Vec<(Core, std::sync::Arc<tollgate_plugin::Generation>)>,
 }
 
 impl Bench {
@@ -171,7 +171,10 @@ impl Bench {
                 hosted::Plugin(house.load("openai")?),
                 hosted::Plugin(house.load("tgis")?),
             ],
-            fcfs: house.load("fcfs")?,
+            schedulers: Core::ALL
+                .into_iter()
+                .map(|core| Ok((core, house.load(core.name())?)))
+                .collect::<io::Result<_>>()?,
         })
     }
 
@@ -183,12 +186,14 @@ impl Bench {
         for case in CASES.iter().filter(|case| case.name.contains(only)) {
             give(self.exchange(case, effort));
         }
-        for pending in PENDING {
-            let name = format!("fcfs, {pending} pending");
-            if name.contains(only) {
-                let [median, worst] = self.scheduler(pending, effort);
-                give(row(&format!("{name}, p50"), "step", &median.0, &median.1));
-                give(row(&format!("{name}, p99"), "step", &worst.0, &worst.1));
+        for (core, generation) in &self.schedulers {
+            for pending in PENDING {
+                let name = format!("{}, {pending} pending", core.name());
+                if name.contains(only) {
+                    let [median, worst] = scheduler(*core, generation, pending, effort);
+                    give(row(&format!("{name}, p50"), "step", &median.0, &median.1));
+                    give(row(&format!("{name}, p99"), "step", &worst.0, &worst.1));
+                }
             }
         }
     }
@@ -251,24 +256,29 @@ impl Bench {
             Pass => hosted::drive::pass(of(script.client), script),
         }
     }
+}
 
-    /// Figures of the median and of the 99th percentile, each native and in the sandbox.
-    fn scheduler(&self, pending: u64, effort: Effort) -> [(Figures, Figures); 2] {
-        let mut native = Waiting::new(Native::new(), pending);
-        let mut hosted = Waiting::new(Hosted::new(&self.fcfs), pending);
-        native.steps(STEPS);
-        hosted.steps(STEPS);
-        let mut all = [(); 2].map(|()| (Figures::default(), Figures::default()));
-        for _ in 0..effort.rounds {
-            let (median, worst) = native.steps(STEPS);
-            all[0].0.0.push(median);
-            all[1].0.0.push(worst);
-            let (median, worst) = hosted.steps(STEPS);
-            all[0].1.0.push(median);
-            all[1].1.0.push(worst);
-        }
-        all
+/// Figures of the median and of the 99th percentile, each native and in the sandbox.
+fn scheduler(
+    core: Core,
+    generation: &tollgate_plugin::Generation,
+    pending: u64,
+    effort: Effort,
+) -> [(Figures, Figures); 2] {
+    let mut native = Waiting::new(Native::new(core), pending, core.batch());
+    let mut hosted = Waiting::new(Hosted::new(generation), pending, core.batch());
+    native.steps(STEPS);
+    hosted.steps(STEPS);
+    let mut all = [(); 2].map(|()| (Figures::default(), Figures::default()));
+    for _ in 0..effort.rounds {
+        let (median, worst) = native.steps(STEPS);
+        all[0].0.0.push(median);
+        all[1].0.0.push(worst);
+        let (median, worst) = hosted.steps(STEPS);
+        all[0].1.0.push(median);
+        all[1].1.0.push(worst);
     }
+    all
 }
 
 impl Case {

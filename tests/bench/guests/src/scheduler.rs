@@ -1,21 +1,36 @@
-//! One step of the scheduler while so many requests wait: one has ended, one has come, and the
-//! longest waiting one is sent.
+//! One step of a scheduler while so many requests wait: a batch has ended, as many have come as it
+//! had, and those that have waited longest are sent.
 
-use std::{sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc, time::Instant};
 
 use tollgate_dispatch::policy::{self, Policy as _};
 use tollgate_plugin::{Generation, GuestPolicy};
+use tollgate_plugin_dynamic_batch::DynamicBatch;
 use tollgate_plugin_fcfs::Fcfs;
-use tollgate_sdk_scheduler::{Policy as _, scheduling};
+use tollgate_plugin_least_loaded::LeastLoaded;
+use tollgate_sdk_scheduler::{Policy as GuestCore, scheduling};
 
 /// Requests that come in one step while the queue is filled.
 const TOGETHER: u64 = 64;
 /// More than any case has.
 const BOUND: usize = 65_536;
 
+/// The bundled schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// First come, first served.
+    Fcfs,
+    /// Least outstanding work.
+    LeastLoaded,
+    /// Dynamic batches.
+    DynamicBatch,
+}
+
 /// A scheduler with one worker that is busy, and a full queue.
 pub struct Waiting<P> {
     policy: P,
+    /// Requests of one batch.
+    batch: u64,
     next: u64,
     /// The one that is to be sent next.
     oldest: u64,
@@ -23,31 +38,53 @@ pub struct Waiting<P> {
 
 /// What both sides can do.
 pub trait Side {
-    /// The worker is there, and busy.
-    fn begin(&mut self);
+    /// The worker is there, and busy; it takes so many at once.
+    fn begin(&mut self, batch: u64);
     /// So many come.
-    fn come(&mut self, ids: std::ops::Range<u64>);
-    /// One has ended, one comes; gives those that are sent.
-    fn turn(&mut self, id: u64) -> Vec<u64>;
+    fn come(&mut self, ids: Range<u64>);
+    /// A batch has ended, others come; gives those that are sent.
+    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64>;
 }
 
 /// The core, natively.
-pub struct Native(Fcfs);
+pub struct Native(Box<dyn GuestCore>);
 
 /// The component.
 pub struct Hosted(GuestPolicy);
 
-impl Native {
-    /// An empty one.
+impl Core {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fcfs, Self::LeastLoaded, Self::DynamicBatch];
+
+    /// The component's name.
     #[must_use]
-    pub fn new() -> Self {
-        Self(Fcfs::new(BOUND))
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fcfs => "fcfs",
+            Self::LeastLoaded => "least-loaded",
+            Self::DynamicBatch => "dynamic-batch",
+        }
+    }
+
+    /// Requests that it is given to send together.
+    #[must_use]
+    pub const fn batch(self) -> u64 {
+        match self {
+            Self::Fcfs | Self::LeastLoaded => 1,
+            Self::DynamicBatch => 8,
+        }
     }
 }
 
-impl Default for Native {
-    fn default() -> Self {
-        Self::new()
+impl Native {
+    /// An empty one.
+    #[must_use]
+    pub fn new(core: Core) -> Self {
+        Self(match core {
+            Core::Fcfs => Box::new(Fcfs::new(BOUND)),
+            Core::LeastLoaded => Box::new(LeastLoaded::new(&Default::default())),
+            Core::DynamicBatch => Box::new(DynamicBatch::new(Default::default())),
+        })
     }
 }
 
@@ -63,14 +100,14 @@ impl Hosted {
 }
 
 impl Side for Native {
-    fn begin(&mut self) {
+    fn begin(&mut self, batch: u64) {
         let worker = scheduling::Worker {
             id: 1,
             accepting: true,
             models: vec![1],
             slots: 1,
             busy: 1,
-            max_batch: 1,
+            max_batch: batch as u32,
             queued: None,
             running: None,
             kv_cache_use: None,
@@ -79,23 +116,25 @@ impl Side for Native {
             .step(0, vec![scheduling::Event::WorkerChanged(worker)]);
     }
 
-    fn come(&mut self, ids: std::ops::Range<u64>) {
+    fn come(&mut self, ids: Range<u64>) {
         let now = ids.end;
         let arrived = ids.map(|id| scheduling::Event::Arrived(native(id)));
         self.0.step(now, arrived.collect());
     }
 
-    fn turn(&mut self, id: u64) -> Vec<u64> {
+    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
+        let now = come.end;
         let ended = scheduling::Event::BatchFinished(scheduling::BatchFinished {
-            id,
+            id: now,
             worker: 1,
-            size: 1,
-            dispatched: id,
+            requests: ended,
+            dispatched: come.start,
             first_output: None,
-            ended: id,
+            ended: now,
         });
-        let events = vec![ended, scheduling::Event::Arrived(native(id))];
-        let actions = self.0.step(id, events).into_iter();
+        let come = come.map(|id| scheduling::Event::Arrived(native(id)));
+        let events = std::iter::once(ended).chain(come).collect();
+        let actions = self.0.step(now, events).into_iter();
         let sent = actions.filter_map(|action| match action {
             scheduling::Action::Dispatch(sent) => Some(sent.requests),
             _ => None,
@@ -105,14 +144,14 @@ impl Side for Native {
 }
 
 impl Side for Hosted {
-    fn begin(&mut self) {
+    fn begin(&mut self, batch: u64) {
         let worker = policy::Worker {
             id: 1,
             accepting: true,
             models: Arc::from([1]),
             slots: 1,
             busy: 1,
-            max_batch: 1,
+            max_batch: batch as u32,
             queued: None,
             running: None,
             kv_cache_use: None,
@@ -121,7 +160,7 @@ impl Side for Hosted {
         self.0.step(0, events).expect("the guest steps");
     }
 
-    fn come(&mut self, ids: std::ops::Range<u64>) {
+    fn come(&mut self, ids: Range<u64>) {
         let now = ids.end;
         let arrived = ids.map(|id| policy::Event::Arrived(hosted(id)));
         self.0
@@ -129,17 +168,19 @@ impl Side for Hosted {
             .expect("the guest steps");
     }
 
-    fn turn(&mut self, id: u64) -> Vec<u64> {
+    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
+        let now = come.end;
         let ended = policy::Event::BatchFinished {
-            id,
+            id: now,
             worker: 1,
-            size: 1,
-            dispatched: id,
+            requests: ended.into(),
+            dispatched: come.start,
             first_output: None,
-            ended: id,
+            ended: now,
         };
-        let events = vec![ended, policy::Event::Arrived(hosted(id))];
-        let actions = self.0.step(id, events).expect("the guest steps");
+        let come = come.map(|id| policy::Event::Arrived(hosted(id)));
+        let events = std::iter::once(ended).chain(come).collect();
+        let actions = self.0.step(now, events).expect("the guest steps");
         let sent = actions.into_iter().filter_map(|action| match action {
             policy::Action::Dispatch { requests, .. } => Some(requests),
             _ => None,
@@ -153,7 +194,7 @@ fn native(id: u64) -> scheduling::Request {
         id,
         model: 1,
         tenant: (id % 7) as u32,
-        batch_key: 0,
+        batch_key: 1,
         eligible: Vec::new(),
         priority: 0,
         input_cost: 128,
@@ -171,7 +212,7 @@ fn hosted(id: u64) -> policy::Request {
         id,
         model: 1,
         tenant: (id % 7) as u32,
-        batch_key: 0,
+        batch_key: 1,
         eligible: Arc::from([]),
         priority: 0,
         input_cost: 128,
@@ -186,8 +227,8 @@ fn hosted(id: u64) -> policy::Request {
 
 impl<P: Side> Waiting<P> {
     /// Fills its queue.
-    pub fn new(mut policy: P, pending: u64) -> Self {
-        policy.begin();
+    pub fn new(mut policy: P, pending: u64, batch: u64) -> Self {
+        policy.begin(batch);
         let mut next = 0;
         while next < pending {
             let end = pending.min(next + TOGETHER);
@@ -196,6 +237,7 @@ impl<P: Side> Waiting<P> {
         }
         Self {
             policy,
+            batch,
             next,
             oldest: 0,
         }
@@ -205,15 +247,17 @@ impl<P: Side> Waiting<P> {
     /// processor's clock to be asked.
     ///
     /// # Panics
-    /// When another request is sent than the one that has waited longest.
+    /// When others are sent than those that have waited longest.
     pub fn step(&mut self) -> u64 {
-        let id = self.next;
-        self.next += 1;
+        let come = self.next..self.next + self.batch;
+        self.next = come.end;
+        let ended = (self.oldest.saturating_sub(self.batch)..self.oldest).collect();
         let start = Instant::now();
-        let sent = self.policy.turn(id);
+        let sent = self.policy.turn(ended, come);
         let took = start.elapsed();
-        assert_eq!(sent, [self.oldest], "first come, first served");
-        self.oldest += 1;
+        let first: Vec<u64> = (self.oldest..self.oldest + self.batch).collect();
+        assert_eq!(sent, first, "those that have waited longest");
+        self.oldest += self.batch;
         u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -232,10 +276,12 @@ mod tests {
 
     #[test]
     fn a_queue_keeps_its_length() {
-        for pending in [1, 10, 1000] {
-            let mut waiting = Waiting::new(Native::new(), pending);
-            for _ in 0..3 * pending {
-                waiting.step();
+        for core in Core::ALL {
+            for pending in [8, 16, 1000] {
+                let mut waiting = Waiting::new(Native::new(core), pending, core.batch());
+                for _ in 0..3 * pending {
+                    waiting.step();
+                }
             }
         }
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 /// The last `bound` keys that were asked for.
-pub(crate) struct Pins {
+pub struct Pins {
     bound: usize,
     next: u64,
     by_key: BTreeMap<u64, (u32, u64)>,
@@ -16,7 +16,9 @@ pub(crate) struct Pins {
 }
 
 impl Pins {
-    pub(crate) fn new(bound: usize) -> Self {
+    /// Remembers so many keys.
+    #[must_use]
+    pub fn new(bound: usize) -> Self {
         Pins {
             bound,
             next: 0,
@@ -27,7 +29,7 @@ impl Pins {
 
     /// The worker for a key: the remembered one while `holds` says that it can be,
     /// else one of `candidates`.
-    pub(crate) fn place(
+    pub fn place(
         &mut self,
         key: u64,
         holds: impl Fn(u32) -> bool,
