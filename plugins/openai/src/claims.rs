@@ -5,9 +5,12 @@ use tollgate_sdk_protocol::{
     plugin::{Attribute, Claim, Gathering, Manifest, MetricMapping, RestClaim, Surface},
 };
 
-use crate::{errors, options};
+use crate::{
+    backend, errors,
+    options::{self, Admin, Options, Relayed},
+};
 
-/// One thing that clients may ask. The order is the claims'.
+/// One thing that clients may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     /// `GET /v1/models`
@@ -20,6 +23,10 @@ pub enum Endpoint {
     Completions,
     /// `POST /v1/embeddings`
     Embeddings,
+    /// `POST /rerank`, `/v1/rerank`, `/v2/rerank`
+    Rerank,
+    /// `POST /score`, `/v1/score`
+    Score,
     /// `POST /tokenize`
     Tokenize,
     /// `POST /detokenize`
@@ -32,10 +39,29 @@ pub enum Endpoint {
     OpenApi,
     /// `GET /health`, `GET /ping`, `POST /ping`
     Health,
+    /// `GET /load`
+    Load,
+    /// `POST /v1/responses`
+    Responses,
+    /// `GET /v1/responses/{id}`, `POST /v1/responses/{id}/cancel`
+    Response,
+    /// `POST /v1/audio/transcriptions`, `POST /v1/audio/translations`
+    Audio,
+    /// `POST /v1/messages`, `POST /v1/messages/count_tokens`
+    Messages,
+    /// `POST /pooling`
+    Pooling,
+    /// `POST /classify`
+    Classify,
+    /// What only operators may ask, where the options say so.
+    Admin,
 }
 
-/// Method, path, endpoint and what it is for, in the order of the claims.
-pub const ENDPOINTS: [(&str, &str, Endpoint, &str); 13] = [
+/// Method, path, endpoint and what it is for.
+pub type Row = (&'static str, &'static str, Endpoint, &'static str);
+
+/// What is served unless options say otherwise, in the order of the claims.
+pub const ENDPOINTS: [Row; 29] = [
     (
         "GET",
         "/v1/models",
@@ -89,53 +115,262 @@ pub const ENDPOINTS: [(&str, &str, Endpoint, &str); 13] = [
     ),
     ("GET", "/ping", Endpoint::Health, "As /health"),
     ("POST", "/ping", Endpoint::Health, "As /health"),
+    (
+        "GET",
+        "/load",
+        Endpoint::Load,
+        "Requests that are being served",
+    ),
+    (
+        "POST",
+        "/rerank",
+        Endpoint::Rerank,
+        "Documents, best first for a query",
+    ),
+    ("POST", "/v1/rerank", Endpoint::Rerank, "As /rerank"),
+    ("POST", "/v2/rerank", Endpoint::Rerank, "As /rerank"),
+    ("POST", "/score", Endpoint::Score, "How alike texts are"),
+    ("POST", "/v1/score", Endpoint::Score, "As /score"),
+    (
+        "POST",
+        "/v1/responses",
+        Endpoint::Responses,
+        "A response, kept where the server keeps them",
+    ),
+    (
+        "GET",
+        "/v1/responses/{id}",
+        Endpoint::Response,
+        "A response that was kept",
+    ),
+    (
+        "POST",
+        "/v1/responses/{id}/cancel",
+        Endpoint::Response,
+        "Stop a response in the background",
+    ),
+    (
+        "POST",
+        "/v1/audio/transcriptions",
+        Endpoint::Audio,
+        "Text of speech",
+    ),
+    (
+        "POST",
+        "/v1/audio/translations",
+        Endpoint::Audio,
+        "English text of speech",
+    ),
+    (
+        "POST",
+        "/v1/messages",
+        Endpoint::Messages,
+        "Answer a conversation, Messages API",
+    ),
+    (
+        "POST",
+        "/v1/messages/count_tokens",
+        Endpoint::Messages,
+        "Length of a conversation",
+    ),
+    (
+        "POST",
+        "/pooling",
+        Endpoint::Pooling,
+        "What the model pools of texts",
+    ),
+    ("POST", "/classify", Endpoint::Classify, "Classes of texts"),
+    ("GET", "/redoc", Endpoint::Docs, "As /docs"),
 ];
 
-impl Endpoint {
-    /// The endpoint of a claim's number.
-    pub fn of_claim(claim: u32) -> Option<Self> {
-        ENDPOINTS.get(claim as usize).map(|row| row.2)
-    }
+/// What operators may be served, by family.
+const ADMIN: [(Admin, &str, &str, &str); 19] = [
+    (
+        Admin::Lora,
+        "POST",
+        "/v1/load_lora_adapter",
+        "Load an adapter",
+    ),
+    (
+        Admin::Lora,
+        "POST",
+        "/v1/unload_lora_adapter",
+        "Unload an adapter",
+    ),
+    (Admin::Sleep, "POST", "/sleep", "Give memory back"),
+    (Admin::Sleep, "POST", "/wake_up", "Take memory again"),
+    (
+        Admin::Sleep,
+        "GET",
+        "/is_sleeping",
+        "Whether memory was given back",
+    ),
+    (Admin::Sleep, "POST", "/pause", "Begin nothing new"),
+    (Admin::Sleep, "POST", "/resume", "Go on"),
+    (
+        Admin::Sleep,
+        "GET",
+        "/is_paused",
+        "Whether nothing new is begun",
+    ),
+    (Admin::Profile, "POST", "/start_profile", "Begin a profile"),
+    (Admin::Profile, "POST", "/stop_profile", "End a profile"),
+    (
+        Admin::Cache,
+        "POST",
+        "/reset_prefix_cache",
+        "Forget prompts",
+    ),
+    (Admin::Cache, "POST", "/reset_mm_cache", "Forget images"),
+    (
+        Admin::Scale,
+        "POST",
+        "/scale_elastic_ep",
+        "Change the number of experts' devices",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/is_scaling_elastic_ep",
+        "Whether that is going on",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/collective_rpc",
+        "Call a method of every device",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/v1/models/switch",
+        "Load another model",
+    ),
+    (
+        Admin::Info,
+        "GET",
+        "/server_info",
+        "What the worker was started with",
+    ),
+    (
+        Admin::Info,
+        "GET",
+        "/tokenizer_info",
+        "The worker's tokenizer",
+    ),
+    (
+        Admin::Metrics,
+        "GET",
+        "/metrics",
+        "The worker's own metrics",
+    ),
+];
 
+/// The rows that these options switch on, in the order of the claims.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let served = |row: &&Row| match row.2 {
+        Endpoint::Responses | Endpoint::Response => options.relays(Relayed::Responses),
+        Endpoint::Audio => options.relays(Relayed::Audio),
+        Endpoint::Messages => options.relays(Relayed::Messages),
+        Endpoint::Pooling | Endpoint::Classify => options.relays(Relayed::Pooling),
+        _ => true,
+    };
+    let admin = ADMIN.iter().filter(|row| options.admin.contains(&row.0));
+    let admin = admin.map(|(_, method, path, purpose)| (*method, *path, Endpoint::Admin, *purpose));
+    ENDPOINTS
+        .iter()
+        .filter(served)
+        .copied()
+        .chain(admin)
+        .collect()
+}
+
+impl Endpoint {
     /// What is asked of a worker or of the host's catalogue; none is answered here.
     pub fn task(self) -> Option<TaskKind> {
+        let other = |name: &str| Some(TaskKind::Other(name.to_owned()));
         match self {
             Self::Models | Self::Model => Some(TaskKind::ListModels),
             Self::Chat => Some(TaskKind::Chat),
             Self::Completions => Some(TaskKind::Generate),
             Self::Embeddings => Some(TaskKind::Embed),
+            Self::Rerank => Some(TaskKind::Rerank),
+            Self::Score => Some(TaskKind::Similarity),
             Self::Tokenize => Some(TaskKind::Tokenize),
             Self::Detokenize => Some(TaskKind::Detokenize),
             Self::Health => Some(TaskKind::ServerReady),
+            Self::Load => Some(TaskKind::ServerMetadata),
+            Self::Responses | Self::Response => other("responses"),
+            Self::Audio => other("audio"),
+            Self::Messages => other("messages"),
+            Self::Pooling => other("pooling"),
+            Self::Classify => other("classify"),
+            Self::Admin => other("admin"),
             Self::Version | Self::Docs | Self::OpenApi => None,
         }
     }
 
-    /// Whether the request has a JSON body.
+    /// Whether it has no neutral form: it goes on as it came, or not at all.
+    pub fn is_relayed(self) -> bool {
+        matches!(
+            self,
+            Self::Responses
+                | Self::Response
+                | Self::Audio
+                | Self::Messages
+                | Self::Pooling
+                | Self::Classify
+                | Self::Admin
+        )
+    }
+
+    /// Whether `stream` makes events of the answer.
+    pub fn streams(self) -> bool {
+        matches!(
+            self,
+            Self::Chat | Self::Completions | Self::Responses | Self::Messages | Self::Audio
+        )
+    }
+
+    /// Whether the request has a body that must be read.
     pub fn has_body(self) -> bool {
         matches!(
             self,
-            Self::Chat | Self::Completions | Self::Embeddings | Self::Tokenize | Self::Detokenize
+            Self::Chat
+                | Self::Completions
+                | Self::Embeddings
+                | Self::Rerank
+                | Self::Score
+                | Self::Tokenize
+                | Self::Detokenize
+                | Self::Responses
+                | Self::Audio
+                | Self::Messages
+                | Self::Pooling
+                | Self::Classify
         )
     }
 }
 
 /// The claims, with errors in this shape.
-pub fn claims(options: &options::Options) -> Vec<Claim> {
-    ENDPOINTS
+pub fn claims(options: &Options) -> Vec<Claim> {
+    rows(options)
         .iter()
         .map(|(method, path, endpoint, _)| Claim {
             surface: Surface::Rest(RestClaim {
                 method: (*method).to_owned(),
                 path: (*path).to_owned(),
-                gathering: if endpoint.has_body() {
+                gathering: if endpoint.has_body() || *endpoint == Endpoint::Admin {
                     Gathering::Whole
                 } else {
                     Gathering::Nothing
                 },
             }),
             task: endpoint.task(),
-            errors: errors::templates(options.error_shape),
+            errors: match endpoint {
+                Endpoint::Messages => errors::of_messages(),
+                _ => errors::templates(options.error_shape()),
+            },
             extensions: Vec::new(),
         })
         .collect()
@@ -152,19 +387,8 @@ pub fn manifest() -> Manifest {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
         dialects: vec!["openai".to_owned()],
-        tasks: vec![
-            TaskKind::Generate,
-            TaskKind::Chat,
-            TaskKind::Embed,
-            TaskKind::Tokenize,
-            TaskKind::Detokenize,
-            TaskKind::ListModels,
-            TaskKind::ModelMetadata,
-            TaskKind::ModelReady,
-            TaskKind::ServerLive,
-            TaskKind::ServerReady,
-            TaskKind::ServerMetadata,
-        ],
+        // Not every server can rank or compare: a probe or the configuration says so.
+        tasks: backend::probe::usual_tasks(),
         options_schema: options::SCHEMA.to_owned(),
         descriptors: Vec::new(),
         read_headers: vec!["content-type".to_owned(), "x-request-id".to_owned()],

@@ -4,17 +4,17 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    claims::{ENDPOINTS, Endpoint},
+    claims::{Endpoint, Row},
     options::Options,
 };
 
 /// Content type and body of an endpoint that needs no worker.
-pub fn page(endpoint: Endpoint, options: &Options) -> (&'static str, Vec<u8>) {
+pub fn page(endpoint: Endpoint, options: &Options, rows: &[Row]) -> (&'static str, Vec<u8>) {
     match endpoint {
-        Endpoint::Docs => ("text/html; charset=utf-8", docs(options).into_bytes()),
+        Endpoint::Docs => ("text/html; charset=utf-8", docs(options, rows).into_bytes()),
         Endpoint::OpenApi => (
             "application/json",
-            openapi(options).to_string().into_bytes(),
+            openapi(options, rows).to_string().into_bytes(),
         ),
         _ => (
             "application/json",
@@ -32,8 +32,8 @@ fn version(options: &Options) -> &str {
         .unwrap_or(env!("CARGO_PKG_VERSION"))
 }
 
-fn docs(options: &Options) -> String {
-    let rows: String = ENDPOINTS
+fn docs(options: &Options, rows: &[Row]) -> String {
+    let rows: String = rows
         .iter()
         .map(|(method, path, _, purpose)| {
             format!(
@@ -62,9 +62,9 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-fn openapi(options: &Options) -> Value {
+fn openapi(options: &Options, rows: &[Row]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for (method, path, endpoint, purpose) in ENDPOINTS {
+    for (method, path, endpoint, purpose) in rows {
         let path = path.replace("...}", "}");
         let mut operation = json!({
             "summary": purpose,
@@ -73,10 +73,19 @@ fn openapi(options: &Options) -> Value {
         if path.contains("{id}") {
             operation["parameters"] = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}]);
         }
-        if endpoint.has_body() {
+        if *endpoint == Endpoint::Audio {
             operation["requestBody"] = json!({
                 "required": true,
-                "content": {"application/json": {"schema": schema(endpoint)}},
+                "content": {"multipart/form-data": {"schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"model": {"type": "string"}, "file": {"type": "string", "format": "binary"}},
+                }}},
+            });
+        } else if endpoint.has_body() {
+            operation["requestBody"] = json!({
+                "required": true,
+                "content": {"application/json": {"schema": schema(*endpoint)}},
             });
         }
         let item = paths.entry(path).or_insert_with(|| json!({}));
@@ -97,7 +106,15 @@ fn schema(endpoint: Endpoint) -> Value {
             "messages",
             json!({"type": "array", "items": {"type": "object"}}),
         ),
-        Endpoint::Embeddings => ("input", json!({"type": ["string", "array"]})),
+        Endpoint::Embeddings | Endpoint::Pooling | Endpoint::Classify | Endpoint::Responses => {
+            ("input", json!({"type": ["string", "array"]}))
+        }
+        Endpoint::Messages => (
+            "messages",
+            json!({"type": "array", "items": {"type": "object"}}),
+        ),
+        Endpoint::Rerank => ("documents", json!({"type": "array"})),
+        Endpoint::Score => ("text_1", json!({"type": ["string", "array"]})),
         Endpoint::Detokenize => (
             "tokens",
             json!({"type": "array", "items": {"type": "integer"}}),
@@ -118,15 +135,13 @@ mod tests {
 
     #[test]
     fn the_page_and_the_description_name_every_endpoint() {
-        let options = Options {
-            version: Some("1<2".to_owned()),
-            ..Options::default()
-        };
-        let (_, page) = page(Endpoint::Docs, &options);
+        let options = Options::parse(r#"{"version":"1<2"}"#).unwrap();
+        let rows = crate::claims::rows(&options);
+        let (_, page) = page(Endpoint::Docs, &options, &rows);
         let page = String::from_utf8(page).unwrap();
         assert!(page.contains("1&lt;2"));
-        let description = openapi(&options);
-        for (method, path, ..) in ENDPOINTS {
+        let description = openapi(&options, &rows);
+        for (method, path, ..) in rows {
             assert!(page.contains(path), "{path}");
             let path = path.replace("...}", "}");
             let operation = &description["paths"][&path][method.to_ascii_lowercase()];

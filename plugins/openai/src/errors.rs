@@ -62,6 +62,47 @@ pub fn templates(shape: ErrorShape) -> Vec<ErrorTemplate> {
     all
 }
 
+/// The Messages API's `type` for a kind of failure.
+fn message_type_of(label: &str) -> &'static str {
+    match label {
+        "not-found" => "not_found_error",
+        "unauthenticated" => "authentication_error",
+        "permission-denied" => "permission_error",
+        "payload-too-large" => "request_too_large",
+        "rate-limited" => "rate_limit_error",
+        "overloaded" => "overloaded_error",
+        "deadline-exceeded" => "timeout_error",
+        "internal"
+        | "unsupported"
+        | "upstream-unavailable"
+        | "upstream-invalid"
+        | "plugin-failed" => "api_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// Templates in the shape of the Messages API: `{"type": "error", "error": {…}}`.
+pub fn of_messages() -> Vec<ErrorTemplate> {
+    let template = |label: &str, kind: &str| ErrorTemplate {
+        label: label.to_owned(),
+        status: (!kind.is_empty()).then(|| status_of(kind)),
+        content_type: "application/json".to_owned(),
+        body: format!(
+            r#"{{"type":"error","error":{{"type":"{}","message":"{{message}}"}}}}"#,
+            message_type_of(kind)
+        ),
+    };
+    let mut all: Vec<_> = TABLE
+        .iter()
+        .map(|row| template(row.label, row.label))
+        .collect();
+    all.push(ErrorTemplate {
+        status: None,
+        ..template("", "internal")
+    });
+    all
+}
+
 /// The body of a failure, for an event within a stream.
 pub fn body(shape: ErrorShape, failed: &Failure) -> Vec<u8> {
     let label = failure::label(&failed.kind);
@@ -76,6 +117,27 @@ pub fn body(shape: ErrorShape, failed: &Failure) -> Vec<u8> {
         }),
     };
     body.to_string().into_bytes()
+}
+
+/// A failure as an event of the Messages API.
+pub fn message_event(failed: &Failure) -> Vec<u8> {
+    let kind = message_type_of(failure::label(&failed.kind));
+    let error = json!({"type": kind, "message": failed.message});
+    json!({"type": "error", "error": error})
+        .to_string()
+        .into_bytes()
+}
+
+/// A failure as an event of the Responses API.
+pub fn response_event(failed: &Failure) -> Vec<u8> {
+    json!({
+        "type": "error",
+        "code": type_of(failure::label(&failed.kind)),
+        "message": failed.message,
+        "param": failed.param,
+    })
+    .to_string()
+    .into_bytes()
 }
 
 #[cfg(test)]

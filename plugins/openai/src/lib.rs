@@ -21,12 +21,13 @@ use tollgate_sdk_protocol::{
     types::Context,
 };
 
-pub use claims::{ENDPOINTS, Endpoint};
+pub use claims::{ENDPOINTS, Endpoint, Row};
 pub use options::Options;
 
 /// The configured plugin.
 pub struct OpenAi {
     options: Arc<Options>,
+    rows: Arc<[Row]>,
 }
 
 impl Protocol for OpenAi {
@@ -39,6 +40,7 @@ impl Protocol for OpenAi {
         let claims = claims::claims(&options);
         Ok((
             Self {
+                rows: claims::rows(&options).into(),
                 options: Arc::new(options),
             },
             claims,
@@ -48,6 +50,7 @@ impl Protocol for OpenAi {
     fn exchange(&self, context: Context, head: RequestHead) -> Box<dyn Frontend> {
         Box::new(frontend::Exchange::new(
             Arc::clone(&self.options),
+            Arc::clone(&self.rows),
             context,
             head,
         ))
@@ -64,8 +67,8 @@ impl Protocol for OpenAi {
         backend::batch_key(&self.options.target(&worker.options), call)
     }
 
-    fn probe(&self, _worker: &Worker) -> Vec<ProbeRequest> {
-        backend::probe::requests()
+    fn probe(&self, worker: &Worker) -> Vec<ProbeRequest> {
+        backend::probe::requests(&self.options.target(&worker.options))
     }
 
     fn judge(&self, _worker: &Worker, responses: Vec<ProbeResponse>) -> Health {

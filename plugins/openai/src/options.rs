@@ -10,13 +10,31 @@ pub const SCHEMA: &str = r#"{
   "type": "object",
   "additionalProperties": false,
   "properties": {
+    "clients": {
+      "description": "Which vLLM the clients were written for. old: the forks for Gaudi and ROCm of 2025: flat errors, reasoning_content, rerank usage without prompt_tokens. error-shape and reasoning-field have the last word.",
+      "enum": ["new", "old"], "default": "new"
+    },
     "error-shape": {
-      "description": "nested: {\"error\": {…}}, as vLLM since late 2025; flat: {\"object\": \"error\", …}, as before.",
-      "enum": ["nested", "flat"], "default": "nested"
+      "description": "nested: {\"error\": {…}}, as vLLM since late 2025; flat: {\"object\": \"error\", …}, as before. What clients expect by default.",
+      "enum": ["nested", "flat"]
     },
     "reasoning-field": {
-      "description": "Name of the member of messages and deltas that carries reasoning.",
-      "enum": ["reasoning", "reasoning_content"], "default": "reasoning"
+      "description": "Name of the member of messages and deltas that carries reasoning. What clients expect by default.",
+      "enum": ["reasoning", "reasoning_content"]
+    },
+    "relayed": {
+      "description": "Families of endpoints that go on to a worker of this API as they came, and to no other.",
+      "type": "array", "items": { "enum": ["responses", "audio", "messages", "pooling"] },
+      "default": ["responses", "audio", "messages", "pooling"]
+    },
+    "sticky-responses": {
+      "description": "Whether a stored response is given an id that leads later requests about it to the worker that has it.",
+      "type": "boolean", "default": true
+    },
+    "admin": {
+      "description": "Families of endpoints for operators that are served too. Each request goes to one worker of the route.",
+      "type": "array", "items": { "enum": ["lora", "sleep", "profile", "cache", "scale", "info", "metrics"] },
+      "default": []
     },
     "affinity": {
       "description": "prefix: ask for the worker that has seen the prompt's beginning.",
@@ -38,6 +56,10 @@ pub const SCHEMA: &str = r#"{
       "description": "What a completion without a limit of its own is given, for workers that take no null there. Without it, null: as many as fit.",
       "type": "integer", "minimum": 1
     },
+    "merge-completions": {
+      "description": "Whether completion calls may share a request. Only for new workers: they tell each prompt's and each answer's token ids, and without those no call would know its own usage.",
+      "type": "boolean", "default": true
+    },
     "merge-embeddings": {
       "description": "Whether embedding calls may share a request. Its token count is then divided by the inputs' lengths.",
       "type": "boolean", "default": true
@@ -49,10 +71,18 @@ pub const SCHEMA: &str = r#"{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
-    /// Shape of error bodies.
-    pub error_shape: ErrorShape,
-    /// Where reasoning goes.
-    pub reasoning_field: ReasoningField,
+    /// Which vLLM the clients were written for.
+    pub clients: Generation,
+    /// Shape of error bodies, whatever the clients' generation.
+    error_shape: Option<ErrorShape>,
+    /// Where reasoning goes, whatever the clients' generation.
+    reasoning_field: Option<ReasoningField>,
+    /// What is relayed; all families when absent.
+    relayed: Option<Vec<Relayed>>,
+    /// Whether responses are found again.
+    sticky_responses: Option<bool>,
+    /// What operators are served.
+    pub admin: Vec<Admin>,
     /// Whether a worker is wished for.
     pub affinity: AffinityOption,
     /// Answer of `GET /version`.
@@ -63,8 +93,44 @@ pub struct Options {
     pub max_stop_sequences: Option<usize>,
     /// Limit of a completion that has none.
     pub max_tokens: Option<u32>,
+    /// Whether completion calls are merged.
+    pub merge_completions: Option<bool>,
     /// Whether embedding calls are merged.
     pub merge_embeddings: Option<bool>,
+}
+
+/// A family of endpoints that are relayed as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Relayed {
+    /// The Responses API.
+    Responses,
+    /// Transcription and translation of speech.
+    Audio,
+    /// The Messages API.
+    Messages,
+    /// Pooling and classification.
+    Pooling,
+}
+
+/// A family of endpoints for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admin {
+    /// Adapters come and go.
+    Lora,
+    /// The worker gives its memory back, or its work a pause.
+    Sleep,
+    /// A profile is taken.
+    Profile,
+    /// Caches are emptied.
+    Cache,
+    /// Experts are spread over more or fewer devices.
+    Scale,
+    /// What the worker was started with.
+    Info,
+    /// The worker's own metrics.
+    Metrics,
 }
 
 /// Shape of error bodies.
@@ -129,6 +195,7 @@ struct WorkerOptions {
     generation: Option<Generation>,
     max_stop_sequences: Option<usize>,
     max_tokens: Option<u32>,
+    merge_completions: Option<bool>,
     merge_embeddings: Option<bool>,
 }
 
@@ -141,6 +208,8 @@ pub struct Target {
     pub max_stop_sequences: usize,
     /// Limit of a completion that has none; none: as many as fit.
     pub max_tokens: Option<u32>,
+    /// Whether completion calls may be merged for it.
+    pub merge_completions: bool,
     /// Whether embedding calls may be merged for it.
     pub merge_embeddings: bool,
 }
@@ -162,6 +231,34 @@ impl Options {
         })
     }
 
+    /// Shape of error bodies.
+    pub fn error_shape(&self) -> ErrorShape {
+        self.error_shape.unwrap_or(match self.clients {
+            Generation::New => ErrorShape::Nested,
+            Generation::Old => ErrorShape::Flat,
+        })
+    }
+
+    /// Name of the member that carries reasoning.
+    pub fn reasoning_field(&self) -> &'static str {
+        let field = self.reasoning_field.unwrap_or(match self.clients {
+            Generation::New => ReasoningField::Reasoning,
+            Generation::Old => ReasoningField::ReasoningContent,
+        });
+        field.name()
+    }
+
+    /// Whether a family is relayed.
+    pub fn relays(&self, family: Relayed) -> bool {
+        let named = self.relayed.as_ref();
+        named.is_none_or(|families| families.contains(&family))
+    }
+
+    /// Whether stored responses are given ids that lead to their worker.
+    pub fn sticky_responses(&self) -> bool {
+        self.sticky_responses.unwrap_or(true)
+    }
+
     /// What holds for a worker with these options of its own. Unreadable ones count as
     /// none: the host has shown their schema when it loaded them.
     pub fn target(&self, worker: &str) -> Target {
@@ -178,6 +275,10 @@ impl Options {
                 .or(self.max_stop_sequences)
                 .unwrap_or(usual),
             max_tokens: own.max_tokens.or(self.max_tokens),
+            merge_completions: own
+                .merge_completions
+                .or(self.merge_completions)
+                .unwrap_or(true),
             merge_embeddings: own
                 .merge_embeddings
                 .or(self.merge_embeddings)

@@ -19,7 +19,7 @@ const VARIANTS: [(&str, &str); 3] = [
 ];
 
 /// Requests to whose answers `openai-backend` gives its bytes: claim's path and body.
-const ASKED: [(usize, &str); 7] = [
+const ASKED: [(usize, &str); 9] = [
     (
         2,
         r#"{"model":"m","messages":[{"role":"user","content":"a"}],"logprobs":true,"top_logprobs":2}"#,
@@ -39,6 +39,11 @@ const ASKED: [(usize, &str); 7] = [
     (4, r#"{"model":"m","input":["a","b"]}"#),
     (5, r#"{"model":"m","prompt":"a","return_token_strs":true}"#),
     (6, r#"{"model":"m","tokens":[1,2]}"#),
+    (
+        14,
+        r#"{"model":"m","query":"a","documents":["b",{"text":"c"}],"top_n":1}"#,
+    ),
+    (17, r#"{"model":"m","text_1":"a","text_2":["b","c"]}"#),
 ];
 
 fn sides() -> &'static [Side<OpenAi>] {

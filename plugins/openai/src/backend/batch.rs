@@ -17,7 +17,9 @@ pub fn key(target: &Target, call: &Call) -> Option<String> {
         return None;
     }
     match &call.task {
-        Task::Generate(generate) if target.generation == Generation::New => {
+        Task::Generate(generate)
+            if target.merge_completions && target.generation == Generation::New =>
+        {
             let settings = &generate.settings;
             // With a seed the place in a batch must not matter; a time limit ends all.
             let apart =

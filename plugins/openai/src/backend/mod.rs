@@ -13,6 +13,7 @@ mod generation;
 mod prompts;
 mod reply;
 mod request;
+mod scores;
 mod stream;
 mod unary;
 mod vectors;

@@ -4,16 +4,40 @@ use serde::Deserialize;
 use tollgate_sdk_protocol::{
     backend::{Health, ProbeRequest, ProbeResponse, RestSurface, Surface},
     failure,
-    inference::ModelInfo,
+    inference::{ModelInfo, TaskKind},
     types::Failure,
 };
 
-/// What is asked, in this order.
-const PATHS: [&str; 3] = ["/health", "/v1/models", "/metrics"];
+use crate::options::{Generation, Target};
+
+/// What is asked, in this order. A path of which another method is wanted shows whether the
+/// model can rank: newer servers have it only then. Of older ones it tells nothing.
+const PATHS: [&str; 4] = ["/health", "/v1/models", "/metrics", "/v1/rerank"];
+
+/// Tasks that any server of this API may be asked.
+pub fn usual_tasks() -> Vec<TaskKind> {
+    vec![
+        TaskKind::Generate,
+        TaskKind::Chat,
+        TaskKind::Embed,
+        TaskKind::Tokenize,
+        TaskKind::Detokenize,
+        TaskKind::ListModels,
+        TaskKind::ModelMetadata,
+        TaskKind::ModelReady,
+        TaskKind::ServerLive,
+        TaskKind::ServerReady,
+        TaskKind::ServerMetadata,
+    ]
+}
 
 /// The requests of a probe.
-pub fn requests() -> Vec<ProbeRequest> {
-    PATHS
+pub fn requests(target: &Target) -> Vec<ProbeRequest> {
+    let asked = match target.generation {
+        Generation::New => 4,
+        Generation::Old => 3,
+    };
+    PATHS[..asked]
         .iter()
         .map(|path| ProbeRequest {
             surface: Surface::Rest(RestSurface {
@@ -38,6 +62,14 @@ pub fn judge(responses: &[ProbeResponse]) -> Health {
         (Some(200 | 404 | 405), None) => Some("/v1/models gave no list".to_owned()),
         (Some(status), _) => Some(format!("/health answered {status}")),
     };
+    let ranks = answer(3).is_some_and(|response| response.status == 405);
+    let mut models = models.unwrap_or_default();
+    if ranks {
+        for model in &mut models {
+            model.tasks = usual_tasks();
+            model.tasks.push(TaskKind::Rerank);
+        }
+    }
     let load = succeeded(2)
         .map(|response| Load::read(&response.body))
         .unwrap_or_default();
@@ -47,7 +79,7 @@ pub fn judge(responses: &[ProbeResponse]) -> Health {
         queued: load.waiting.map(whole),
         running: load.running.map(whole),
         kv_cache_use: load.cache.map(|share| whole(share * 1000.0).min(1000)),
-        models: models.unwrap_or_default(),
+        models,
         extensions: Vec::new(),
     }
 }
@@ -180,6 +212,24 @@ mod tests {
         assert_eq!(health.kv_cache_use, Some(500));
         assert_eq!(health.models[0].max_length, Some(4096));
         assert_eq!(health.models[1].parent.as_deref(), Some("base"));
+    }
+
+    #[test]
+    fn a_server_that_ranks_shows_it_by_a_path_of_another_method() {
+        let judged = |status| {
+            let mut health = judge(&[
+                response(200, ""),
+                response(200, MODELS),
+                response(404, ""),
+                response(status, ""),
+            ]);
+            health.models.remove(0).tasks
+        };
+        assert!(judged(405).contains(&TaskKind::Rerank));
+        assert!(judged(405).contains(&TaskKind::Embed));
+        assert!(judged(404).is_empty());
+        let asked = |options: &str| requests(&crate::Options::default().target(options)).len();
+        assert_eq!((asked(""), asked(r#"{"generation":"old"}"#)), (4, 3));
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Message<'_> {
 pub struct Counts {
     pub prompt_tokens: Option<u32>,
     pub completion_tokens: Option<u32>,
+    pub total_tokens: Option<u32>,
     pub prompt_tokens_details: Option<Details>,
 }
 
@@ -268,7 +269,11 @@ pub fn failure(status: u16, headers: &[Header], body: &[u8]) -> Failure {
         status => {
             let message = message_of(&value)
                 .unwrap_or_else(|| format!("The worker answered with status {status}."));
-            failure::from_http(status, message)
+            if lacks_the_task(status, &value, &message) {
+                failure::of(FailureKind::Unsupported, message)
+            } else {
+                failure::from_http(status, message)
+            }
         }
     };
     let error = if value["error"].is_object() {
@@ -281,6 +286,16 @@ pub fn failure(status: u16, headers: &[Header], body: &[u8]) -> Failure {
         .and_then(|seconds| seconds.trim().parse::<u32>().ok())
         .map(|seconds| seconds.saturating_mul(1000));
     failed
+}
+
+/// Whether a worker says that its model cannot do this at all. Newer servers have no such
+/// path then, older ones say so in words.
+fn lacks_the_task(status: u16, value: &Value, message: &str) -> bool {
+    match status {
+        404 => message == "Not Found" && value["error"]["param"].is_null(),
+        400 => message.starts_with("The model does not support") && message.contains(" API"),
+        _ => false,
+    }
 }
 
 /// An error that comes as an event of a stream.

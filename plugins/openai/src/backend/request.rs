@@ -5,7 +5,10 @@ use tollgate_sdk_protocol::{
     Bytes, actions,
     backend::{Request, RestSurface, Surface},
     failure,
-    inference::{Call, Chat, Embed, Extra, Generate, Prompt, Task, Tokenize, TruncationSide},
+    inference::{
+        Call, Chat, Embed, Extra, Generate, Prompt, Rerank, Similarity, Task, Tokenize, Truncation,
+        TruncationSide,
+    },
     text::{json_string, quoted},
     types::{Failure, FailureKind, Segment},
 };
@@ -42,7 +45,9 @@ pub fn build(_bytes: &dyn Bytes, target: &Target, members: &[Call]) -> Result<Re
         Task::ListModels | Task::ModelMetadata | Task::ModelReady => get("/v1/models"),
         Task::ServerLive | Task::ServerReady => get("/health"),
         Task::ServerMetadata => get("/version"),
-        Task::Rerank(_) | Task::Similarity(_) | Task::Infer(_) | Task::Other(_) => {
+        Task::Rerank(rerank) => self::rerank(target, call, rerank)?,
+        Task::Similarity(similarity) => score(target, call, similarity)?,
+        Task::Infer(_) | Task::Other(_) => {
             let message = "The model's server does not offer this task.";
             return Err(failure::of(FailureKind::Unsupported, message));
         }
@@ -224,6 +229,64 @@ fn embeddings(
         "/v1/embeddings",
         body(&call.model, "input", |out| out.prompts(&inputs), &out)?,
     ))
+}
+
+/// Fields of pooling that workers know by name.
+const POOLING: [&str; 7] = [
+    "add_special_tokens",
+    "truncate_prompt_tokens",
+    "max_tokens_per_query",
+    "max_tokens_per_doc",
+    "instruction",
+    "use_activation",
+    "mm_processor_kwargs",
+];
+
+fn pooling(
+    target: &Target,
+    truncate: Option<&Truncation>,
+    extras: &[Extra],
+) -> Result<Members, Failure> {
+    let mut out = Members::default();
+    if let Some(truncate) = truncate {
+        generation::truncation(&mut out, target, truncate, TruncationSide::Right)?;
+    }
+    let known = match target.generation {
+        Generation::New => &POOLING[..],
+        // Older servers ignore what came later, and that would change the result.
+        Generation::Old => &POOLING[..2],
+    };
+    known_extras(&mut out, extras, known)?;
+    Ok(out)
+}
+
+fn rerank(target: &Target, call: &Call, rerank: &Rerank) -> Result<Request, Failure> {
+    let mut out = pooling(target, rerank.truncate.as_ref(), &rerank.extras)?;
+    if let Some(top) = rerank.top_n {
+        out.put("top_n", top);
+    }
+    let write = |out: &mut Writer| {
+        out.segment(json_string(&rerank.query));
+        out.raw(b",\"documents\":");
+        out.list(&rerank.documents, |out, document| {
+            out.segment(json_string(&document.text));
+        });
+        Ok(())
+    };
+    Ok(post("/v1/rerank", body(&call.model, "query", write, &out)?))
+}
+
+fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Request, Failure> {
+    let out = pooling(target, similarity.truncate.as_ref(), &similarity.extras)?;
+    let write = |out: &mut Writer| {
+        out.segment(json_string(&similarity.source));
+        out.raw(b",\"text_2\":");
+        out.list(&similarity.sentences, |out, text| {
+            out.segment(json_string(text));
+        });
+        Ok(())
+    };
+    Ok(post("/v1/score", body(&call.model, "text_1", write, &out)?))
 }
 
 fn tokenize(call: &Call, tokenize: &Tokenize) -> Result<Request, Failure> {

@@ -13,6 +13,7 @@ use tollgate_sdk_protocol::{
 use super::{
     finished, generation, probe,
     reply::{self, Choice, Reply},
+    scores,
     stream::{items_of, wants_tokens},
     vectors,
 };
@@ -37,6 +38,8 @@ pub fn events(
     Ok(match &call.task {
         Task::Generate(_) | Task::Chat(_) => choices(members, parse(body)?)?,
         Task::Embed(_) => vectors::events(members, parse(body)?)?,
+        Task::Rerank(rerank) => one(scores::ranked(rerank, body)?),
+        Task::Similarity(similarity) => one(scores::scored(similarity, body)?),
         Task::Tokenize(_) => one(tokenized(parse(body)?)),
         Task::Detokenize(_) => one(detokenized(source, body)?),
         Task::ListModels => one(vec![Event::Models(probe::models(body)?), Event::End]),
@@ -119,6 +122,14 @@ fn choices(members: &[Call], mut reply: Reply) -> Result<Vec<MemberEvent>, Failu
                 input = sum(input, told.input);
             }
             output = sum(output, told.output);
+        }
+        let told = input.is_some() && output.is_some();
+        if members.len() > 1 && !told {
+            // The sum over strangers is nobody's usage, and to guess shares would be worse.
+            return Err(failure::upstream_invalid(
+                "The worker does not tell whose tokens are whose in a merged request: \
+                 switch its option `merge-completions` off.",
+            ));
         }
         let usage = match reply.usage {
             Some(counts) if members.len() == 1 => Some(counts.usage()),

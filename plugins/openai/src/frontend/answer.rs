@@ -8,13 +8,13 @@ use tollgate_sdk_protocol::{
     actions, failure,
     frontend::{Action, CallUsage},
     inference::{
-        Delta, Embedding, Event, FinishReason, Finished, Started, Token, Tokenized, Usage,
+        Delta, Embedding, Event, FinishReason, Finished, Score, Started, Token, Tokenized, Usage,
     },
     text,
     types::{Failure, FailureKind, Segment, Text},
 };
 
-use super::{CALL, choices, request::Form, stream::Stream, vectors};
+use super::{CALL, choices, ranking, request::Form, stream::Stream, vectors};
 use crate::{claims::Endpoint, options::Options};
 
 /// One answer, as far as it has come.
@@ -31,12 +31,19 @@ pub struct Item {
     pub extras: Vec<(String, Value)>,
 }
 
+/// Input, output and cached tokens of a whole answer.
+type Totals = (u64, u64, Option<u64>);
+
 /// The response to a translated call.
 pub struct Answer {
     options: Arc<Options>,
     form: Form,
     items: Vec<Item>,
-    usage: Option<Usage>,
+    /// As told, by call.
+    usage: Vec<Option<Usage>>,
+    /// Calls that have ended.
+    ended: usize,
+    scores: Vec<Score>,
     embeddings: Vec<Embedding>,
     tokenized: Option<Tokenized>,
     detokenized: Option<Text>,
@@ -52,10 +59,12 @@ impl Answer {
         let items = if chosen { form.items } else { 0 };
         Self {
             stream: form.streaming.then(|| Stream::new(&form, &options)),
+            usage: vec![None; form.calls],
+            ended: 0,
+            scores: Vec::new(),
             options,
             form,
             items: std::iter::repeat_with(Item::default).take(items).collect(),
-            usage: None,
             embeddings: Vec::new(),
             tokenized: None,
             detokenized: None,
@@ -69,7 +78,7 @@ impl Answer {
     }
 
     /// Takes one event. Events of items that were not asked for are a failure.
-    pub fn event(&mut self, event: Event, out: &mut Vec<Action>) {
+    pub fn event(&mut self, call: u32, event: Event, out: &mut Vec<Action>) {
         match event {
             Event::Started(started) => self.started(started),
             Event::Delta(delta) => self.delta(delta, out),
@@ -77,11 +86,34 @@ impl Answer {
             Event::Embeddings(embeddings) => self.embeddings.extend(embeddings),
             Event::Tokenized(tokenized) => self.tokenized = tokenized.into_iter().next(),
             Event::Detokenized(text) => self.detokenized = Some(text),
-            Event::Usage(usage) => self.usage = Some(usage),
-            Event::End => self.end(out),
+            Event::Scores(scores) => self.scored(call, scores),
+            Event::Usage(usage) => {
+                if let Some(place) = self.usage.get_mut(call as usize) {
+                    *place = Some(usage);
+                }
+            }
+            Event::End => {
+                self.ended += 1;
+                if self.ended == self.form.calls {
+                    self.end(out);
+                }
+            }
             Event::Failed(failed) => self.fail(failed, out),
             _ => {}
         }
+    }
+
+    /// Several calls have one item each.
+    fn scored(&mut self, call: u32, scores: Vec<Score>) {
+        let several = self.form.calls > 1;
+        self.scores.extend(scores.into_iter().map(|score| Score {
+            item: if several && score.item == 0 {
+                call
+            } else {
+                score.item
+            },
+            ..score
+        }));
     }
 
     fn started(&mut self, started: Started) {
@@ -131,8 +163,12 @@ impl Answer {
 
     /// Totals: as told, else summed over the answers when each has told. What gives no
     /// answers has no output.
-    fn totals(&self) -> Option<(u64, u64, Option<u64>)> {
-        let told = self.usage.as_ref();
+    fn totals(&self) -> Option<Totals> {
+        if let [_, _, ..] = &self.usage[..] {
+            let inputs = self.usage.iter().map(|usage| usage.as_ref()?.input_tokens);
+            return Some((inputs.sum::<Option<u64>>()?, 0, None));
+        }
+        let told = self.usage.first().and_then(Option::as_ref);
         if self.items.is_empty() {
             let told = told?;
             return Some((
@@ -157,6 +193,7 @@ impl Answer {
                 self.items.iter().all(|item| item.finished.is_some())
             }
             Endpoint::Embeddings => vectors::are_complete(&mut self.embeddings, self.form.items),
+            Endpoint::Rerank | Endpoint::Score => ranking::are_complete(&self.scores, &self.form),
             Endpoint::Tokenize => self.tokenized.is_some(),
             _ => self.detokenized.is_some(),
         };
@@ -176,8 +213,7 @@ impl Answer {
         if let Some(stream) = &mut self.stream {
             stream.end(&self.form, totals, out);
         } else {
-            let usage = totals.map_or(Value::Null, usage_json);
-            match self.body(usage) {
+            match self.body(totals) {
                 Ok(body) => {
                     out.push(actions::head(200, "application/json"));
                     out.push(Action::Data(body));
@@ -189,7 +225,8 @@ impl Answer {
         self.done = true;
     }
 
-    fn body(&mut self, usage: Value) -> Result<Vec<Segment>, Failure> {
+    fn body(&mut self, totals: Option<Totals>) -> Result<Vec<Segment>, Failure> {
+        let usage = totals.map_or(Value::Null, usage_json);
         Ok(match self.form.endpoint {
             Endpoint::Chat | Endpoint::Completions => {
                 let body = choices::body(&self.form, &self.options, &mut self.items, usage);
@@ -197,6 +234,15 @@ impl Answer {
             }
             Endpoint::Embeddings => {
                 vectors::body(&self.form, std::mem::take(&mut self.embeddings), &usage)?
+            }
+            Endpoint::Rerank => {
+                let scores = std::mem::take(&mut self.scores);
+                let input = totals.map(|totals| totals.0);
+                ranking::ranked(&self.form, scores, input, self.options.clients)
+            }
+            Endpoint::Score => {
+                let scores = std::mem::take(&mut self.scores);
+                vec![Segment::Inline(ranking::scored(&self.form, scores, usage))]
             }
             Endpoint::Tokenize => {
                 let tokenized = self.tokenized.take().expect("seen to be there");
@@ -246,7 +292,7 @@ fn sum(counts: impl Iterator<Item = Option<u32>>) -> Option<u64> {
 }
 
 /// Usage as the API writes it.
-pub fn usage_json((input, output, cached): (u64, u64, Option<u64>)) -> Value {
+pub fn usage_json((input, output, cached): Totals) -> Value {
     json!({
         "prompt_tokens": input,
         "total_tokens": input + output,

@@ -252,10 +252,10 @@ fn chat_choice(form: &Form, options: &Options, index: usize, item: &mut Item) ->
         "audio": null,
         "function_call": null,
     });
-    message[options.reasoning_field.name()] = Value::Null;
+    message[options.reasoning_field()] = Value::Null;
     for (name, value) in extras {
         let name = match name.as_str() {
-            "reasoning" => options.reasoning_field.name(),
+            "reasoning" => options.reasoning_field(),
             name => name,
         };
         let value = if name == "tool_calls" {

@@ -1,4 +1,5 @@
-//! What changes in a body that is passed on: the model's name, and the wish for usage.
+//! What changes in a body that is passed on: the model's name, the wish for usage, and the id
+//! of a response that is kept.
 
 use tollgate_sdk_protocol::{Bytes, frontend::Edit, text::quoted, types::Segment};
 
@@ -7,6 +8,9 @@ use super::request::Request;
 /// The edits, in order, for a worker that knows the model as `served`. A name that is
 /// absent is written: what goes upstream is the model that was authorized.
 pub fn edits(request: &Request, bytes: &dyn Bytes, served: &str, ask_for_usage: bool) -> Vec<Edit> {
+    if let Some(form) = &request.form {
+        return form.naming(served).into_iter().collect();
+    }
     let mut edits = Vec::new();
     let mut inserted = Vec::new();
     match request.fields.place("model") {
@@ -30,7 +34,25 @@ pub fn edits(request: &Request, bytes: &dyn Bytes, served: &str, ask_for_usage: 
             None => inserted.extend_from_slice(b"\"stream_options\":{\"include_usage\":true},"),
         }
     }
+    if let Some(id) = request
+        .sticky
+        .as_ref()
+        .and_then(|sticky| sticky.id.as_ref())
+    {
+        match request.fields.place("request_id") {
+            Some((offset, len)) => edits.push(replace(offset, len, quoted(id))),
+            None => {
+                inserted.extend_from_slice(b"\"request_id\":");
+                inserted.extend(quoted(id));
+                inserted.push(b',');
+            }
+        }
+    }
     if !inserted.is_empty() {
+        if request.fields.is_empty() {
+            // Nothing follows what is written into an empty object.
+            inserted.pop();
+        }
         edits.push(replace(after_brace(bytes, request.len), 0, inserted));
     }
     edits.sort_by_key(|edit| edit.offset);

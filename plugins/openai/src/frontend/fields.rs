@@ -44,6 +44,20 @@ impl Fields {
         })
     }
 
+    /// Of a body that is no object.
+    pub fn none() -> Self {
+        Self {
+            source: 0,
+            found: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Whether there is no member.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// Reads a body of at most `most` bytes at once: cheaper than member by member.
     pub fn load(&mut self, bytes: &dyn Bytes, len: u64, most: u64) {
         if len <= most && self.body.is_none() {

@@ -12,8 +12,11 @@ mod constraints;
 mod edits;
 mod fields;
 mod models;
+mod multipart;
 mod pass;
 mod prompts;
+mod ranking;
+mod relay;
 mod request;
 mod settings;
 mod stream;
@@ -24,20 +27,28 @@ use std::sync::Arc;
 
 use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
-    frontend::{Action, CallEvent, Input, Materialised, PassTo, RequestHead, TranslateTo, Way},
-    inference::{Call, Event, Task},
-    types::{Context, Cut, Failure, FailureKind},
+    frontend::{
+        Action, Affinity, CallEvent, Input, Intent, Materialised, PassTo, Passed, RequestHead,
+        ResponseMode, TranslateTo, Way,
+    },
+    inference::{Call, Event, Task, TaskKind},
+    types::{Context, Cut, Failure, FailureKind, Other},
 };
 
 use self::{answer::Answer, pass::Passing, request::Request};
-use crate::{claims::Endpoint, docs, options::Options};
+use crate::{
+    claims::{Endpoint, Row},
+    docs,
+    options::Options,
+};
 
-/// The only call of an exchange.
+/// The first call of an exchange, and mostly the only one.
 const CALL: u32 = 0;
 
 /// One request.
 pub struct Exchange {
     options: Arc<Options>,
+    rows: Arc<[Row]>,
     context: Context,
     head: RequestHead,
     state: State,
@@ -50,17 +61,23 @@ enum State {
     Asked(Option<Request>),
     /// The request was passed. It is kept for another attempt.
     Passing(Option<Request>, Box<Passing>),
-    /// The request was translated. It is kept for another attempt.
-    Answering(Option<Request>, Box<Answer>),
+    /// The request was translated. It is kept for another attempt, as are its calls.
+    Answering(Option<Request>, Box<Answer>, Vec<Call>),
     /// Nothing more is to be said.
     Done,
 }
 
 impl Exchange {
     /// Begins to serve a request.
-    pub fn new(options: Arc<Options>, context: Context, head: RequestHead) -> Self {
+    pub fn new(
+        options: Arc<Options>,
+        rows: Arc<[Row]>,
+        context: Context,
+        head: RequestHead,
+    ) -> Self {
         Self {
             options,
+            rows,
             context,
             head,
             state: State::New,
@@ -68,7 +85,7 @@ impl Exchange {
     }
 
     fn endpoint(&self) -> Option<Endpoint> {
-        Endpoint::of_claim(self.head.claim)
+        self.rows.get(self.head.claim as usize).map(|row| row.2)
     }
 
     /// What can be asked before any of the body is looked at.
@@ -81,11 +98,23 @@ impl Exchange {
         }
         match endpoint.task() {
             Some(task) => {
-                out.push(Action::Call(actions::intent(CALL, task, None)));
+                let mut intent = actions::intent(CALL, task, None);
+                if endpoint == Endpoint::Response {
+                    let id = self.head.parameters.iter().find(|it| it.name == "id");
+                    intent.affinity = match id {
+                        Some(id) if self.options.sticky_responses() => {
+                            Affinity::Pin(relay::key_of(&id.value))
+                        }
+                        _ => Affinity::None,
+                    };
+                }
+                // What an operator asks is asked once.
+                intent.repeatable = endpoint != Endpoint::Admin;
+                out.push(Action::Call(intent));
                 self.state = State::Asked(None);
             }
             None => {
-                let (content_type, body) = docs::page(endpoint, &self.options);
+                let (content_type, body) = docs::page(endpoint, &self.options, &self.rows);
                 out.extend(actions::respond(200, content_type, body));
                 self.state = State::Done;
             }
@@ -96,7 +125,8 @@ impl Exchange {
         let Some(endpoint) = self.endpoint() else {
             return;
         };
-        match Request::read(endpoint, bytes, &self.head, len) {
+        let seed = self.options.sticky_responses().then_some(self.context.seed);
+        match Request::read(endpoint, bytes, &self.head, len, seed) {
             Ok(request) => {
                 out.push(Action::Call(request.intent(bytes, &self.options)));
                 self.state = State::Asked(Some(request));
@@ -110,15 +140,35 @@ impl Exchange {
         self.state = State::Done;
     }
 
-    fn dispatched(&mut self, bytes: &dyn Bytes, way: Way, out: &mut Vec<Action>) {
+    fn dispatched(&mut self, bytes: &dyn Bytes, id: u32, way: Way, out: &mut Vec<Action>) {
+        // Of several calls each is sent by itself, and again after a failed attempt.
+        if let State::Answering(_, _, calls) = &self.state
+            && calls.len() > 1
+            && let (
+                Some(call),
+                Way::Pass(PassTo { model, .. }) | Way::Translate(TranslateTo { model }),
+            ) = (calls.get(id as usize), &way)
+        {
+            let call = Call {
+                model: model.clone(),
+                ..call.clone()
+            };
+            return out.push(Action::Materialise(Materialised { id, call }));
+        }
         let request = match std::mem::replace(&mut self.state, State::Done) {
-            State::Asked(request) | State::Passing(request, _) | State::Answering(request, _) => {
-                request
-            }
+            State::Asked(request)
+            | State::Passing(request, _)
+            | State::Answering(request, _, _) => request,
             State::New | State::Done => return,
         };
         let (passable, model) = match way {
-            Way::Pass(PassTo { model, dialect, .. }) => (dialect == "openai", model),
+            Way::Pass(to) => {
+                let generation = || self.options.target(&to.options).generation;
+                let foreign = request
+                    .as_ref()
+                    .is_some_and(|request| request.is_foreign(bytes, generation));
+                (to.dialect == "openai" && !foreign, to.model)
+            }
             Way::Translate(TranslateTo { model }) => (false, model),
             Way::Other(_) => {
                 let message = "the proxy found a way that this plugin does not know";
@@ -132,17 +182,41 @@ impl Exchange {
                 self.state = State::Passing(Some(request), Box::new(passing));
             }
             Some(mut request) => match request.materialise(bytes, &self.context, &model) {
-                Ok((call, form)) => {
-                    out.push(Action::Materialise(Materialised { id: CALL, call }));
+                Ok((calls, form)) => {
+                    out.push(Action::Materialise(Materialised {
+                        id: CALL,
+                        call: calls[0].clone(),
+                    }));
+                    for id in 1..calls.len() as u32 {
+                        out.push(Action::Call(Intent {
+                            id,
+                            ..request.intent(bytes, &self.options)
+                        }));
+                    }
                     let answer = Answer::new(Arc::clone(&self.options), form);
-                    self.state = State::Answering(Some(request), Box::new(answer));
+                    self.state = State::Answering(Some(request), Box::new(answer), calls);
                 }
                 Err(failure) => self.refuse(failure, out),
             },
+            // A question without a body.
+            None if passable && self.endpoint().is_some_and(Endpoint::is_relayed) => {
+                out.push(Action::Pass(Passed {
+                    id: CALL,
+                    path: None,
+                    query: None,
+                    set_headers: Vec::new(),
+                    remove_headers: Vec::new(),
+                    edits: Vec::new(),
+                    response: ResponseMode::Blind,
+                }));
+                self.state = State::Passing(None, Box::new(Passing::blind()));
+            }
             // The catalogue's questions, should a worker be asked them.
             None => {
                 let task = match self.endpoint() {
                     Some(Endpoint::Health) => Task::ServerReady,
+                    Some(Endpoint::Load) => Task::ServerMetadata,
+                    Some(endpoint) if endpoint.is_relayed() => opaque(endpoint),
                     _ => Task::ListModels,
                 };
                 let call = Call {
@@ -194,18 +268,18 @@ impl Frontend for Exchange {
                     }
                 }
                 (_, Input::Dispatched(dispatched)) => {
-                    self.dispatched(bytes, dispatched.way, &mut out);
+                    self.dispatched(bytes, dispatched.call, dispatched.way, &mut out);
                 }
                 (State::Asked(None), Input::Events(events)) => {
                     let events = events.into_iter().map(|event| event.event);
-                    let endpoint = Endpoint::of_claim(self.head.claim);
+                    let endpoint = self.endpoint();
                     if models::answer(endpoint, &self.head, &self.context, events, &mut out) {
                         self.state = State::Done;
                     }
                 }
-                (State::Answering(_, answer), Input::Events(events)) => {
+                (State::Answering(_, answer, _), Input::Events(events)) => {
                     for event in events {
-                        answer.event(event.event, &mut out);
+                        answer.event(event.call, event.event, &mut out);
                         if answer.is_done() {
                             break;
                         }
@@ -253,5 +327,17 @@ fn failed(events: Vec<CallEvent>) -> Option<Failure> {
     events.into_iter().find_map(|event| match event.event {
         Event::Failed(failure) => Some(failure),
         _ => None,
+    })
+}
+
+/// A task that has no neutral form, by its name.
+fn opaque(endpoint: Endpoint) -> Task {
+    let name = match endpoint.task() {
+        Some(TaskKind::Other(name)) => name,
+        _ => String::new(),
+    };
+    Task::Other(Other {
+        name,
+        payload: Vec::new(),
     })
 }

@@ -30,6 +30,11 @@ pub fn answer(
                     .collect();
                 json_response(&json!({"object": "list", "data": data}))
             }
+            (Event::Metadata(server), Some(Endpoint::Load)) => {
+                let load = server.facts.iter().find(|fact| fact.name == "load");
+                let load = load.and_then(|fact| fact.json.parse::<u64>().ok());
+                json_response(&json!({"server_load": load.unwrap_or(0)}))
+            }
             (Event::Models(models), Some(Endpoint::Model)) => one(&models, head, context),
             (Event::End, _) => {
                 let message = "The catalogue gave no answer.";

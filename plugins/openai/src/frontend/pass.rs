@@ -23,6 +23,7 @@ const WINDOW: u64 = 64 * 1024;
 
 /// A passed request's response.
 pub struct Passing {
+    endpoint: Endpoint,
     mode: ResponseMode,
     streaming: bool,
     /// The client's name for the model, when it must be restored.
@@ -38,6 +39,10 @@ pub struct Passing {
     begun: bool,
     /// The terminator has come, or the whole of a unary response.
     complete: bool,
+    /// The event has come that is the last of a relayed stream, but for what may follow it.
+    ended: bool,
+    /// Counted so far: some streams tell input and output apart.
+    counted: Option<Usage>,
     done: bool,
 }
 
@@ -49,24 +54,43 @@ impl Passing {
         let wanted = request
             .stream_options
             .is_some_and(|options| options.include_usage);
-        let drop_usage = request.streaming && !wanted;
+        let counts = matches!(request.endpoint, Endpoint::Chat | Endpoint::Completions);
+        let drop_usage = counts && request.streaming && !wanted;
         let mode = match request.endpoint {
             // Neither the model nor a count stands in these.
             Endpoint::Tokenize | Endpoint::Detokenize => ResponseMode::Blind,
+            Endpoint::Audio if alias.is_none() || !request.streaming => ResponseMode::Blind,
             _ if alias.is_some() || drop_usage => ResponseMode::Filter,
             _ => ResponseMode::Tap,
         };
         Self {
-            mode,
-            streaming: request.streaming,
             alias,
             drop_usage,
+            streaming: request.streaming,
+            ..Self::of(request.endpoint, mode)
+        }
+    }
+
+    /// For a request without a body, whose response is nobody's here.
+    pub fn blind() -> Self {
+        Self::of(Endpoint::Response, ResponseMode::Blind)
+    }
+
+    fn of(endpoint: Endpoint, mode: ResponseMode) -> Self {
+        Self {
+            endpoint,
+            mode,
+            streaming: false,
+            alias: None,
+            drop_usage: false,
             head: None,
             events: false,
             reader: sse::Reader::new(EVENT),
             position: 0,
             begun: false,
             complete: false,
+            ended: false,
+            counted: None,
             done: false,
         }
     }
@@ -169,8 +193,23 @@ impl Passing {
         }
         if let Some(member) = members.iter().rev().find(|member| member.key == 1) {
             let raw = bytes.read_all(source, member.offset, member.len);
-            out.extend(usage_action(&raw));
+            out.extend(self.count(&raw));
         }
+    }
+
+    /// Adds what is told to what is known; the action that tells the host.
+    fn count(&mut self, raw: &[u8]) -> Option<Action> {
+        let told = usage(raw)?;
+        let known = self.counted.take();
+        let known = |part: fn(&Usage) -> Option<u64>| known.as_ref().and_then(part);
+        let usage = Usage {
+            input_tokens: told.input_tokens.or(known(|usage| usage.input_tokens)),
+            output_tokens: told.output_tokens.or(known(|usage| usage.output_tokens)),
+            cached_tokens: told.cached_tokens.or(known(|usage| usage.cached_tokens)),
+            extensions: Vec::new(),
+        };
+        self.counted = Some(usage.clone());
+        Some(Action::Usage(CallUsage { id: CALL, usage }))
     }
 
     /// More of a stream of events is there.
@@ -231,10 +270,17 @@ impl Passing {
             self.complete = true;
             return push_span(segments, source, through.0, through.1);
         }
-        let chunk: Chunk = serde_json::from_slice(&event.data).unwrap_or_default();
+        let mut chunk: Chunk = serde_json::from_slice(&event.data).unwrap_or_default();
+        // Events of other APIs carry the answer so far as a member.
+        if let Some(inner) = chunk.response.take().or(chunk.message.take()) {
+            let inner: Inner = serde_json::from_str(inner.get()).unwrap_or_default();
+            chunk.model = chunk.model.or(inner.model);
+            chunk.usage = chunk.usage.or(inner.usage);
+        }
+        self.ended |= self.endpoint.is_relayed() && chunk.kind.is_some_and(is_last);
         if let Some(counted) = chunk
             .usage
-            .and_then(|usage| usage_action(usage.get().as_bytes()))
+            .and_then(|usage| self.count(usage.get().as_bytes()))
         {
             *usage = Some(counted);
         }
@@ -271,7 +317,7 @@ impl Passing {
             return;
         }
         if self.mode == ResponseMode::Filter {
-            if self.events && !self.complete {
+            if self.events && !self.complete && !self.ended {
                 let message = "The worker's stream ended without its terminator.";
                 return self.fail(&failure::upstream_unavailable(message), options, out);
             }
@@ -283,7 +329,7 @@ impl Passing {
 
     /// The response broke off.
     pub fn cut(&mut self, cut: &Cut, options: &Options, out: &mut Vec<Action>) {
-        if self.complete || self.mode == ResponseMode::Blind {
+        if self.complete || self.ended || self.mode == ResponseMode::Blind {
             // All of it had come, or none of it is ours.
             self.done = true;
             out.push(Action::Finish);
@@ -309,12 +355,7 @@ impl Passing {
             ResponseMode::Filter => {
                 let mut written = Vec::new();
                 if self.events {
-                    sse::write(
-                        &mut written,
-                        None,
-                        &errors::body(options.error_shape, failed),
-                    );
-                    sse::write(&mut written, None, b"[DONE]");
+                    self.write_failure(&mut written, options, failed);
                     out.push(Action::Data(vec![Segment::Inline(written)]));
                 }
                 out.push(Action::Finish);
@@ -325,9 +366,55 @@ impl Passing {
     }
 }
 
+impl Passing {
+    /// A failure within a stream, as its API tells one.
+    fn write_failure(&self, written: &mut Vec<u8>, options: &Options, failed: &Failure) {
+        match self.endpoint {
+            Endpoint::Messages => {
+                sse::write(written, Some("error"), &errors::message_event(failed));
+            }
+            Endpoint::Responses => {
+                sse::write(written, Some("error"), &errors::response_event(failed));
+            }
+            _ => {
+                sse::write(written, None, &errors::body(options.error_shape(), failed));
+                sse::write(written, None, b"[DONE]");
+            }
+        }
+    }
+}
+
+/// Whether a type of event ends a stream of the Responses or the Messages API.
+fn is_last(kind: &str) -> bool {
+    matches!(
+        kind,
+        "response.completed"
+            | "response.failed"
+            | "response.incomplete"
+            | "response.cancelled"
+            | "message_stop"
+            | "error"
+    )
+}
+
+/// What an event carries of the answer so far.
+#[derive(Default, Deserialize)]
+struct Inner<'a> {
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+}
+
 /// The members of a chunk that matter on the way through.
 #[derive(Default, Deserialize)]
 struct Chunk<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<&'a str>,
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
     #[serde(borrow, default)]
     model: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -362,12 +449,17 @@ fn push_data(out: &mut Vec<Action>, segments: Vec<Segment>) {
     }
 }
 
-/// Usage as the API writes it.
+/// Usage as the APIs write it.
 #[derive(Deserialize)]
 struct RawUsage {
+    #[serde(alias = "input_tokens")]
     prompt_tokens: Option<u64>,
+    #[serde(alias = "output_tokens")]
     completion_tokens: Option<u64>,
+    #[serde(alias = "input_tokens_details")]
     prompt_tokens_details: Option<Details>,
+    cache_read_input_tokens: Option<u64>,
+    total_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -375,17 +467,19 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-fn usage_action(raw: &[u8]) -> Option<Action> {
+fn usage(raw: &[u8]) -> Option<Usage> {
     let usage: RawUsage = serde_json::from_slice(raw).ok()?;
-    Some(Action::Usage(CallUsage {
-        id: CALL,
-        usage: Usage {
-            input_tokens: usage.prompt_tokens,
-            output_tokens: usage.completion_tokens,
-            cached_tokens: usage
-                .prompt_tokens_details
-                .and_then(|details| details.cached_tokens),
-            extensions: Vec::new(),
-        },
-    }))
+    // Older servers tell of a rerank only the sum, and that is all input.
+    let all = usage
+        .total_tokens
+        .filter(|_| usage.completion_tokens.is_none());
+    let details = usage.prompt_tokens_details;
+    Some(Usage {
+        input_tokens: usage.prompt_tokens.or(all),
+        output_tokens: usage.completion_tokens.or(all.map(|_| 0)),
+        cached_tokens: details
+            .and_then(|details| details.cached_tokens)
+            .or(usage.cache_read_input_tokens),
+        extensions: Vec::new(),
+    })
 }

@@ -6,17 +6,19 @@ use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Affinity, Cost, Intent, RequestHead},
     inference::{Call, TaskKind},
-    types::{Context, Failure, FailureKind},
+    types::{Context, Failure, FailureKind, Text},
 };
 
 use super::{
     CALL,
     fields::{Fields, SMALL, TINY, missing},
+    multipart::Multipart,
+    relay::{self, Sticky},
 };
 use crate::{
     affinity,
     claims::Endpoint,
-    options::{AffinityOption, Options},
+    options::{AffinityOption, Generation, Options},
 };
 
 /// `stream_options`.
@@ -39,6 +41,10 @@ pub struct Request {
     pub model: Option<String>,
     pub streaming: bool,
     pub stream_options: Option<StreamOptions>,
+    /// A form that carries a file.
+    pub form: Option<Multipart>,
+    /// Where the response is to be kept.
+    pub sticky: Option<Sticky>,
     /// End of the response's `id`.
     id: Option<String>,
 }
@@ -69,22 +75,52 @@ pub struct Form {
     pub base64: bool,
     /// Tokens' texts are wanted.
     pub token_texts: bool,
+    /// Documents that are ranked.
+    pub documents: Vec<Text>,
+    /// Most of them that are wanted back.
+    pub top: Option<usize>,
+    /// Calls that answer together, one for each item when there are several.
+    pub calls: usize,
 }
 
 impl Request {
     /// Reads the members that say what is asked.
     ///
     /// # Errors
-    /// When the content type is not JSON's, the body is no object, a member that is
-    /// written anew stands twice, or one is of another type or missing.
+    /// When the content type is not the endpoint's, the body is no object or form, a member
+    /// that is written anew stands twice, or one is of another type or missing.
+    ///
+    /// With a `seed`, a response that will be kept is given an id of which its place follows.
     pub fn read(
         endpoint: Endpoint,
         bytes: &dyn Bytes,
         head: &RequestHead,
         len: u64,
+        seed: Option<u64>,
     ) -> Result<Self, Failure> {
         let content_type = actions::header_value(&head.headers, "content-type").unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim();
+        let id = actions::header_value(&head.headers, "x-request-id").map(str::to_owned);
+        if endpoint == Endpoint::Audio {
+            if !media_type.eq_ignore_ascii_case("multipart/form-data") {
+                return Err(failure::of(
+                    FailureKind::InvalidArgument,
+                    "Unsupported Media Type: Only 'multipart/form-data' is allowed",
+                ));
+            }
+            let form = Multipart::read(bytes, len, content_type)?;
+            return Ok(Self {
+                endpoint,
+                fields: Fields::none(),
+                len,
+                model: form.model.clone(),
+                streaming: form.streaming,
+                stream_options: None,
+                form: Some(form),
+                sticky: None,
+                id,
+            });
+        }
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(failure::of(
                 FailureKind::InvalidArgument,
@@ -100,9 +136,8 @@ impl Request {
             ));
         }
         let model: Option<String> = fields.value(bytes, "model", "a valid string")?;
-        let streams = matches!(endpoint, Endpoint::Chat | Endpoint::Completions);
-        let streaming = streams && fields.boolean(bytes, "stream")?.unwrap_or(false);
-        let stream_options = if streams {
+        let streaming = endpoint.streams() && fields.boolean(bytes, "stream")?.unwrap_or(false);
+        let stream_options = if matches!(endpoint, Endpoint::Chat | Endpoint::Completions) {
             stream_options(bytes, &fields)?
         } else {
             None
@@ -119,12 +154,19 @@ impl Request {
             Endpoint::Completions => ("prompt", given("prompt") || given("prompt_embeds")),
             Endpoint::Embeddings => ("input", given("input") || given("messages")),
             Endpoint::Tokenize => ("prompt", given("prompt") || given("messages")),
-            _ => ("tokens", given("tokens")),
+            Endpoint::Rerank if given("query") => ("documents", given("documents")),
+            Endpoint::Rerank => ("query", false),
+            Endpoint::Detokenize => ("tokens", given("tokens")),
+            // What is not taken apart is looked at by its worker.
+            _ => ("", true),
         };
         if !there {
             return Err(missing(subject));
         }
-        let id = actions::header_value(&head.headers, "x-request-id").map(str::to_owned);
+        let sticky = match (endpoint, seed) {
+            (Endpoint::Responses, Some(seed)) => relay::sticky(bytes, &fields, seed)?,
+            _ => None,
+        };
         Ok(Self {
             endpoint,
             fields,
@@ -132,6 +174,8 @@ impl Request {
             model,
             streaming,
             stream_options,
+            form: None,
+            sticky,
             id,
         })
     }
@@ -148,11 +192,17 @@ impl Request {
                 .or_else(|| count("max_tokens"))
                 .unwrap_or(256),
             Endpoint::Completions => count("max_tokens").unwrap_or(16),
+            Endpoint::Responses => count("max_output_tokens").unwrap_or(256),
+            Endpoint::Messages => count("max_tokens").unwrap_or(256),
             _ => 0,
         };
         let answers = count("n").unwrap_or(1).clamp(1, 1024);
         let output = output.clamp(0, 1 << 20).saturating_mul(answers);
         let affinity = match (options.affinity, subject) {
+            _ if self.sticky.is_some() => {
+                let key = self.sticky.as_ref().map(|sticky| sticky.key.clone());
+                Affinity::Pin(key.unwrap_or_default())
+            }
             (AffinityOption::Prefix, Some((offset, len)))
                 if matches!(self.endpoint, Endpoint::Chat | Endpoint::Completions) =>
             {
@@ -177,9 +227,16 @@ impl Request {
     }
 
     fn subject(&self) -> Option<(u64, u64)> {
-        ["messages", "prompt", "input", "tokens"]
-            .iter()
-            .find_map(|name| self.fields.place(name))
+        [
+            "messages",
+            "prompt",
+            "input",
+            "tokens",
+            "documents",
+            "text_2",
+        ]
+        .iter()
+        .find_map(|name| self.fields.place(name))
     }
 
     /// The model's name to show to the client, when its worker knows it as `served`.
@@ -199,7 +256,7 @@ impl Request {
         bytes: &dyn Bytes,
         context: &Context,
         served: &str,
-    ) -> Result<(Call, Form), Failure> {
+    ) -> Result<(Vec<Call>, Form), Failure> {
         let mut form = Form {
             endpoint: self.endpoint,
             streaming: self.streaming,
@@ -217,23 +274,61 @@ impl Request {
             prompt_logprobs: false,
             base64: false,
             token_texts: false,
+            documents: Vec::new(),
+            top: None,
+            calls: 1,
         };
         self.fields.load(bytes, self.len, SMALL);
-        let task = match self.endpoint {
-            Endpoint::Chat => self.chat(bytes, &mut form)?,
-            Endpoint::Completions => self.completion(bytes, &mut form)?,
-            Endpoint::Embeddings => self.embed(bytes, &mut form)?,
-            Endpoint::Tokenize => self.tokenize(bytes, &mut form)?,
-            _ => self.detokenize(bytes)?,
+        let tasks = match self.endpoint {
+            Endpoint::Chat => vec![self.chat(bytes, &mut form)?],
+            Endpoint::Completions => vec![self.completion(bytes, &mut form)?],
+            Endpoint::Embeddings => vec![self.embed(bytes, &mut form)?],
+            Endpoint::Rerank => vec![self.rerank(bytes, &mut form)?],
+            Endpoint::Score => self.score(bytes, &mut form)?,
+            Endpoint::Tokenize => vec![self.tokenize(bytes, &mut form)?],
+            Endpoint::Detokenize => vec![self.detokenize(bytes)?],
+            // Nobody takes this apart: it is told apart from everything else, and passed.
+            other => vec![super::opaque(other)],
         };
-        let call = Call {
+        form.calls = tasks.len();
+        let call = |task| Call {
             model: served.to_owned(),
             version: None,
             streaming: self.streaming,
             task,
             extensions: Vec::new(),
         };
-        Ok((call, form))
+        Ok((tasks.into_iter().map(call).collect(), form))
+    }
+
+    /// Whether a worker of this generation would ignore a field that changes the answer, and
+    /// that has a form which it knows.
+    pub fn is_foreign(&self, bytes: &dyn Bytes, generation: impl FnOnce() -> Generation) -> bool {
+        const OLD: [&str; 4] = [
+            "guided_json",
+            "guided_regex",
+            "guided_choice",
+            "guided_grammar",
+        ];
+        const NEW: [&str; 2] = ["structured_outputs", "truncation_side"];
+        let given = |names: &[&str]| {
+            let mut names = names.iter();
+            names.any(|name| self.fields.json(bytes, name).is_some())
+        };
+        let taken_apart = matches!(
+            self.endpoint,
+            Endpoint::Chat
+                | Endpoint::Completions
+                | Endpoint::Embeddings
+                | Endpoint::Rerank
+                | Endpoint::Score
+        );
+        let (old, new) = (taken_apart && given(&OLD), taken_apart && given(&NEW));
+        (old || new)
+            && match generation() {
+                Generation::New => old,
+                Generation::Old => new,
+            }
     }
 }
 

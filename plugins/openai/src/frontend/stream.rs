@@ -156,7 +156,7 @@ impl Stream {
         }
         for extra in &delta.extras {
             let name = match extra.name.as_str() {
-                "reasoning" => options.reasoning_field.name(),
+                "reasoning" => options.reasoning_field(),
                 name => name,
             };
             let json = if name == "tool_calls" {
@@ -242,7 +242,7 @@ impl Stream {
 
     /// The call failed after something was sent.
     pub fn fail(&mut self, options: &Options, failed: &Failure, out: &mut Vec<Action>) {
-        event(&errors::body(options.error_shape, failed), out);
+        event(&errors::body(options.error_shape(), failed), out);
         event(b"[DONE]", out);
         out.push(Action::Finish);
     }

@@ -127,7 +127,8 @@ impl Request {
     }
 }
 
-fn only_passed(what: &str, param: &str) -> Failure {
+/// A refusal of what has no neutral form.
+pub fn only_passed(what: &str, param: &str) -> Failure {
     Failure {
         param: Some(param.to_owned()),
         ..failure::of(

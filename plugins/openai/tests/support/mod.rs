@@ -68,15 +68,22 @@ pub fn head(script: &Value) -> RequestHead {
     let claim = ENDPOINTS
         .iter()
         .position(|(its, pattern, ..)| {
-            let prefix = pattern.strip_suffix("{id...}");
-            let rest = prefix.and_then(|prefix| path.strip_prefix(prefix));
-            if let Some(rest) = rest {
+            if *its != method {
+                return false;
+            }
+            let Some((before, after)) = pattern.split_once("{id") else {
+                return *pattern == path;
+            };
+            let after = &after[after.find('}').expect("a closed name") + 1..];
+            let value = path.strip_prefix(before);
+            let value = value.and_then(|rest| rest.strip_suffix(after));
+            if let Some(value) = value {
                 parameters = vec![Parameter {
                     name: "id".to_owned(),
-                    value: rest.to_owned(),
+                    value: value.to_owned(),
                 }];
             }
-            *its == method && (*pattern == path || rest.is_some())
+            value.is_some()
         })
         .unwrap_or_else(|| panic!("no claim for {endpoint}"));
     let default = json!({"content-type": "application/json"});
@@ -160,7 +167,7 @@ pub fn pass(script: &Value) -> ClientOutcome {
     let way = Way::Pass(PassTo {
         model: served(script),
         dialect: "openai".to_owned(),
-        options: String::new(),
+        options: worker(script).options,
     });
     let said = answer(script);
     let mut upstream = Upstream::rest(said.status, &said.content_type, said.body.clone());

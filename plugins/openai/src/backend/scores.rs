@@ -1,0 +1,88 @@
+//! Scores from a worker's answer to a rerank or a score.
+
+use serde::Deserialize;
+use tollgate_sdk_protocol::{
+    inference::{Event, Rerank, Score, Similarity, Usage},
+    types::Failure,
+};
+
+use super::{
+    reply::Counts,
+    unary::{parse, short},
+};
+
+#[derive(Deserialize)]
+struct Ranked {
+    results: Vec<Place>,
+    #[serde(default)]
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    index: u32,
+    #[serde(alias = "score")]
+    relevance_score: f64,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    data: Vec<Place>,
+    #[serde(default)]
+    usage: Option<Counts>,
+}
+
+/// Scores of documents, as many as were asked for.
+///
+/// # Errors
+/// When the answer is none, or has not all.
+pub fn ranked(rerank: &Rerank, body: &[u8]) -> Result<Vec<Event>, Failure> {
+    let ranked: Ranked = parse(body)?;
+    let all = rerank.documents.len();
+    let wanted = rerank.top_n.map_or(all, |top| all.min(top as usize));
+    events(ranked.results, all, wanted, ranked.usage)
+}
+
+/// Scores of all sentences.
+///
+/// # Errors
+/// When the answer is none, or has not all.
+pub fn scored(similarity: &Similarity, body: &[u8]) -> Result<Vec<Event>, Failure> {
+    let scored: Scored = parse(body)?;
+    let all = similarity.sentences.len();
+    events(scored.data, all, all, scored.usage)
+}
+
+fn events(
+    places: Vec<Place>,
+    all: usize,
+    wanted: usize,
+    usage: Option<Counts>,
+) -> Result<Vec<Event>, Failure> {
+    let mut seen = vec![false; all];
+    for place in &places {
+        match seen.get_mut(place.index as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Err(short()),
+        }
+    }
+    if places.len() < wanted {
+        return Err(short());
+    }
+    let scores = places.iter().map(|place| Score {
+        item: place.index,
+        value: place.relevance_score,
+    });
+    // Older servers tell of a rerank only the sum, and that is all input.
+    let input = usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
+    let usage = input.map(|input| {
+        Event::Usage(Usage {
+            input_tokens: Some(input.into()),
+            output_tokens: Some(0),
+            cached_tokens: None,
+            extensions: Vec::new(),
+        })
+    });
+    let scores = [Event::Scores(scores.collect())].into_iter();
+    Ok(scores.chain(usage).chain([Event::End]).collect())
+}

@@ -1,0 +1,98 @@
+//! What goes on as it came, or not at all: how responses that are kept are found again.
+//!
+//! A response is kept by the one server that made it, and so every request about it has to get
+//! there. It is given an id that begins with a key; requests with equal keys go to one worker,
+//! and what continues a conversation takes its key along.
+
+use tollgate_sdk_protocol::{Bytes, types::Failure};
+
+use super::fields::Fields;
+
+const PREFIX: &str = "resp_";
+/// Digits of a key, and of what tells responses of one key apart.
+const DIGITS: usize = 16;
+
+/// Where a response is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// Requests of one key belong on one worker.
+    pub key: String,
+    /// The id that the response is to have, where the client has chosen none.
+    pub id: Option<String>,
+}
+
+/// The key in a response's id; of an id that was not made here, the whole of it.
+pub fn key_of(id: &str) -> String {
+    let own = id.strip_prefix(PREFIX).filter(|digits| {
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        digits.len() == 2 * DIGITS && digits.bytes().all(hex)
+    });
+    own.map_or(id, |digits| &digits[..DIGITS]).to_owned()
+}
+
+/// Where the response to a request will be kept; none: nowhere.
+///
+/// # Errors
+/// When a member that tells it is of another type.
+pub fn sticky(bytes: &dyn Bytes, fields: &Fields, seed: u64) -> Result<Option<Sticky>, Failure> {
+    let text = |name| fields.value::<String>(bytes, name, "a valid string");
+    let stored = fields.boolean(bytes, "store")? != Some(false);
+    let (previous, chosen) = (text("previous_response_id")?, text("request_id")?);
+    let key = match (&previous, &chosen) {
+        (Some(previous), _) => key_of(previous),
+        (None, _) if !stored => return Ok(None),
+        (None, Some(chosen)) => key_of(chosen),
+        (None, None) => format!("{:016x}", spread(seed)),
+    };
+    // An id of another server's making tells nothing that could go into a new one.
+    let own = key.len() == DIGITS;
+    let id = (stored && chosen.is_none() && own).then(|| format!("{PREFIX}{key}{seed:016x}"));
+    Ok(Some(Sticky { key, id }))
+}
+
+/// Another number for each number (the finalizer of splitmix64).
+fn spread(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_sdk_protocol::testing::Memory;
+
+    fn of(body: &str, seed: u64) -> Option<Sticky> {
+        let memory = Memory::default().with(0, body);
+        let fields = Fields::find(&memory, 0, body.len() as u64).unwrap();
+        sticky(&memory, &fields, seed).unwrap()
+    }
+
+    #[test]
+    fn a_conversation_keeps_its_key_and_each_response_has_its_own_id() {
+        let first = of(r#"{"input":"a"}"#, 1).unwrap();
+        let id = first.id.unwrap();
+        assert_eq!(key_of(&id), first.key);
+        let next = of(&format!(r#"{{"previous_response_id":"{id}"}}"#), 2).unwrap();
+        assert_eq!(next.key, first.key);
+        assert_ne!(next.id.as_ref(), Some(&id));
+        assert_eq!(key_of(&next.id.unwrap()), first.key);
+        assert_ne!(of("{}", 2).unwrap().key, first.key);
+    }
+
+    #[test]
+    fn ids_that_others_made_are_keys_as_a_whole() {
+        assert_eq!(key_of("resp_abc"), "resp_abc");
+        let next = of(r#"{"previous_response_id":"resp_abc"}"#, 1).unwrap();
+        assert_eq!((next.key.as_str(), next.id), ("resp_abc", None));
+        let own = of(r#"{"request_id":"mine"}"#, 1).unwrap();
+        assert_eq!((own.key.as_str(), own.id), ("mine", None));
+    }
+
+    #[test]
+    fn what_is_not_kept_goes_anywhere_unless_it_continues_something() {
+        assert_eq!(of(r#"{"store":false}"#, 1), None);
+        let next = of(r#"{"store":false,"previous_response_id":"resp_abc"}"#, 1).unwrap();
+        assert_eq!((next.key.as_str(), next.id), ("resp_abc", None));
+    }
+}
