@@ -3,7 +3,7 @@
 //!
 //! `frontend` speaks to clients, `backend` to workers; each module says in its head how.
 //! Both work on the messages of `proto/generation.proto` (`fmaas`), but leave big texts
-//! where the host holds them (`scan`). The HTTP port of those servers (`/health`) is not
+//! where the host holds them. The HTTP port of those servers (`/health`) is not
 //! served: the proxy answers for its own health.
 
 mod backend;
@@ -13,7 +13,6 @@ mod manifest;
 mod model_kind;
 mod neutral;
 mod options;
-mod scan;
 
 use std::sync::Arc;
 

@@ -5,17 +5,14 @@ use tollgate_sdk_protocol::{
     Bytes,
     backend::Request,
     failure,
+    fields::{Field, Reader, length},
     inference::{Call, Event, Infer as Content, Task, Tensors},
     types::{Failure, Need, Progress},
 };
 
 use super::{Job, Link, grpc, stopped, unreadable};
 use crate::{
-    codec::{
-        Body, Kind, Stop,
-        fields::{Field, Reader},
-        grpc_read, grpc_write,
-    },
+    codec::{Body, Kind, Stop, grpc_read, grpc_write},
     options::Streams,
 };
 
@@ -60,11 +57,7 @@ pub fn message_of_stream(
     if streams != Streams::Wrapped {
         return grpc_read::read(bytes, progress, Kind::Response).map(Ok);
     }
-    let len = match progress.total {
-        Some(total) => total,
-        None if progress.end => progress.available,
-        None => return Err(Stop::More(u64::MAX)),
-    };
+    let len = length(progress)?;
     let (mut reader, mut at) = (Reader::new(bytes, progress), 0);
     let mut inner: Option<Field> = None;
     while at < len {

@@ -4,15 +4,12 @@
 use prost::encoding::decode_varint;
 use tollgate_sdk_protocol::{
     Bytes,
+    fields::{Field, Reader, length},
     inference::{Parameter, Tensor, TensorData},
     types::{Datatype, Encoding, Held, Progress, Span},
 };
 
-use super::{
-    Body, Kind, Stop, contents,
-    fields::{Field, Reader, malformed},
-    parameters,
-};
+use super::{Body, Kind, Stop, contents, parameters};
 use crate::datatype;
 
 /// Tensors in one message; no honest one has more.
@@ -33,11 +30,7 @@ pub struct Message {
 /// # Errors
 /// [`Stop::More`] when something that is needed has not arrived.
 pub fn read(bytes: &dyn Bytes, progress: &Progress, kind: Kind) -> Result<Message, Stop> {
-    let len = match progress.total {
-        Some(total) => total,
-        None if progress.end => progress.available,
-        None => return Err(Stop::More(u64::MAX)),
-    };
+    let len = length(progress)?;
     read_within(&mut Reader::new(bytes, progress), (0, len), kind)
 }
 
@@ -171,7 +164,7 @@ pub fn check_len(tensor: &Tensor, len: u64, noun: &str) -> Result<(), Stop> {
 /// A tensor without its elements, and the field of its typed contents.
 fn tensor(reader: &mut Reader<'_>, outer: &Field) -> Result<(Tensor, Option<Field>), Stop> {
     if !outer.delimited {
-        return Err(malformed());
+        return Err(Stop::malformed());
     }
     let mut tensor = Tensor {
         name: String::new(),
@@ -203,7 +196,7 @@ fn tensor(reader: &mut Reader<'_>, outer: &Field) -> Result<(Tensor, Option<Fiel
             }
             3 => tensor.shape.push(size(Some(field.varint))?),
             4 => parameters::add_entry(&mut tensor.parameters, &reader.message(&field)?)?,
-            5 if contents.is_some() || !field.delimited => return Err(malformed()),
+            5 if contents.is_some() || !field.delimited => return Err(Stop::malformed()),
             5 => contents = Some(field),
             _ => {}
         }
@@ -215,7 +208,7 @@ fn tensor(reader: &mut Reader<'_>, outer: &Field) -> Result<(Tensor, Option<Fiel
 }
 
 fn size(varint: Option<u64>) -> Result<i64, Stop> {
-    varint.map(|value| value as i64).ok_or_else(malformed)
+    varint.map(|value| value as i64).ok_or_else(Stop::malformed)
 }
 
 /// The elements of `InferTensorContents`.
@@ -257,7 +250,7 @@ fn read_contents(
     }
     if tensor.datatype == Datatype::Bytes {
         let packed = contents::pack_bytes(elements);
-        return Ok(TensorData::Inline(packed.ok_or_else(malformed)?));
+        return Ok(TensorData::Inline(packed.ok_or_else(Stop::malformed)?));
     }
     Ok(match (first, gathered) {
         (Some(field), _) => TensorData::Held(Held {

@@ -3,13 +3,12 @@
 //!
 //! | module | |
 //! |---|---|
-//! | `fields`, `grpc_read`, `grpc_write` | protocol buffers |
+//! | `grpc_read`, `grpc_write` | protocol buffers |
 //! | `json_scan`, `rest_read`, `rest_write` | JSON, and the binary extension |
 //! | `contents` | elements that are not in one piece, and so go through the guest |
 //! | `parameters` | named settings, in both forms |
 
 pub mod contents;
-pub mod fields;
 pub mod grpc_read;
 pub mod grpc_write;
 pub mod json_scan;
@@ -18,7 +17,10 @@ pub mod rest_read;
 pub mod rest_write;
 mod value;
 
-use tollgate_sdk_protocol::inference::{Parameter, Tensor};
+use tollgate_sdk_protocol::{
+    fields,
+    inference::{Parameter, Tensor},
+};
 
 /// A request, or a response.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,5 +84,19 @@ impl Stop {
     /// A reason.
     pub fn bad(reason: impl Into<String>) -> Self {
         Self::Bad(reason.into())
+    }
+
+    /// This is no message.
+    pub fn malformed() -> Self {
+        Self::bad("the message is not valid protocol buffers")
+    }
+}
+
+impl From<fields::Stop> for Stop {
+    fn from(stop: fields::Stop) -> Self {
+        match stop {
+            fields::Stop::More(to) => Self::More(to),
+            fields::Stop::Malformed => Self::malformed(),
+        }
     }
 }

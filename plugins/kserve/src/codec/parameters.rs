@@ -5,7 +5,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::inference::{Parameter, ParameterValue};
 
-use super::{Stop, fields::malformed};
+use super::Stop;
 use crate::proto::{self, InferParameter, infer_parameter::ParameterChoice};
 
 /// One entry of the map, as protocol buffers write maps.
@@ -102,7 +102,7 @@ pub fn to_json(value: &ParameterValue) -> Value {
 /// Adds one entry of the map, from the bytes of its message. The last of equal names
 /// counts, as in every map.
 pub fn add_entry(parameters: &mut Vec<Parameter>, raw: &[u8]) -> Result<(), Stop> {
-    let entry = Entry::decode(raw).map_err(|_| malformed())?;
+    let entry = Entry::decode(raw).map_err(|_| Stop::malformed())?;
     let Some(value) = entry.value.and_then(|value| value.parameter_choice) else {
         // A parameter without a value sets nothing.
         return Ok(());
@@ -161,8 +161,7 @@ fn narrow(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::fields::Reader;
-    use tollgate_sdk_protocol::testing::Memory;
+    use tollgate_sdk_protocol::{fields::Reader, testing::Memory};
 
     fn all() -> Vec<Parameter> {
         from_json(br#"{"a":true,"b":-5,"c":"x","d":0.5,"e":18446744073709551615}"#).unwrap()

@@ -3,6 +3,7 @@
 
 use tollgate_sdk_protocol::{
     Bytes, failure,
+    fields::Reader,
     frontend::{Action, Edit, Intent, PassTo, Passed, RequestHead, ResponseMode},
     inference::{Call, Event, TaskKind},
     one_call::{self, CALL, Read},
@@ -11,7 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{intent, invalid, parameter, path};
-use crate::{codec::fields::Reader, doors::Door, proto};
+use crate::{doors::Door, proto};
 
 /// A request that is passed on.
 pub struct Forward {

@@ -4,6 +4,7 @@
 
 use tollgate_sdk_protocol::{
     Bytes, actions, failure,
+    fields::Reader,
     frontend::{Action, Input, ResponseMode},
     sse,
     text::{quoted, span},
@@ -11,7 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::Form;
-use crate::{codec::fields::Reader, doors::HEAD_LENGTH, proto};
+use crate::{doors::HEAD_LENGTH, proto};
 
 /// The response to a passed request.
 pub struct Passing {

@@ -15,6 +15,7 @@ pub mod bindings {
 
 pub mod actions;
 pub mod failure;
+pub mod fields;
 pub mod health;
 pub mod one_call;
 pub mod pieces;

@@ -38,6 +38,9 @@ use tap::Tap;
 /// The one call of an exchange.
 const CALL: u32 = 0;
 
+/// Bytes of a message read at a time: most messages, and their texts, are smaller.
+const WINDOW: u32 = 4096;
+
 /// One client request.
 pub struct Exchange {
     options: Arc<Options>,

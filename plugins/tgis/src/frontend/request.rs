@@ -7,15 +7,15 @@
 
 use prost::Message;
 use tollgate_sdk_protocol::{
-    Bytes, failure, text,
+    Bytes, failure,
+    fields::{Field, Reader, Stop},
+    text,
     types::{Failure, SourceId, Text},
 };
 
-use crate::{
-    fmaas::{
-        BatchedGenerationRequest, BatchedTokenizeRequest, ModelInfoRequest, Parameters, number,
-    },
-    scan::{Cursor, Malformed, Value, Window},
+use super::WINDOW;
+use crate::fmaas::{
+    BatchedGenerationRequest, BatchedTokenizeRequest, ModelInfoRequest, Parameters, number,
 };
 
 /// Texts up to this many bytes are copied: a call of the host's costs more.
@@ -200,8 +200,8 @@ fn decode<M: Message + Default>(fields: &[u8]) -> Result<M, Failure> {
 /// Why a message is refused before it is decoded.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
+    #[error("the message is not valid protocol buffers")]
+    Malformed,
     /// What is authorized must be what is sent, whichever of two a worker reads.
     #[error("model_id stands twice")]
     TwoModels,
@@ -209,10 +209,17 @@ enum Problem {
     NotText,
 }
 
+impl From<Stop> for Problem {
+    /// All of the message is there: what is missing never comes.
+    fn from(_: Stop) -> Self {
+        Self::Malformed
+    }
+}
+
 impl Problem {
     fn failure(self) -> Failure {
         let param = match self {
-            Self::Malformed(_) => None,
+            Self::Malformed => None,
             Self::TwoModels => Some("model_id"),
             Self::NotText => Some("text"),
         };
@@ -235,15 +242,18 @@ impl Parts {
         len: u64,
         nested: Option<(u32, u32)>,
     ) -> Result<Self, Problem> {
-        let mut window = Window::new(bytes, source);
-        let mut cursor = Cursor::whole(len);
+        let mut reader = Reader::whole(bytes, source, len).window(WINDOW);
         let mut model_at = None;
         let mut texts = Vec::new();
         let mut rest = Vec::new();
-        while let Some(field) = cursor.next(&mut window)? {
-            if nested.is_some_and(|(list, _)| list == field.number) {
-                let text_number = nested.map_or(0, |(_, text)| text);
-                texts.push(text_of(&mut window, source, field.message()?, text_number)?);
+        let mut at = 0;
+        while at < len {
+            let field = reader.field(at, len)?;
+            at = field.end;
+            if let Some((list, text)) = nested
+                && list == field.number
+            {
+                texts.push(text_of(&mut reader, &field, text)?);
                 continue;
             }
             if field.number == number::MODEL_ID {
@@ -255,7 +265,7 @@ impl Parts {
                     return Err(Problem::TwoModels);
                 }
             }
-            rest.extend(window.copy(field.start, field.end - field.start));
+            rest.extend(reader.copy(field.start, field.end - field.start)?);
         }
         Ok(Self {
             model_at: model_at.unwrap_or(Place { offset: 0, len: 0 }),
@@ -265,23 +275,25 @@ impl Parts {
     }
 }
 
-fn text_of(
-    window: &mut Window<'_>,
-    source: SourceId,
-    mut message: Cursor,
-    number: u32,
-) -> Result<Text, Problem> {
+/// The text of this number in a message of the list.
+fn text_of(reader: &mut Reader<'_>, outer: &Field, number: u32) -> Result<Text, Problem> {
     let mut text = Text::Inline(String::new());
-    while let Some(field) = message.next(window)? {
+    if !outer.delimited {
+        return Err(Problem::Malformed);
+    }
+    let mut at = outer.value;
+    while at < outer.end {
+        let field = reader.field(at, outer.end)?;
+        at = field.end;
         if field.number == number {
-            let Value::Bytes(offset, len) = field.value else {
-                return Err(Malformed.into());
-            };
-            text = if len <= INLINE {
-                let copy = window.copy(offset, len);
+            if !field.delimited {
+                return Err(Problem::Malformed);
+            }
+            text = if field.len() <= INLINE {
+                let copy = reader.message(&field)?;
                 Text::Inline(String::from_utf8(copy).map_err(|_| Problem::NotText)?)
             } else {
-                text::held_plain(source, offset, len)
+                text::held_plain(reader.source(), field.value, field.len())
             };
         }
     }

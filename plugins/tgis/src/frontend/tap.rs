@@ -1,11 +1,14 @@
 //! Counts tokens in responses that pass through, without taking them apart.
 
-use tollgate_sdk_protocol::{Bytes, inference::Usage, types::SourceId};
-
-use crate::{
-    fmaas::number,
-    scan::{Cursor, Malformed, Value, Window},
+use tollgate_sdk_protocol::{
+    Bytes,
+    fields::{Reader, Stop},
+    inference::Usage,
+    types::SourceId,
 };
+
+use super::WINDOW;
+use crate::fmaas::number;
 
 /// Counts of one passed call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,11 +22,11 @@ impl Tap {
     ///
     /// What cannot be read is the worker's and the client's affair: nothing is counted.
     pub fn read(&mut self, bytes: &dyn Bytes, source: SourceId, len: u64, batch: bool) {
-        let mut window = Window::new(bytes, source);
+        let mut reader = Reader::whole(bytes, source, len).window(WINDOW);
         let counted = if batch {
-            counts_of_batch(&mut window, Cursor::whole(len))
+            counts_of_batch(&mut reader, len)
         } else {
-            counts(&mut window, Cursor::whole(len))
+            counts(&mut reader, 0, len)
         };
         let Ok((input, output)) = counted else { return };
         // Only a stream's first message tells the input; output counts are totals so far.
@@ -42,23 +45,31 @@ impl Tap {
     }
 }
 
-fn counts_of_batch(window: &mut Window<'_>, mut batch: Cursor) -> Result<(u64, u64), Malformed> {
+fn counts_of_batch(reader: &mut Reader<'_>, len: u64) -> Result<(u64, u64), Stop> {
     let mut sums = (0_u64, 0_u64);
-    while let Some(field) = batch.next(window)? {
+    let mut at = 0;
+    while at < len {
+        let field = reader.field(at, len)?;
+        at = field.end;
         if field.number == number::RESPONSES {
-            let (input, output) = counts(window, field.message()?)?;
+            if !field.delimited {
+                return Err(Stop::Malformed);
+            }
+            let (input, output) = counts(reader, field.value, field.end)?;
             sums = (sums.0.saturating_add(input), sums.1.saturating_add(output));
         }
     }
     Ok(sums)
 }
 
-fn counts(window: &mut Window<'_>, mut response: Cursor) -> Result<(u64, u64), Malformed> {
+fn counts(reader: &mut Reader<'_>, mut at: u64, end: u64) -> Result<(u64, u64), Stop> {
     let (mut input, mut output) = (0, 0);
-    while let Some(field) = response.next(window)? {
-        match (field.number, field.value) {
-            (number::INPUT_TOKEN_COUNT, Value::Varint(count)) => input = count,
-            (number::GENERATED_TOKEN_COUNT, Value::Varint(count)) => output = count,
+    while at < end {
+        let field = reader.field(at, end)?;
+        at = field.end;
+        match field.number {
+            number::INPUT_TOKEN_COUNT => input = field.varint,
+            number::GENERATED_TOKEN_COUNT => output = field.varint,
             _ => {}
         }
     }
