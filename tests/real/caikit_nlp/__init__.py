@@ -5,7 +5,9 @@ so these are those of caikit-nlp's modules, parameter by parameter and in their 
 modules compute is made up, and the same each time.
 """
 
+import functools
 import hashlib
+import inspect
 import math
 import re
 from typing import Iterable, List, Optional
@@ -91,7 +93,8 @@ def check(method, temperature, top_k, top_p, seed, longest, shortest):
 class Told:
     """What the model says to a text: its words from the last to the first."""
 
-    def __init__(self, text, given):
+    def __init__(self, given):
+        text = given["text"]
         longest = given["max_new_tokens"] or 20
         check(
             given["decoding_method"],
@@ -127,6 +130,46 @@ class Told:
         self.prompt = text if given["preserve_input_text"] else ""
 
 
+def generation(
+    self,
+    text: str,
+    max_new_tokens: Optional[int] = 20,
+    min_new_tokens: Optional[int] = 0,
+    truncate_input_tokens: Optional[int] = 0,
+    decoding_method: Optional[str] = "GREEDY",
+    top_k: Optional[int] = 0,
+    top_p: Optional[float] = 1.0,
+    typical_p: Optional[float] = 1.0,
+    temperature: Optional[float] = 1.0,
+    repetition_penalty: Optional[float] = 1.0,
+    max_time: Optional[float] = None,
+    exponential_decay_length_penalty: Optional[ExponentialDecayLengthPenalty] = None,
+    stop_sequences: Optional[List[str]] = None,
+    seed: Optional[np.uint64] = None,
+    preserve_input_text: bool = False,
+    input_tokens: bool = False,
+    generated_tokens: bool = False,
+    token_logprobs: bool = False,
+    token_ranks: bool = False,
+    include_stop_sequence: Optional[bool] = None,
+):
+    """What caikit-nlp's generation takes, whole or as a stream."""
+    return dict(locals())
+
+
+def generates(method):
+    """A method of what `generation` takes, which gets it as one. The runtime goes by what
+    `inspect.signature` says, and that goes by `__signature__`."""
+
+    @functools.wraps(method)
+    def asked(self, *args, **given):
+        return method(self, generation(self, *args, **given))
+
+    returns = inspect.signature(method).return_annotation
+    asked.__signature__ = inspect.signature(generation).replace(return_annotation=returns)
+    return asked
+
+
 @module("f9181353-4ccf-4572-bd1e-f12bcda26792", "Text Generation", "0.1.0",
         tasks=[TextGenerationTask, TokenizationTask])
 class TextGeneration(ModuleBase):
@@ -141,30 +184,9 @@ class TextGeneration(ModuleBase):
             pass
 
     @TextGenerationTask.taskmethod()
-    def run(
-        self,
-        text: str,
-        max_new_tokens: Optional[int] = 20,
-        min_new_tokens: Optional[int] = 0,
-        truncate_input_tokens: Optional[int] = 0,
-        decoding_method: Optional[str] = "GREEDY",
-        top_k: Optional[int] = 0,
-        top_p: Optional[float] = 1.0,
-        typical_p: Optional[float] = 1.0,
-        temperature: Optional[float] = 1.0,
-        repetition_penalty: Optional[float] = 1.0,
-        max_time: Optional[float] = None,
-        exponential_decay_length_penalty: Optional[ExponentialDecayLengthPenalty] = None,
-        stop_sequences: Optional[List[str]] = None,
-        seed: Optional[np.uint64] = None,
-        preserve_input_text: bool = False,
-        input_tokens: bool = False,
-        generated_tokens: bool = False,
-        token_logprobs: bool = False,
-        token_ranks: bool = False,
-        include_stop_sequence: Optional[bool] = None,
-    ) -> GeneratedTextResult:
-        told = Told(text, dict(locals()))
+    @generates
+    def run(self, given) -> GeneratedTextResult:
+        told = Told(given)
         return GeneratedTextResult(
             generated_text=told.prompt + "".join(told.pieces),
             generated_tokens=len(told.pieces),
@@ -177,30 +199,9 @@ class TextGeneration(ModuleBase):
         )
 
     @TextGenerationTask.taskmethod(output_streaming=True)
-    def run_stream_out(
-        self,
-        text: str,
-        max_new_tokens: Optional[int] = 20,
-        min_new_tokens: Optional[int] = 0,
-        truncate_input_tokens: Optional[int] = 0,
-        decoding_method: Optional[str] = "GREEDY",
-        top_k: Optional[int] = 0,
-        top_p: Optional[float] = 1.0,
-        typical_p: Optional[float] = 1.0,
-        temperature: Optional[float] = 1.0,
-        repetition_penalty: Optional[float] = 1.0,
-        max_time: Optional[float] = None,
-        exponential_decay_length_penalty: Optional[ExponentialDecayLengthPenalty] = None,
-        stop_sequences: Optional[List[str]] = None,
-        seed: Optional[np.uint64] = None,
-        preserve_input_text: bool = False,
-        input_tokens: bool = False,
-        generated_tokens: bool = False,
-        token_logprobs: bool = False,
-        token_ranks: bool = False,
-        include_stop_sequence: Optional[bool] = None,
-    ) -> Iterable[GeneratedTextStreamResult]:
-        told = Told(text, dict(locals()))
+    @generates
+    def run_stream_out(self, given) -> Iterable[GeneratedTextStreamResult]:
+        told = Told(given)
 
         def piece(text, count, reason=FinishReason.NOT_FINISHED, inputs=0, **more):
             return GeneratedTextStreamResult(
