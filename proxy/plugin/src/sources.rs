@@ -78,6 +78,17 @@ impl Sources {
         self.table.get(&id).ok_or(Misuse::NoSuchSource(id))
     }
 
+    /// A range of a source, as much of it as has arrived.
+    ///
+    /// # Errors
+    /// When the exchange was not given it, or has released it.
+    pub(crate) fn read(&self, id: u32, offset: u64, len: u64) -> Result<Bytes, Misuse> {
+        let source = self.get(id)?;
+        source
+            .read(offset, len)
+            .map_err(|_| Misuse::Released { offset })
+    }
+
     /// The same sources under the same numbers, for whom a guest has named them.
     #[must_use]
     pub fn snapshot(&self) -> Self {
@@ -104,17 +115,13 @@ impl Sources {
         value: &Held,
         to: &Encoding,
     ) -> Result<Result<u64, String>, Misuse> {
-        let source = self.get(value.at.source)?.clone();
+        self.get(value.at.source)?;
         let from = encoding(&value.written)?;
         let into = encoding(to)?;
         if from == into {
             return Ok(Ok(value.at.len));
         }
-        let Ok(bytes) = source.read(value.at.offset, value.at.len) else {
-            return Err(Misuse::Released {
-                offset: value.at.offset,
-            });
-        };
+        let bytes = self.read(value.at.source, value.at.offset, value.at.len)?;
         if bytes.len() as u64 != value.at.len {
             return Ok(Err("the bytes have not arrived".into()));
         }

@@ -3,6 +3,8 @@
 //! A source that it was not given, and a range that was released, are traps: the
 //! guest's picture of its own bytes is wrong, and nothing it says next can be trusted.
 
+use tollgate_wire::json;
+
 use super::Guest;
 use crate::{
     bindings::protocol::tollgate::plugin::{body, types},
@@ -24,11 +26,7 @@ impl body::Host for Guest {
         offset: u64,
         len: u32,
     ) -> wasmtime::Result<Vec<u8>> {
-        let source = self.sources.get(source)?;
-        let bytes = source
-            .read(offset, u64::from(len))
-            .map_err(|_| Misuse::Released { offset })?;
-        Ok(bytes.to_vec())
+        Ok(self.sources.read(source, offset, len.into())?.to_vec())
     }
 
     fn json_members(
@@ -41,22 +39,16 @@ impl body::Host for Guest {
         if keys.len() > KEYS {
             return Err(Misuse::TooMany("keys").into());
         }
-        let source = self.sources.get(source)?;
-        let bytes = source
-            .read(offset, len)
-            .map_err(|_| Misuse::Released { offset })?;
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        Ok(match tollgate_wire::json::members(&bytes, &keys) {
-            Ok(found) => Ok(found
-                .into_iter()
-                .map(|member| body::Member {
-                    key: u32::try_from(member.key).unwrap_or(u32::MAX),
-                    offset: offset + member.offset,
-                    len: member.len,
-                })
-                .collect()),
-            Err(problem) => Err(json_problem(offset, problem)),
-        })
+        let bytes = self.sources.read(source, offset, len)?;
+        let found = json::members(&bytes, &keys).map(|found| {
+            let member = |member: json::Member| body::Member {
+                key: u32::try_from(member.key).unwrap_or(u32::MAX),
+                offset: offset + member.offset,
+                len: member.len,
+            };
+            found.into_iter().map(member).collect()
+        });
+        Ok(found.map_err(|problem| placed(offset, problem)))
     }
 
     fn json_object(
@@ -65,21 +57,16 @@ impl body::Host for Guest {
         offset: u64,
         len: u64,
     ) -> wasmtime::Result<Result<Vec<body::Named>, body::JsonProblem>> {
-        let source = self.sources.get(source)?;
-        let bytes = source
-            .read(offset, len)
-            .map_err(|_| Misuse::Released { offset })?;
-        Ok(match tollgate_wire::json::object(&bytes) {
-            Ok(found) => Ok(found
-                .into_iter()
-                .map(|member| body::Named {
-                    name: member.name,
-                    offset: offset + member.offset,
-                    len: member.len,
-                })
-                .collect()),
-            Err(problem) => Err(json_problem(offset, problem)),
-        })
+        let bytes = self.sources.read(source, offset, len)?;
+        let found = json::object(&bytes).map(|found| {
+            let member = |member: json::Named| body::Named {
+                name: member.name,
+                offset: offset + member.offset,
+                len: member.len,
+            };
+            found.into_iter().map(member).collect()
+        });
+        Ok(found.map_err(|problem| placed(offset, problem)))
     }
 
     fn converted_len(
@@ -91,7 +78,8 @@ impl body::Host for Guest {
     }
 }
 
-fn json_problem(offset: u64, problem: tollgate_wire::json::JsonProblem) -> body::JsonProblem {
+/// A problem in a text that begins at `offset` of its source.
+fn placed(offset: u64, problem: json::JsonProblem) -> body::JsonProblem {
     body::JsonProblem {
         offset: offset + problem.offset,
         message: problem.message,
