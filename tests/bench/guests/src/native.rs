@@ -149,16 +149,15 @@ impl Bytes for Table {
         keys: &[String],
     ) -> Result<Vec<body::Member>, body::JsonProblem> {
         let found = json::members(&self.bytes(source, offset, len), keys);
-        let found = found.map_err(|problem| body::JsonProblem {
-            offset: offset + problem.offset,
-            message: problem.message.to_string(),
-        })?;
-        let members = found.into_iter().map(|member| body::Member {
-            key: member.key as u32,
-            offset: offset + member.offset,
-            len: member.len,
+        let members = found.map(|found| {
+            let member = |member: json::Member| body::Member {
+                key: member.key as u32,
+                offset: offset + member.offset,
+                len: member.len,
+            };
+            found.into_iter().map(member).collect()
         });
-        Ok(members.collect())
+        members.map_err(|problem| placed(offset, problem))
     }
 
     fn json_object(
@@ -168,16 +167,15 @@ impl Bytes for Table {
         len: u64,
     ) -> Result<Vec<body::Named>, body::JsonProblem> {
         let found = json::object(&self.bytes(source, offset, len));
-        let found = found.map_err(|problem| body::JsonProblem {
-            offset: offset + problem.offset,
-            message: problem.message,
-        })?;
-        let members = found.into_iter().map(|member| body::Named {
-            name: member.name,
-            offset: offset + member.offset,
-            len: member.len,
+        let members = found.map(|found| {
+            let member = |member: json::Named| body::Named {
+                name: member.name,
+                offset: offset + member.offset,
+                len: member.len,
+            };
+            found.into_iter().map(member).collect()
         });
-        Ok(members.collect())
+        members.map_err(|problem| placed(offset, problem))
     }
 
     fn converted_len(&self, value: &types::Held, to: &types::Encoding) -> Result<u64, String> {
@@ -189,6 +187,15 @@ impl Bytes for Table {
         let converted = convert::convert(&bytes, &from, &into, tollgate_plugin::CONVERTED);
         let converted = converted.map_err(|problem| problem.to_string())?;
         Ok(converted.len() as u64)
+    }
+}
+
+/// A problem in a text that begins at `offset` of its source. As the proxy places it, for
+/// types of the other side.
+fn placed(offset: u64, problem: json::JsonProblem) -> body::JsonProblem {
+    body::JsonProblem {
+        offset: offset + problem.offset,
+        message: problem.message,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 /// How long and how often.
@@ -15,11 +14,7 @@ pub struct Effort {
 }
 
 /// Processor time of the calling thread so far: what others do on a busy machine is not in it.
-#[must_use]
-pub fn spent() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(now).unwrap_or_default()
-}
+pub use tollgate_plugin::thread_cpu_time as spent;
 
 /// Nanoseconds a unit of some work, one figure a round.
 #[derive(Clone, Debug, Default)]
