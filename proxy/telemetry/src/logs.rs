@@ -67,15 +67,9 @@ pub fn init_logs(level: &str, json: bool) -> Result<Logs, LogsError> {
 }
 
 impl Logs {
-    /// Lines that had no room in the buffer.
+    /// The count of lines that had no room in the buffer.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.queue.shared.lost.load(Ordering::Relaxed)
-    }
-
-    /// The same count, for whom it is to outlive nothing.
-    #[must_use]
-    pub fn lost_count(&self) -> Arc<AtomicU64> {
+    pub fn lost(&self) -> Arc<AtomicU64> {
         self.queue.shared.lost.clone()
     }
 }
