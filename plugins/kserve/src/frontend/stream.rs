@@ -307,11 +307,7 @@ fn wrapped(
 
 /// Nothing of this message is needed any more.
 fn let_go(source: SourceId, len: u64) -> Action {
-    Action::Need(Need {
-        source,
-        keep_from: len,
-        until: Want::More,
-    })
+    Action::Need(actions::keep(source, len))
 }
 
 impl Frontend for Exchange {

@@ -15,11 +15,11 @@ mod stream;
 
 use prost::Message;
 use tollgate_sdk_protocol::{
-    Backend, Bytes,
+    Backend, Bytes, actions,
     backend::{Action, Input, MemberEvent},
     failure,
     inference::{Call, Event, Task},
-    types::{Failure, FailureKind, Need, Progress, ResponseEnd, Want},
+    types::{Failure, FailureKind, Progress, ResponseEnd},
 };
 
 use crate::options::WorkerOptions;
@@ -113,11 +113,7 @@ impl Attempt {
     fn message(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
         let source = progress.source;
         if !progress.end {
-            out.push(Action::Need(Need {
-                source,
-                keep_from: 0,
-                until: Want::All,
-            }));
+            out.push(Action::Need(actions::whole(source)));
             return;
         }
         let message = bytes.read_all(source, 0, progress.available);

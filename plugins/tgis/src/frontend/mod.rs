@@ -23,7 +23,7 @@ use tollgate_sdk_protocol::{
     frontend::{Action, CallUsage, Dispatched, Input, Materialised, Way},
     inference::{Event, Usage},
     one_call::unknown_way,
-    types::{Cut, Failure, FailureKind, Need, Progress, ResponseEnd, Segment, Want},
+    types::{Cut, Failure, FailureKind, Progress, ResponseEnd, Segment},
 };
 
 use crate::{
@@ -102,11 +102,7 @@ impl Exchange {
             return;
         }
         // Held to the end of the exchange: another worker may need it again.
-        out.push(Action::Need(Need {
-            source: progress.source,
-            keep_from: 0,
-            until: Want::All,
-        }));
+        out.push(Action::Need(actions::whole(progress.source)));
         if !progress.end {
             return;
         }
@@ -171,12 +167,7 @@ impl Exchange {
             let batch = self.method == Method::Generate;
             tap.read(bytes, progress.source, progress.available, batch);
         } else {
-            let source = progress.source;
-            out.push(Action::Need(Need {
-                source,
-                keep_from: 0,
-                until: Want::All,
-            }));
+            out.push(Action::Need(actions::whole(progress.source)));
         }
     }
 
