@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::{ALL, cases};
-use crate::bench::measure::{Bench, Case, figure, name};
+use crate::bench::measure::{Bench, Case, name};
 use crate::bench::results::Figure;
 use crate::bench::subjects::{OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, Way};
 
@@ -40,7 +40,8 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
         .collect();
     bench.rounds(&open, |bench, case, stage| {
         let loaded = bench.load(case, stage)?;
-        let mut figures = vec![figure(name::RATE, "/s", loaded.report.rps)];
+        // At one rate everybody wakes up as often, which at each one's own limit they do not.
+        let mut figures = loaded.by_request(case.subject);
         figures.extend(loaded.report.latency_us.figures(name::P));
         Ok(figures)
     });
