@@ -19,11 +19,17 @@ fn refusal_is_explained(text: &str) {
             .position()
             .unwrap_or_else(|| panic!("{problem}\n{text}"));
         assert!(
-            (1..=text.lines().count() + 2).contains(&position.line),
+            (1..=lines(text) + 1).contains(&position.line),
             "{problem}"
         );
         assert!(position.column >= 1);
     }
+}
+
+/// Lines as YAML breaks them (1.2, section 5.4): a carriage return alone ends one too.
+fn lines(text: &str) -> usize {
+    let breaks = text.replace("\r\n", "\n");
+    1 + breaks.chars().filter(|it| matches!(it, '\n' | '\r')).count()
 }
 
 fn every_key() -> Vec<char> {

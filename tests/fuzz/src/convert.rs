@@ -91,11 +91,21 @@ fn shape(text: &str, datatype: Datatype, out: &mut Vec<u8>) -> Option<Vec<usize>
 }
 
 fn element(text: &str, datatype: Datatype, out: &mut Vec<u8>) -> Option<()> {
-    macro_rules! number {
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    macro_rules! integer {
         ($type:ty) => {{
-            text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-                .then_some(())?;
-            out.extend_from_slice(&text.parse::<$type>().ok()?.to_le_bytes());
+            is_number.then_some(())?;
+            // In JSON, -0 is a number like any other, and unsigned types do not parse it.
+            let number = <$type>::try_from(text.parse::<i128>().ok()?).ok()?;
+            out.extend_from_slice(&number.to_le_bytes());
+        }};
+    }
+    macro_rules! float {
+        ($type:ty) => {{
+            is_number.then_some(())?;
+            let number = text.parse::<$type>().ok()?;
+            number.is_finite().then_some(())?;
+            out.extend_from_slice(&number.to_le_bytes());
         }};
     }
     match datatype {
@@ -105,26 +115,16 @@ fn element(text: &str, datatype: Datatype, out: &mut Vec<u8>) -> Option<()> {
             out.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
             out.extend_from_slice(text.as_bytes());
         }
-        Datatype::Uint8 => number!(u8),
-        Datatype::Uint16 => number!(u16),
-        Datatype::Uint32 => number!(u32),
-        Datatype::Uint64 => number!(u64),
-        Datatype::Int8 => number!(i8),
-        Datatype::Int16 => number!(i16),
-        Datatype::Int32 => number!(i32),
-        Datatype::Int64 => number!(i64),
-        Datatype::Fp32 => {
-            number!(f32);
-            text.parse::<f32>()
-                .ok()
-                .filter(|number| number.is_finite())?;
-        }
-        Datatype::Fp64 => {
-            number!(f64);
-            text.parse::<f64>()
-                .ok()
-                .filter(|number| number.is_finite())?;
-        }
+        Datatype::Uint8 => integer!(u8),
+        Datatype::Uint16 => integer!(u16),
+        Datatype::Uint32 => integer!(u32),
+        Datatype::Uint64 => integer!(u64),
+        Datatype::Int8 => integer!(i8),
+        Datatype::Int16 => integer!(i16),
+        Datatype::Int32 => integer!(i32),
+        Datatype::Int64 => integer!(i64),
+        Datatype::Fp32 => float!(f32),
+        Datatype::Fp64 => float!(f64),
         Datatype::Fp16 | Datatype::Bf16 => return None,
     }
     Some(())
