@@ -14,7 +14,13 @@ mod plugins;
 mod run;
 mod tokens;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{Parser, Subcommand};
 use tollgate_config::{Config, LogFormat};
@@ -68,8 +74,11 @@ fn main() -> ExitCode {
             }
         }
         Command::Schema => {
-            println!("{:#}", tollgate_config::schema());
-            ExitCode::SUCCESS
+            if say(&format!("{:#}\n", tollgate_config::schema())) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -99,6 +108,18 @@ fn run(path: &std::path::Path) -> ExitCode {
     }
 }
 
+/// Prints; whether that went well. A reader who has seen enough and leaves (`| head`) is no fault.
+fn say(text: &str) -> bool {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("tollgate: standard output: {error}");
+            false
+        }
+        _ => true,
+    }
+}
+
 fn check(path: &std::path::Path, explain: bool) -> bool {
     let config = match Config::load(path) {
         Ok(config) => config,
@@ -108,21 +129,21 @@ fn check(path: &std::path::Path, explain: bool) -> bool {
         }
     };
     if !explain {
-        println!("{}: ok", path.display());
-        return true;
+        return say(&format!("{}: ok\n", path.display()));
     }
-    print!("{}", tollgate_config::explain(&config));
+    let mut text = tollgate_config::explain(&config);
     match assemble::assemble(Arc::new(config)) {
         Ok(assembled) => {
             for route in &assembled.routes {
-                println!("route {} answers:", route.name());
+                let _ = writeln!(text, "route {} answers:", route.name());
                 for line in route.describe() {
-                    println!("  {line}");
+                    let _ = writeln!(text, "  {line}");
                 }
             }
-            true
+            say(&text)
         }
         Err(error) => {
+            say(&text);
             eprintln!("{}: {error}", path.display());
             false
         }

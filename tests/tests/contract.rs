@@ -4,7 +4,7 @@
 use std::{
     env, fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
@@ -90,6 +90,31 @@ fn the_schema_that_is_kept_is_the_one_that_is_told() {
         out(&told).trim_end(),
         kept.trim_end(),
         "write it anew: tollgate schema > config/schema.json"
+    );
+}
+
+/// `tollgate schema | head` is nobody's fault; a full disk is told.
+#[test]
+fn who_stops_reading_is_no_error_and_a_full_disk_is() {
+    let schema = |stdout: Stdio| {
+        let child = Command::new(place::binary())
+            .arg("schema")
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("the binary runs");
+        drop(child.stdout.take());
+        child.wait_with_output().expect("it ends")
+    };
+    let gone = schema(Stdio::piped());
+    assert!(gone.status.success() && err(&gone).is_empty(), "{gone:?}");
+
+    let full = fs::File::create("/dev/full").expect("Linux has one");
+    let full = schema(full.into());
+    assert_eq!(full.status.code(), Some(1));
+    assert!(
+        err(&full).starts_with("tollgate: standard output: "),
+        "{full:?}"
     );
 }
 

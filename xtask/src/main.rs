@@ -11,6 +11,7 @@ mod examples;
 mod fuzz;
 mod guest;
 mod materials;
+mod miri;
 mod needs;
 mod process;
 mod soak;
@@ -41,6 +42,7 @@ cargo xtask VERB
   fuzz [--minutes M] [--keep] [TARGET…]
                        look for inputs that break a parser of foreign bytes; keep: take what
                        is useful into the corpus that the tests replay
+  miri [PACKAGE…]      run the tests of crates without I/O under Miri, of a nightly toolchain
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
@@ -54,6 +56,7 @@ const VERBS: &[&str] = &[
     "demo",
     "fuzz",
     "help",
+    "miri",
     "soak",
     "test",
 ];
@@ -80,6 +83,7 @@ fn run() -> Result<()> {
         "demo" => demo::run(&rest),
         "soak" => soak::run(&rest),
         "fuzz" => fuzz::run(&rest),
+        "miri" => miri::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");
