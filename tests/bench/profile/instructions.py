@@ -60,10 +60,12 @@ def names_of(path):
 
 
 def read(path, name):
-    """Own instructions of each function, and what it called cost."""
+    """Own instructions of each function, what it called cost, and each pair's calls and cost."""
     known, own, called = {}, collections.Counter(), collections.Counter()
+    pairs = collections.defaultdict(lambda: [0, 0])
     current = callee = None
     in_call = False
+    count = 0
 
     def resolve(token):
         number, text = re.match(r"\((\d+)\)(?: (.*))?$", token).groups()
@@ -80,14 +82,18 @@ def read(path, name):
                 callee = resolve(line[4:])
             elif line.startswith("calls="):
                 in_call = True
+                count = int(line[6:].split()[0])
             elif line and (line[0].isdigit() or line[0] in "+-*"):
                 cost = int(line.split()[-1])
+                if in_call:
+                    pairs[current, callee][0] += count
+                    pairs[current, callee][1] += cost
                 if in_call and callee != current:
                     called[current] += cost
                 elif not in_call:
                     own[current] += cost
                 in_call = False
-    return own, called
+    return own, called, pairs
 
 
 def main():
@@ -98,6 +104,8 @@ def main():
     parser.add_argument("--body", help="a file; else a completion with a prompt of 1 KiB")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--top", type=int, default=40)
+    parser.add_argument("--of", action="append", default=[], metavar="TEXT",
+                        help="also who calls the functions that have TEXT in their names")
     arguments = parser.parse_args()
     url = urllib.parse.urlsplit(arguments.url)
     if arguments.body:
@@ -134,7 +142,7 @@ def main():
             control("-i", "off")
             control("-d")
             time.sleep(1)
-            own, called = read(out + ".1", names_of(f"/tmp/perf-{proxy.pid}.map"))
+            own, called, pairs = read(out + ".1", names_of(f"/tmp/perf-{proxy.pid}.map"))
         finally:
             proxy.kill()
             proxy.wait()
@@ -146,6 +154,12 @@ def main():
     totals = collections.Counter({key: own[key] + called[key] for key in set(own) | set(called)})
     for function, _ in own.most_common(arguments.top):
         print(f"{own[function] / each:9,.0f} {totals[function] / each:9,.0f}  {function[:150]}")
+
+    for text in arguments.of:
+        print(f"\n    calls       all  callers of {text}")
+        callers = [(pair, of) for pair, of in pairs.items() if text in pair[1]]
+        for (caller, callee), (count, cost) in sorted(callers, key=lambda row: -row[1][1])[:arguments.top]:
+            print(f"{count / each:9.1f} {cost / each:9,.0f}  {caller[:90]} → {callee[:60]}")
 
 
 if __name__ == "__main__":
