@@ -274,6 +274,10 @@ fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station,
                 .map(|model| Served {
                     name: model.name.to_string(),
                     served_as: model.served_as().to_string(),
+                    tasks: model
+                        .tasks
+                        .as_ref()
+                        .map(|tasks| tasks.iter().map(ToString::to_string).collect()),
                 })
                 .collect(),
             protocol: plugin.clone(),

@@ -48,6 +48,9 @@ section! {
         pub name: ModelName,
         /// What the worker calls it; the same when absent.
         served_as: Option<ModelName> = None,
+        /// Tasks that it is asked there, and no others. Absent: what its probe tells, or else what
+        /// its protocol usually offers.
+        pub tasks: Option<Vec<Name>> = None,
     }
 }
 

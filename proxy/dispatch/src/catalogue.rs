@@ -89,6 +89,8 @@ pub struct Offer {
     pub served_as: Arc<str>,
     /// It is ready there, as far as is known.
     pub ready: bool,
+    /// Tasks that it is asked there, and no others, where the configuration says so.
+    pub tasks: Option<Arc<[String]>>,
 }
 
 /// A model that a view shows, with all that a request needs to be sent there.
@@ -119,7 +121,14 @@ pub enum NotFound {
     Unknown(String),
 }
 
-type Table = HashMap<Arc<str>, Arc<Resolved>>;
+/// The models of a view.
+#[derive(Clone, Default)]
+struct Table {
+    models: HashMap<Arc<str>, Arc<Resolved>>,
+    /// The only one that is no adapter of another, if there is one such: who names no model can
+    /// mean no other.
+    only: Option<Arc<Resolved>>,
+}
 
 /// The models of every view. Views are numbered in the order in which they were given.
 pub struct Catalogue {
@@ -154,6 +163,15 @@ impl Resolved {
         self.by_task.keys().map(String::as_str)
     }
 
+    /// Whether the configuration lets a worker be asked a task of this model.
+    #[must_use]
+    pub fn admits(&self, worker: WorkerId, task: &str) -> bool {
+        let mut offers = self.offers.iter();
+        let offer = offers.find(|offer| offer.worker.id() == worker);
+        let named = offer.and_then(|offer| offer.tasks.as_ref());
+        named.is_none_or(|tasks| tasks.iter().any(|own| own == task))
+    }
+
     /// What a worker calls this model.
     #[must_use]
     pub fn served_as(&self, worker: WorkerId) -> Option<&Arc<str>> {
@@ -169,7 +187,7 @@ impl Catalogue {
     /// A catalogue of no models yet.
     #[must_use]
     pub fn new(views: Vec<View>) -> Self {
-        let tables = vec![Table::new(); views.len()];
+        let tables = vec![Table::default(); views.len()];
         Self {
             views,
             tables: ArcSwap::from_pointee(tables),
@@ -183,15 +201,19 @@ impl Catalogue {
         self.tables.store(Arc::new(tables.collect()));
     }
 
-    /// The model that a client means: the one it names, or the view's default.
+    /// The model that a client means: the one it names, or the view's default, or the only one.
     ///
     /// # Errors
     /// The view shows no such model.
     pub fn resolve(&self, view: usize, model: Option<&str>) -> Result<Arc<Resolved>, NotFound> {
         let default = || self.views.get(view)?.default_model.as_deref();
-        let name = model.or_else(default).ok_or(NotFound::Unnamed)?;
         let tables = self.tables.load();
-        let found = tables.get(view).and_then(|table| table.get(name));
+        let table = tables.get(view);
+        let Some(name) = model.or_else(default) else {
+            let only = table.and_then(|table| table.only.clone());
+            return only.ok_or(NotFound::Unnamed);
+        };
+        let found = table.and_then(|table| table.models.get(name));
         found.cloned().ok_or_else(|| NotFound::Unknown(name.into()))
     }
 
@@ -201,7 +223,7 @@ impl Catalogue {
         let Some(table) = tables.get(view) else {
             return Vec::new();
         };
-        let seen = table.values().filter(|model| may_see(&model.name));
+        let seen = table.models.values().filter(|model| may_see(&model.name));
         let mut seen: Vec<_> = seen.cloned().collect();
         seen.sort_by(|a, b| a.name.cmp(&b.name));
         seen
@@ -221,7 +243,7 @@ fn table(view: &View, workers: &[Arc<WorkerHandle>]) -> Table {
             }
         }
     }
-    match &view.visible {
+    let models: HashMap<Arc<str>, Arc<Resolved>> = match &view.visible {
         Visible::All => places
             .into_iter()
             .filter_map(|(name, places)| Some((name.clone(), resolved(name, &places)?)))
@@ -234,7 +256,13 @@ fn table(view: &View, workers: &[Arc<WorkerHandle>]) -> Table {
                 Some((name.clone(), resolved(name, places)?))
             })
             .collect(),
-    }
+    };
+    let mut bases = models.values().filter(|model| model.facts.parent.is_none());
+    let only = match (bases.next(), bases.next()) {
+        (Some(only), None) => Some(only.clone()),
+        _ => None,
+    };
+    Table { models, only }
 }
 
 fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<Arc<Resolved>> {
@@ -266,6 +294,7 @@ fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<A
                 worker: worker.clone(),
                 served_as: offered.served_as.clone(),
                 ready: ready(offered),
+                tasks: offered.tasks.clone(),
             })
             .collect(),
         eligible: eligible.map(|(worker, _)| worker.id()).collect(),
@@ -276,8 +305,12 @@ fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<A
     }))
 }
 
-/// The tasks of a model on a worker: what the probe told, or else what the protocol offers.
+/// The tasks of a model on a worker: what the configuration says, or what the probe told, or else
+/// what the protocol offers.
 fn tasks<'a>(worker: &'a WorkerHandle, offered: &'a Offered) -> &'a [String] {
+    if let Some(tasks) = &offered.tasks {
+        return tasks;
+    }
     match &offered.facts {
         Some(facts) if !facts.tasks.is_empty() => &facts.tasks,
         _ => &worker.spec().tasks,

@@ -27,6 +27,8 @@ pub struct Served {
     pub name: String,
     /// What the worker calls it.
     pub served_as: String,
+    /// Tasks that it is asked there, and no others; none: what probes tell.
+    pub tasks: Option<Vec<String>>,
 }
 
 /// What the configuration says of a worker.
@@ -119,6 +121,8 @@ pub struct Offered {
     pub served_as: Arc<str>,
     /// What a probe told of it.
     pub facts: Option<Arc<ModelFacts>>,
+    /// Tasks that it is asked, and no others, where the configuration says so.
+    pub tasks: Option<Arc<[String]>>,
 }
 
 type Models = BTreeMap<Arc<str>, Offered>;
@@ -184,6 +188,7 @@ impl WorkerHandle {
             let offered = Offered {
                 served_as: served.served_as.as_str().into(),
                 facts: None,
+                tasks: served.tasks.as_deref().map(Arc::from),
                 model,
             };
             let name = offered.model.name().clone();
@@ -305,6 +310,39 @@ impl WorkerHandle {
         }
     }
 
+    /// Takes what it has told of a model's tensors when it was asked, until its next probe. True:
+    /// that is new, and the catalogue is to be published again.
+    ///
+    /// Only a model of which probes tell is kept in mind so: nothing else would end it.
+    pub fn told(&self, model: &str, told: &ModelFacts) -> bool {
+        let known = self.models.load();
+        let Some(offered) = known.get(model) else {
+            return false;
+        };
+        let Some(facts) = offered.facts.as_deref().filter(|_| {
+            self.spec.thresholds.probed && (!told.inputs.is_empty() || !told.outputs.is_empty())
+        }) else {
+            return false;
+        };
+        let facts = ModelFacts {
+            versions: told.versions.clone(),
+            platform: told.platform.clone(),
+            inputs: told.inputs.clone(),
+            outputs: told.outputs.clone(),
+            ..facts.clone()
+        };
+        let offered = Offered {
+            facts: Some(Arc::new(facts)),
+            ..offered.clone()
+        };
+        let mut models = (**known).clone();
+        let changed = models.insert(model.into(), offered.clone()) != Some(offered);
+        if changed {
+            self.models.store(Arc::new(models));
+        }
+        changed
+    }
+
     /// Begins or ends emptying it.
     pub fn drain(&self, draining: bool) {
         self.state.lock().draining = draining;
@@ -333,6 +371,7 @@ impl WorkerHandle {
                     let offered = Offered {
                         served_as: name.clone(),
                         facts: Some(Arc::new(facts)),
+                        tasks: None,
                         model,
                     };
                     models.insert(name, offered);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tollgate_dispatch::Interner;
-use tollgate_dispatch::catalogue::{Catalogue, ModelFacts, NotFound, Shown, View, Visible};
+use tollgate_dispatch::catalogue::{
+    Catalogue, ModelFacts, NotFound, Shown, TensorFacts, View, Visible,
+};
 use tollgate_dispatch::health::Thresholds;
 use tollgate_dispatch::worker::{Report, Served, WorkerError, WorkerHandle, WorkerSpec, Workers};
 
@@ -21,6 +23,7 @@ fn spec(name: &str, models: &[(&str, &str)]) -> WorkerSpec {
             .map(|(name, served_as)| Served {
                 name: (*name).into(),
                 served_as: (*served_as).into(),
+                tasks: None,
             })
             .collect(),
         protocol: "parcel".into(),
@@ -262,4 +265,72 @@ fn workers_that_cannot_be_are_refused() {
     assert_ne!(new.id(), one.id());
     assert_eq!(workers.named("one").unwrap().id(), new.id());
     assert!(workers.get(one.id()).is_none());
+}
+
+#[test]
+fn who_names_no_model_means_the_only_one_and_its_adapters_do_not_count() {
+    let workers = workers();
+    let one = workers.add(spec("one", &[])).unwrap();
+    let catalogue = Catalogue::new(vec![view(&["one"])]);
+    let adapter = |name| facts(name, |facts| facts.parent = Some("base".into()));
+    one.probed(report(vec![
+        facts("base", |_| ()),
+        adapter("a"),
+        adapter("b"),
+    ]));
+    catalogue.publish(&workers.all());
+    assert_eq!(&*catalogue.resolve(0, None).unwrap().name, "base");
+    one.probed(report(vec![facts("base", |_| ()), facts("other", |_| ())]));
+    catalogue.publish(&workers.all());
+    assert_eq!(catalogue.resolve(0, None).err(), Some(NotFound::Unnamed));
+}
+
+#[test]
+fn tasks_of_the_configuration_have_the_last_word() {
+    let workers = workers();
+    let mut limited = spec("one", &[("e", "e"), ("g", "g")]);
+    limited.models[0].tasks = Some(vec!["embed".into(), "rerank".into()]);
+    let one = workers.add(limited).unwrap();
+    one.probed(report(vec![
+        facts("e", |facts| facts.tasks = vec!["generate".into()]),
+        facts("g", |_| ()),
+    ]));
+    let catalogue = Catalogue::new(vec![view(&["one"])]);
+    catalogue.publish(&workers.all());
+    let found = catalogue.resolve(0, Some("e")).unwrap();
+    assert_eq!(found.tasks().collect::<Vec<_>>(), ["embed", "rerank"]);
+    assert!(found.admits(one.id(), "rerank") && !found.admits(one.id(), "generate"));
+    let other = catalogue.resolve(0, Some("g")).unwrap();
+    assert!(other.offering("generate").is_some() && other.admits(one.id(), "anything"));
+}
+
+#[test]
+fn tensors_that_a_worker_told_are_known_until_its_next_probe() {
+    let workers = workers();
+    let one = workers.add(spec("one", &[("m", "served")])).unwrap();
+    let tensor = TensorFacts {
+        name: "x".into(),
+        datatype: "fp32".into(),
+        shape: vec![-1],
+    };
+    let told = facts("served", |facts| facts.inputs = vec![tensor.clone()]);
+    assert!(!one.told("m", &told), "no probe would ever end it");
+    one.probed(report(vec![facts("served", |_| ())]));
+    assert!(one.told("m", &told));
+    assert!(!one.told("m", &told), "it is known");
+    assert!(!one.told("stranger", &told), "no names are added");
+    let catalogue = Catalogue::new(vec![view(&["one"])]);
+    catalogue.publish(&workers.all());
+    let inputs = || {
+        catalogue
+            .resolve(0, Some("m"))
+            .unwrap()
+            .facts
+            .inputs
+            .clone()
+    };
+    assert_eq!(inputs(), [tensor]);
+    assert!(one.probed(report(vec![facts("served", |_| ())])).models);
+    catalogue.publish(&workers.all());
+    assert_eq!(inputs(), []);
 }

@@ -61,6 +61,7 @@ fn spec(name: &str, slots: u32, max_batch: u32) -> WorkerSpec {
         models: vec![Served {
             name: "granite".into(),
             served_as: "/models/granite".into(),
+            tasks: None,
         }],
         protocol: "parcel".into(),
         dialects: vec!["parcel".into()],
@@ -515,6 +516,7 @@ async fn a_model_that_one_worker_fails_goes_to_others_and_its_other_models_do_no
         spec.models.push(Served {
             name: "quartz".into(),
             served_as: "quartz".into(),
+            tasks: None,
         });
         let worker = house.workers.add(spec).unwrap();
         assert!(house.pool.add_worker(worker.clone()));

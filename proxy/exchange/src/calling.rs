@@ -25,6 +25,7 @@ use crate::{
 pub(crate) struct Ask {
     pub(crate) task: inference::TaskKind,
     pub(crate) model: Option<String>,
+    pub(crate) version: Option<String>,
     pub(crate) streaming: bool,
     pub(crate) input_cost: u32,
     pub(crate) output_cost: u32,
@@ -75,7 +76,7 @@ pub(crate) fn ways(
         TaskKind::ServerReady => {
             let ready = house
                 .catalogue
-                .list(route.spec.view, |_| true)
+                .list(route.spec.view, may_see)
                 .iter()
                 .any(|model| model.facts.ready);
             return Ok(Ways::Known(vec![Event::Ready(ready), Event::End]));
@@ -86,7 +87,11 @@ pub(crate) fn ways(
                     name: "tollgate".into(),
                     version: env!("CARGO_PKG_VERSION").into(),
                     features: Vec::new(),
-                    facts: Vec::new(),
+                    // What asks for it is not counted.
+                    facts: vec![inference::Extra {
+                        name: "load".into(),
+                        json: route.running().saturating_sub(1).to_string(),
+                    }],
                 }),
                 Event::End,
             ]));
@@ -120,6 +125,21 @@ pub(crate) fn ways(
         ]));
     }
     let eligible = eligible(house, &resolved, dialect, task);
+    // What a worker has told since its last probe need not be asked again; one that speaks the
+    // client's dialect is asked all the same, for it may say more than the catalogue can hold.
+    let speaks = |id: &WorkerId| {
+        let station = house.station(*id);
+        station.is_some_and(|station| station.dialect == dialect)
+    };
+    if matches!(ask.task, TaskKind::ModelMetadata)
+        && knows_tensors(&resolved.facts, ask.version.as_deref())
+        && !eligible.iter().any(speaks)
+    {
+        return Ok(Ways::Known(vec![
+            Event::Models(vec![info(&resolved.facts)]),
+            Event::End,
+        ]));
+    }
     if !eligible.is_empty() {
         return Ok(Ways::Workers(resolved, eligible));
     }
@@ -138,12 +158,23 @@ pub(crate) fn ways(
     )))
 }
 
+/// Whether the catalogue knows what a model takes and gives, in the version that is meant.
+fn knows_tensors(facts: &ModelFacts, version: Option<&str>) -> bool {
+    let told = !facts.inputs.is_empty() || !facts.outputs.is_empty();
+    let meant = match version {
+        None | Some("") => true,
+        Some(version) => matches!(&facts.versions[..], [only] if only == version),
+    };
+    told && meant
+}
+
 fn eligible(house: &House, resolved: &Resolved, dialect: &str, task: &str) -> Arc<[WorkerId]> {
     let offering = resolved.offering(task);
     let speaking = resolved.eligible.iter().copied().filter(|id| {
         house
             .station(*id)
             .is_some_and(|station| station.dialect == dialect)
+            && resolved.admits(*id, task)
     });
     let mut all: Vec<WorkerId> = offering
         .into_iter()
@@ -262,6 +293,31 @@ pub(crate) fn batch_key(
     // Equal keys of two plugins, or of two models, are not equal.
     let key = format!("{}\n{}\n{key}", generation.name(), resolved.model.name());
     house.names.intern(&key).ok()
+}
+
+/// Keeps what a worker has told of a model's tensors, until its next probe.
+pub(crate) fn learn(
+    house: &House,
+    resolved: &Resolved,
+    worker: Option<WorkerId>,
+    info: &inference::ModelInfo,
+) {
+    let Some(station) = worker.and_then(|worker| house.station(worker)) else {
+        return;
+    };
+    if station
+        .handle
+        .told(resolved.model.name(), &facts(info.clone()))
+    {
+        let handles = house
+            .stations
+            .values()
+            .map(|station| station.handle.clone());
+        let mut handles: Vec<_> = handles.collect();
+        // As in every other publication: by number.
+        handles.sort_by_key(|handle| handle.id());
+        house.catalogue.publish(&handles);
+    }
 }
 
 /// Whether some worker merges calls.

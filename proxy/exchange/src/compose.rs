@@ -198,6 +198,7 @@ fn begin(
     let ask = Ask {
         task: tasks::kind(tasks::of(&call.task)),
         model: Some(call.model.clone()),
+        version: call.version.clone(),
         streaming: call.streaming,
         ..plan.ask.clone()
     };

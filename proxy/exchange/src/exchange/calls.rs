@@ -40,6 +40,7 @@ impl Exchange<'_> {
         });
         let ask = Ask {
             model: intent.model.filter(|model| !model.is_empty()),
+            version: intent.version,
             task: intent.task,
             streaming: intent.streaming,
             input_cost: intent.cost.input,
@@ -407,6 +408,13 @@ impl Exchange<'_> {
                 };
                 self.asked.record.failed(failure.label());
                 event = inference::Event::Failed(failures::to_guest(&failure));
+            }
+            if let (inference::TaskKind::ModelMetadata, inference::Event::Models(models)) =
+                (&call.ask.task, &event)
+                && let ([info], Some(resolved)) = (&models[..], &call.resolved)
+            {
+                let worker = call.stage.worker();
+                calling::learn(&self.asked.house, resolved, worker, info);
             }
             if let inference::Event::Usage(usage) = &event {
                 self.asked

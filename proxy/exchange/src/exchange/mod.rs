@@ -136,6 +136,16 @@ enum Stage {
     },
 }
 
+impl Stage {
+    /// The worker that is at it.
+    fn worker(&self) -> Option<WorkerId> {
+        match self {
+            Self::Running(Some(assignment)) => Some(assignment.worker().id()),
+            _ => None,
+        }
+    }
+}
+
 struct Call {
     ask: Ask,
     repeatable: bool,

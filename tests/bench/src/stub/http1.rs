@@ -106,7 +106,9 @@ async fn generated(answers: &Answers, body: Incoming, chat: bool) -> Response<Re
         return json(match (chat, prompts) {
             (true, _) => openai.chat.clone(),
             (false, 1) => openai.completion.clone(),
-            (false, prompts) => openai.completions(prompts),
+            (false, prompts) => {
+                openai.completions(prompts, is_true(&body, b"\"return_token_ids\""))
+            }
         });
     }
     let wanted = if is_true(&body, b"\"continuous_usage_stats\"") {

@@ -79,7 +79,7 @@ impl Openai {
             text: Value::from(known::text(shape.tokens)).to_string(),
             vectors: vectors(),
         };
-        all.completion = all.completions(1);
+        all.completion = all.completions(1, false);
         all.chat = bytes(&json!({
             "id": "chatcmpl-stub", "object": "chat.completion", "created": CREATED,
             "model": shape.model,
@@ -91,9 +91,14 @@ impl Openai {
         all
     }
 
-    /// Completions of so many prompts, in one answer.
+    /// Completions of so many prompts, in one answer; with the ids of all tokens, if wanted.
     #[must_use]
-    pub fn completions(&self, prompts: u32) -> Bytes {
+    pub fn completions(&self, prompts: u32, ids: bool) -> Bytes {
+        let list = |count: u32| match ids {
+            true => Value::from((0..count).collect::<Vec<_>>()),
+            false => Value::Null,
+        };
+        let (input, output) = (list(INPUT_TOKENS), list(self.tokens));
         let mut out = format!(
             "{{\"id\":\"cmpl-stub\",\"object\":\"text_completion\",\"created\":{CREATED},\
              \"model\":{},\"choices\":[",
@@ -104,7 +109,8 @@ impl Openai {
             let _ = write!(
                 out,
                 "{comma}{{\"index\":{index},\"text\":{},\"logprobs\":null,\
-                 \"finish_reason\":\"length\",\"stop_reason\":null,\"prompt_logprobs\":null}}",
+                 \"finish_reason\":\"length\",\"stop_reason\":null,\"token_ids\":{output},\
+                 \"prompt_logprobs\":null,\"prompt_token_ids\":{input}}}",
                 self.text
             );
         }
@@ -248,7 +254,13 @@ mod tests {
         assert!((900..1600).contains(&all.completion.len()));
         let chat = parsed(&all.chat);
         assert_eq!(chat["choices"][0]["message"]["content"], known::text(160));
-        let three = parsed(&all.completions(3));
+        assert_eq!(completion["choices"][0]["token_ids"], Value::Null);
+        let three = parsed(&all.completions(3, true));
+        let ids = |name: &str| three["choices"][1][name].as_array().unwrap().len();
+        assert_eq!(
+            (ids("token_ids"), ids("prompt_token_ids")),
+            (160, INPUT_TOKENS as usize)
+        );
         assert_eq!(three["choices"][2]["index"], 2);
         assert_eq!(three["usage"]["prompt_tokens"], 3 * INPUT_TOKENS);
         assert_eq!(parsed(&all.models)["data"][0]["id"], "m");
