@@ -27,7 +27,7 @@ pub mod worker;
 pub use catalogue::{Catalogue, ModelFacts, NotFound, Resolved, Shown, View, Visible};
 pub use clock::Clock;
 pub use driver::{
-    Arrival, Decision, Driver, Full, Gauges, Limits, LimitsError, Rejection, Trouble,
+    Arrival, Decision, Driver, Full, Gauges, Journal, Limits, LimitsError, Note, Rejection, Trouble,
 };
 pub use fallback::Fallback;
 pub use health::{Outcome, Thresholds};

@@ -19,6 +19,7 @@
 //! *Invariants*, held by property tests with policies that answer at random: no request is lost,
 //! none is in two places, none goes to a worker that is gone, full, or not allowed to serve it.
 
+mod journal;
 mod limits;
 mod reign;
 mod truth;
@@ -26,6 +27,7 @@ mod types;
 
 use std::collections::VecDeque;
 
+pub use self::journal::{Journal, Note};
 pub use self::limits::{Limits, LimitsError};
 use self::reign::{Heir, Ruler};
 use self::truth::{Terms, Truth, Unfit};
@@ -56,6 +58,9 @@ pub struct Driver {
     refused: u64,
     refused_in_a_row: u32,
     steps: u64,
+    journal: Option<Box<dyn Journal>>,
+    /// Calls of policies, since what was told last.
+    calls: u32,
 }
 
 // === impl Driver ===
@@ -81,7 +86,32 @@ impl Driver {
             refused: 0,
             refused_in_a_row: 0,
             steps: 0,
+            journal: None,
+            calls: 0,
         })
+    }
+
+    /// Writes down everything from now on. Comes before the first worker and the first request: what
+    /// was before is not in the journal.
+    pub fn keep_journal(&mut self, mut journal: Box<dyn Journal>) {
+        let given = self.heir.is_some() || matches!(self.ruler, Ruler::Given(_));
+        journal.note(Note::Begun(&self.limits, given));
+        self.journal = Some(journal);
+    }
+
+    /// What is told comes first in the journal, and then what follows.
+    fn note(&mut self, note: Note<'_>) {
+        if let Some(journal) = &mut self.journal {
+            if !matches!(note, Note::Lost(_) | Note::Decided(_)) {
+                self.calls = 0;
+            }
+            journal.note(note);
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) {
+        self.note(Note::Decided(&decision));
+        self.decisions.push(decision);
     }
 
     // === what happens ===
@@ -92,6 +122,7 @@ impl Driver {
     /// There is no room; nothing has changed.
     pub fn arrive(&mut self, now: u64, arrival: Arrival) -> Result<RequestId, Full> {
         let now = self.at(now);
+        self.note(Note::Arrive(now, &arrival));
         self.truth.room_for(arrival.bytes, &self.limits)?;
         self.next_request += 1;
         let id = self.next_request;
@@ -126,6 +157,7 @@ impl Driver {
     /// and the batch runs on. False: it is neither.
     pub fn cancel(&mut self, now: u64, id: RequestId) -> bool {
         let now = self.at(now);
+        self.note(Note::Cancel(now, id));
         if self.truth.forget(id) {
             self.tell(Event::Cancelled(id));
             self.run(now);
@@ -138,6 +170,7 @@ impl Driver {
     /// False: there is no such batch.
     pub fn batch_finished(&mut self, now: u64, id: BatchId, first_output: Option<u64>) -> bool {
         let now = self.at(now);
+        self.note(Note::Finished(now, id, first_output));
         let Some(landed) = self.truth.land(id) else {
             return false;
         };
@@ -158,6 +191,7 @@ impl Driver {
     /// many wait again; one that is not a member of the batch does not.
     pub fn attempt_failed(&mut self, now: u64, batch: BatchId, requeue: &[RequestId]) -> usize {
         let now = self.at(now);
+        self.note(Note::Failed(now, batch, requeue));
         let mut count = 0;
         for id in requeue {
             if let Some((request, worker)) = self.truth.requeue(now, batch, *id) {
@@ -175,6 +209,7 @@ impl Driver {
     /// there are as many workers as are allowed, and this one is not taken.
     pub fn worker_changed(&mut self, now: u64, worker: Worker) -> bool {
         let now = self.at(now);
+        self.note(Note::Worker(now, &worker));
         let Some(worker) = self.truth.put_worker(now, worker, &self.limits) else {
             return false;
         };
@@ -186,6 +221,7 @@ impl Driver {
     /// A worker has left. Nothing new goes there; its batches end as they end.
     pub fn worker_gone(&mut self, now: u64, id: WorkerId) -> bool {
         let now = self.at(now);
+        self.note(Note::Gone(now, id));
         if !self.truth.remove_worker(now, id) {
             return false;
         }
@@ -198,6 +234,7 @@ impl Driver {
     /// that is being restored.
     pub fn tick(&mut self, now: u64) {
         let now = self.at(now);
+        self.note(Note::Tick(now));
         self.run(now);
         self.hand_page(now);
     }
@@ -262,7 +299,7 @@ impl Driver {
 
     fn run(&mut self, now: u64) {
         while let Some((id, reason)) = self.truth.expired(now) {
-            self.decisions.push(Decision::Reject { id, reason });
+            self.decide(Decision::Reject { id, reason });
             self.tell(Event::Cancelled(id));
         }
         if self.timer.is_some_and(|at| at <= now) {
@@ -287,7 +324,10 @@ impl Driver {
             self.steps += 1;
             let answer = match &mut self.ruler {
                 Ruler::Fallback(policy) => policy.step(now, events),
-                Ruler::Given(policy) => policy.step(now, events),
+                Ruler::Given(policy) => {
+                    self.calls += 1;
+                    policy.step(now, events)
+                }
             };
             match answer {
                 Ok(actions) => {
@@ -298,7 +338,10 @@ impl Driver {
                         return;
                     }
                 }
-                Err(gone) => self.depose(Trouble::PolicyGone(gone)),
+                Err(gone) => {
+                    self.note(Note::Lost(self.calls));
+                    self.depose(Trouble::PolicyGone(gone));
+                }
             }
         }
     }
@@ -347,7 +390,7 @@ impl Driver {
                 heir.kept.push(Event::WorkerChanged(worker.clone()));
             }
         }
-        self.decisions.push(Decision::Dispatch {
+        self.decide(Decision::Dispatch {
             batch,
             worker,
             requests,
@@ -365,7 +408,7 @@ impl Driver {
             RejectReason::TooLate => Rejection::TooLate,
             RejectReason::Other(reason) => Rejection::Other(reason),
         };
-        self.decisions.push(Decision::Reject { id, reason });
+        self.decide(Decision::Reject { id, reason });
     }
 
     fn refuse(

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Driver, Trouble};
+use super::{Driver, Note, Trouble};
 use crate::fallback::Fallback;
 use crate::policy::{Event, Page, Policy};
 
@@ -26,6 +26,7 @@ impl Driver {
     /// Lets another policy rule, as the module says. One that was being restored is dropped.
     pub fn swap(&mut self, now: u64, policy: Box<dyn Policy>) {
         let now = self.at(now);
+        self.note(Note::Swap(now));
         let pages = VecDeque::from(self.truth.pages());
         let many = pages.len() > 1;
         self.heir = Some(Heir {
@@ -43,6 +44,7 @@ impl Driver {
     /// Lets the native fallback rule. A policy that was being restored is dropped.
     pub fn fall_back(&mut self, now: u64) {
         let now = self.at(now);
+        self.note(Note::FallBack(now));
         self.heir = None;
         self.enthrone_fallback();
         self.deliver(now);
@@ -53,12 +55,14 @@ impl Driver {
         let Some(heir) = &mut self.heir else {
             return;
         };
-        if let Some(page) = heir.pages.pop_front()
-            && let Err(gone) = heir.policy.restore(now, page)
-        {
-            self.heir = None;
-            self.trouble(Trouble::PolicyGone(gone));
-            return;
+        if let Some(page) = heir.pages.pop_front() {
+            self.calls += 1;
+            if let Err(gone) = heir.policy.restore(now, page) {
+                self.heir = None;
+                self.note(Note::Lost(self.calls));
+                self.trouble(Trouble::PolicyGone(gone));
+                return;
+            }
         }
         if !heir.pages.is_empty() {
             return;

@@ -31,7 +31,7 @@ use self::state::{State, Ticket, Waiting};
 use self::watch::{Attempts, Measured};
 pub use self::watch::{Backoff, Observer, PolicySource, Unobserved};
 use crate::clock::{Clock, micros};
-use crate::driver::{Arrival, Driver, Full, Gauges, Limits, LimitsError, Trouble};
+use crate::driver::{Arrival, Driver, Full, Gauges, Journal, Limits, LimitsError, Trouble};
 use crate::health::Outcome;
 use crate::intern::Key;
 use crate::policy::{ALONE, Affinity, NO_MODEL, Policy, PolicyGone, WorkerId};
@@ -211,6 +211,11 @@ impl<T> Pool<T> {
             Ok(id)
         })?;
         Ok(Place::new(id, self.0.clone(), answer))
+    }
+
+    /// Writes down what its driver is told and decides, from now on: comes before the first worker.
+    pub fn keep_journal(&self, journal: Box<dyn Journal>) {
+        self.0.with(|state, _| state.driver.keep_journal(journal));
     }
 
     /// Takes a worker. False: the pool has as many as are allowed.
