@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    path::Path,
     sync::Arc,
 };
 
@@ -29,7 +30,7 @@ use tollgate_wire::budget::{Budget, Budgets};
 use crate::{
     overseer::Overseer,
     plugins::{self, PluginError},
-    tokens,
+    recorder, tokens,
 };
 
 /// A configuration that reads well, and yet cannot be served.
@@ -68,8 +69,12 @@ pub(crate) struct Assembled {
     pub(crate) timers: Vec<tollgate_dispatch::pool::Timer<Member>>,
 }
 
-/// Puts a configuration together.
-pub(crate) fn assemble(config: Arc<Config>) -> Result<Assembled, AssembleError> {
+/// Puts a configuration together. With a folder, what schedulers are told and decide is recorded
+/// there.
+pub(crate) fn assemble(
+    config: Arc<Config>,
+    record: Option<&Path>,
+) -> Result<Assembled, AssembleError> {
     let loader = plugins::loader(&config)?;
     let shelf = Arc::new(Shelf::default());
     for generation in plugins::load_all(&loader, &config)? {
@@ -91,6 +96,12 @@ pub(crate) fn assemble(config: Arc<Config>) -> Result<Assembled, AssembleError> 
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
             let (crew, timer) = crew(&loader, &config, scheduler.as_deref(), clock)?;
+            if let Some(folder) = record {
+                let name = scheduler.as_deref().unwrap_or("built-in");
+                let recorder = recorder::record(folder, name)
+                    .map_err(|error| other(format!("{}: {error}", folder.display())))?;
+                crew.pool.keep_journal(Box::new(recorder));
+            }
             timers.push(timer);
             crews.insert(scheduler.clone(), crew);
         }

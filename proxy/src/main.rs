@@ -11,7 +11,9 @@ mod bundled;
 mod gauges;
 mod overseer;
 mod plugins;
+mod recorder;
 mod run;
+mod simulate;
 mod tokens;
 
 use std::{
@@ -45,6 +47,10 @@ enum Command {
     Run {
         /// The configuration.
         config: PathBuf,
+        /// Writes what schedulers are told and decide into this folder, to be played again by
+        /// `simulate --replay`.
+        #[arg(long, value_name = "FOLDER")]
+        record: Option<PathBuf>,
     },
     /// Reads configurations and says what is wrong with them; opens nothing.
     Check {
@@ -55,13 +61,23 @@ enum Command {
         #[arg(required = true)]
         configs: Vec<PathBuf>,
     },
+    /// Runs schedulers on virtual time, over modelled workers and requests.
+    Simulate(simulate::Arguments),
     /// Prints the JSON Schema of a configuration.
     Schema,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config } => run(&config),
+        Command::Run { config, record } => run(&config, record),
+        Command::Simulate(arguments) => match simulate::simulate(&arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("tollgate: {error}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Check { explain, configs } => {
             let bad = configs
                 .iter()
@@ -83,7 +99,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path) -> ExitCode {
+fn run(path: &std::path::Path, record: Option<PathBuf>) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => Arc::new(config),
         Err(errors) => {
@@ -99,7 +115,7 @@ fn run(path: &std::path::Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run::run(config, logs.lost()) {
+    match run::run(config, logs.lost(), record) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate: {error}");
@@ -132,7 +148,7 @@ fn check(path: &std::path::Path, explain: bool) -> bool {
         return say(&format!("{}: ok\n", path.display()));
     }
     let mut text = tollgate_config::explain(&config);
-    match assemble::assemble(Arc::new(config)) {
+    match assemble::assemble(Arc::new(config), None) {
         Ok(assembled) => {
             for route in &assembled.routes {
                 let _ = writeln!(text, "route {} answers:", route.name());

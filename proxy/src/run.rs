@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -57,19 +58,27 @@ pub(crate) struct Running {
 }
 
 /// Serves until a signal.
-pub(crate) fn run(config: Arc<Config>, logs: Arc<AtomicU64>) -> Result<(), RunError> {
+pub(crate) fn run(
+    config: Arc<Config>,
+    logs: Arc<AtomicU64>,
+    record: Option<PathBuf>,
+) -> Result<(), RunError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.runtime.threads {
         builder.worker_threads(threads.get());
     }
     let runtime = builder.enable_all().build().map_err(other)?;
-    runtime.block_on(serve_all(config, logs))
+    runtime.block_on(serve_all(config, logs, record))
 }
 
-async fn serve_all(config: Arc<Config>, logs: Arc<AtomicU64>) -> Result<(), RunError> {
+async fn serve_all(
+    config: Arc<Config>,
+    logs: Arc<AtomicU64>,
+    record: Option<PathBuf>,
+) -> Result<(), RunError> {
     let mut assembled = {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || assemble(config))
+        tokio::task::spawn_blocking(move || assemble(config, record.as_deref()))
             .await
             .map_err(other)??
     };

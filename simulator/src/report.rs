@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     pending: BTreeMap<u32, u64>,
     backlogged: usize,
     shares: BTreeMap<u32, f64>,
+    /// Of the batch that is being sent: tenants, and what they are given.
+    given: Vec<(u32, f64)>,
     first_at: Option<u64>,
     last_come: u64,
     last_done: u64,
@@ -124,6 +126,7 @@ impl Tally {
             pending: BTreeMap::new(),
             backlogged: 0,
             shares: BTreeMap::new(),
+            given: Vec::new(),
             first_at: None,
             last_come: 0,
             last_done: 0,
@@ -178,13 +181,18 @@ impl Tally {
 
     pub(crate) fn sent(&mut self, now: u64, job: &Job) {
         self.waits.push(now - job.at);
-        if self.backlogged == self.pending.len() {
-            let cost = f64::from(job.input) + f64::from(job.output);
-            *self.shares.entry(job.tenant).or_default() += cost;
-        }
+        let cost = f64::from(job.input) + f64::from(job.output);
+        self.given.push((job.tenant, cost));
     }
 
+    /// A batch of those that were sent. It counts for fairness when all tenants wait even then: who
+    /// is given all that it asks for has no share.
     pub(crate) fn batch(&mut self, size: usize) {
+        for (tenant, cost) in std::mem::take(&mut self.given) {
+            if self.backlogged == self.pending.len() {
+                *self.shares.entry(tenant).or_default() += cost;
+            }
+        }
         *self.batches.entry(size).or_default() += 1;
     }
 

@@ -303,7 +303,7 @@ impl<'a> Simulation<'a> {
                     requests,
                 } => {
                     let mut members = Vec::with_capacity(requests.len());
-                    self.tally.batch(requests.len());
+                    let size = requests.len();
                     let mut top: Option<(u32, i32)> = None;
                     for id in requests {
                         let Some(job) = self.proxies[at].jobs.get(&id).cloned() else {
@@ -321,6 +321,7 @@ impl<'a> Simulation<'a> {
                             blocks: job.prefix_blocks(),
                         });
                     }
+                    self.tally.batch(size);
                     sent.extend(top);
                     let task = Task {
                         proxy: at,

@@ -29,6 +29,8 @@ pub struct Setup {
     yaml: String,
     /// More of the section `runtime`.
     runtime: String,
+    /// Schedulers are recorded in this folder beside the configuration.
+    recorded: Option<String>,
     folder: Arc<TempDir>,
 }
 
@@ -43,6 +45,7 @@ impl Setup {
         Self {
             yaml: yaml.to_owned(),
             runtime: String::new(),
+            recorded: None,
             folder: Arc::new(TempDir::new().expect("temporary files have a place")),
         }
     }
@@ -52,6 +55,13 @@ impl Setup {
     pub fn runtime(mut self, key: &str) -> Self {
         self.runtime.push_str(", ");
         self.runtime.push_str(key);
+        self
+    }
+
+    /// Records schedulers into a folder beside the configuration.
+    #[must_use]
+    pub fn record(mut self, folder: &str) -> Self {
+        self.recorded = Some(folder.to_owned());
         self
     }
 
@@ -109,8 +119,16 @@ impl Setup {
         ));
         let path = self.folder.path().join("tollgate.yaml");
         fs::write(&path, yaml).expect("the folder can be written");
-        let mut child = Command::new(place::binary())
-            .arg("run")
+        let mut command = Command::new(place::binary());
+        if let Some(folder) = &self.recorded {
+            command
+                .arg("run")
+                .arg("--record")
+                .arg(self.folder.path().join(folder));
+        } else {
+            command.arg("run");
+        }
+        let mut child = command
             .arg(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -321,6 +339,12 @@ impl Proxy {
     #[must_use]
     pub fn log(&self) -> String {
         self.log.text()
+    }
+
+    /// The folder of the configuration.
+    #[must_use]
+    pub fn folder(&self) -> Arc<TempDir> {
+        self.folder.clone()
     }
 
     /// Writes a file beside the configuration anew.

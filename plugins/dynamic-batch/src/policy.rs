@@ -23,9 +23,9 @@
 
 use tollgate_sdk_scheduler::Policy;
 use tollgate_sdk_scheduler::desk::{Desk, Terms};
-use tollgate_sdk_scheduler::roster::Caps;
+use tollgate_sdk_scheduler::roster::{Asks, Caps};
 use tollgate_sdk_scheduler::scheduling::{
-    Action, BatchFinished, Event, Page, RejectReason, Request,
+    Action, BatchFinished, Event, Page, Reject, RejectReason, Request,
 };
 use tollgate_sdk_scheduler::waiting::{Bounds, Turn, Waiter};
 
@@ -126,7 +126,7 @@ impl DynamicBatch {
         let tenant = if self.options.fair { request.tenant } else { 0 };
         let own = desk.ledger.waiting(tenant) as usize;
         let ahead = desk.waiting.len().min((own + 1) * tenants);
-        let asks = tollgate_sdk_scheduler::roster::Asks::of(request);
+        let asks = Asks::of(request);
         // The bound of any worker that could have it: they are alike, or the estimate is rough.
         let Some(worker) = desk.roster.candidates(asks).next() else {
             return false;
@@ -323,10 +323,7 @@ impl Policy for DynamicBatch {
                     self.rhythms.arrived(now, request);
                     if self.is_hopeless(now, request) {
                         let (id, reason) = (request.id, RejectReason::TooLate);
-                        actions.push(Action::Reject(tollgate_sdk_scheduler::scheduling::Reject {
-                            id,
-                            reason,
-                        }));
+                        actions.push(Action::Reject(Reject { id, reason }));
                         continue;
                     }
                 }

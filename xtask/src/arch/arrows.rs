@@ -42,9 +42,24 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-exchange",
             "tollgate-plugin",
             "tollgate-reflect",
+            "tollgate-simulate",
             "tollgate-telemetry",
             "tollgate-upstream",
             "tollgate-wire",
+        ],
+    ),
+    // It owns the same driver as the proxy, and knows nothing of sandboxes.
+    ("tollgate-simulate", &["tollgate-dispatch"]),
+    // The policies of plugins over that driver, natively.
+    (
+        "tollgate-test-schedulers",
+        &[
+            "tollgate-dispatch",
+            "tollgate-plugin-dynamic-batch",
+            "tollgate-plugin-fcfs",
+            "tollgate-plugin-least-loaded",
+            "tollgate-sdk-scheduler",
+            "tollgate-simulate",
         ],
     ),
     ("xtask", &[]),

@@ -316,24 +316,10 @@ impl Roster {
         })
     }
 
-    /// Models that a worker serves, if it is there.
-    #[must_use]
-    pub fn models(&self, id: u32) -> usize {
-        self.seats
-            .get(&id)
-            .map_or(0, |seat| seat.worker.models.len())
-    }
-
     /// Use of its KV cache in thousandths, by its last probe.
     #[must_use]
     pub fn kv_cache_use(&self, id: u32) -> Option<u32> {
         self.seats.get(&id)?.worker.kv_cache_use
-    }
-
-    /// Slots of a worker.
-    #[must_use]
-    pub fn slots_of(&self, id: u32) -> u32 {
-        self.seats.get(&id).map_or(0, |seat| seat.slots)
     }
 
     /// Whether a worker accepts and could serve it, once it has room.

@@ -1,0 +1,182 @@
+//! Whatever happens, each bundled policy keeps what the driver's own fallback keeps: none is lost,
+//! none goes twice, none to a worker that is dead or full, none waits for ever. The histories and
+//! the model of what is so are those of the driver's own tests.
+
+#[allow(dead_code, reason = "not all that can happen there happens here")]
+#[path = "../../../proxy/dispatch/tests/world/mod.rs"]
+mod world;
+
+use proptest::prelude::*;
+use tollgate_dispatch::policy::Policy;
+use tollgate_plugin_dynamic_batch::{DynamicBatch, Options as BatchOptions};
+use tollgate_plugin_fcfs::Fcfs;
+use tollgate_plugin_least_loaded::{LeastLoaded, Options as LoadOptions};
+use tollgate_test_schedulers::Native;
+use world::{Op, Wish, World};
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Fcfs,
+    LeastLoaded,
+    DynamicBatch,
+    /// Dynamic batches that wait for company.
+    Lingering,
+}
+
+/// What happens: to the world, or to who rules it.
+#[derive(Clone, Debug)]
+enum Move {
+    World(Op),
+    /// A new policy; after so many calls it is gone.
+    Rule(Kind, Option<u8>),
+}
+
+fn policy(kind: Kind, left: Option<u8>) -> Box<dyn Policy> {
+    fn native<P: tollgate_sdk_scheduler::Policy + Send + 'static>(
+        policy: P,
+        left: Option<u8>,
+    ) -> Box<dyn Policy> {
+        match left {
+            Some(left) => Native::mortal(policy, u32::from(left)),
+            None => Native::boxed(policy),
+        }
+    }
+    match kind {
+        Kind::Fcfs => native(Fcfs::new(1000), left),
+        Kind::LeastLoaded => native(LeastLoaded::new(&LoadOptions::default()), left),
+        Kind::DynamicBatch => native(DynamicBatch::new(BatchOptions::default()), left),
+        Kind::Lingering => {
+            let options = BatchOptions {
+                max_queue_delay_us: 200,
+                preferred: vec![3],
+                latency_target_ms: 1,
+                ..BatchOptions::default()
+            };
+            native(DynamicBatch::new(options), left)
+        }
+    }
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        Just(Kind::Fcfs),
+        Just(Kind::LeastLoaded),
+        Just(Kind::DynamicBatch),
+        Just(Kind::Lingering),
+    ]
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    (
+        0..4_u32,
+        0..3_u32,
+        prop::collection::vec(1..6_u32, 0..3),
+        -1..2_i32,
+        prop::option::of(0..500_u64),
+        0..100_u64,
+    )
+        .prop_map(
+            |(model, batch_key, eligible, priority, patience, bytes)| Wish {
+                model,
+                batch_key,
+                eligible,
+                priority,
+                patience,
+                bytes,
+            },
+        )
+}
+
+fn happening() -> impl Strategy<Value = Op> {
+    let index = any::<usize>;
+    prop_oneof![
+        8 => (wish(), 1..4_u8).prop_map(|(wish, count)| Op::Arrive(wish, count)),
+        2 => (wish(), 20..100_u8).prop_map(|(wish, count)| Op::Arrive(wish, count)),
+        3 => index().prop_map(Op::Cancel),
+        6 => index().prop_map(Op::Finish),
+        3 => (index(), any::<u8>(), any::<bool>()).prop_map(|(at, who, all)| Op::Fail(at, who, all)),
+        4 => (
+            1..6_u32,
+            prop::bool::weighted(0.8),
+            0..4_u32,
+            0..5_u32,
+            prop::collection::vec(1..4_u32, 0..4)
+        )
+            .prop_map(|(id, accepting, slots, most, models)| Op::Worker(
+                id, accepting, slots, most, models
+            )),
+        1 => (1..6_u32).prop_map(Op::Gone),
+        6 => (0..300_u64).prop_map(Op::Tick),
+    ]
+}
+
+fn history(mortal: bool) -> impl Strategy<Value = Vec<Move>> {
+    let left = prop::option::of(0..20_u8).prop_map(move |left| left.filter(|_| mortal));
+    let rule = (kind(), left).prop_map(|(kind, left)| Move::Rule(kind, left));
+    prop::collection::vec(
+        prop_oneof![9 => happening().prop_map(Move::World), 1 => rule],
+        1..80,
+    )
+}
+
+fn play(world: &mut World, step: &Move) {
+    match step {
+        Move::World(op) => world.apply(op),
+        Move::Rule(kind, left) => world.swap(policy(*kind, *left)),
+    }
+    world.check_decisions();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// With policies that come, go and trap at any moment.
+    #[test]
+    fn none_lost_none_twice_none_misplaced(
+        first in kind(),
+        history in history(true),
+        kept in prop_oneof![Just(3_usize), Just(4096)],
+    ) {
+        let mut world = World::new(kept);
+        world.foresight = true;
+        world.swap(policy(first, None));
+        for step in &history {
+            play(&mut world, step);
+        }
+        world.check_none_lost();
+    }
+
+    /// What a policy knows is the truth: nothing that it does is refused, and it needs no fallback.
+    #[test]
+    fn nothing_that_they_do_is_refused(
+        first in kind(),
+        history in history(false),
+        kept in prop_oneof![Just(3_usize), Just(4096)],
+    ) {
+        let mut world = World::new(kept);
+        world.foresight = true;
+        world.swap(policy(first, None));
+        for step in &history {
+            play(&mut world, step);
+            prop_assert_eq!(world.driver.gauges().refused, 0, "{:?}", step);
+        }
+        prop_assert!(world.driver.take_troubles().is_empty());
+        world.check_none_lost();
+    }
+
+    /// Those that wait for nothing leave no worker idle that someone waits for.
+    #[test]
+    fn nobody_waits_beside_a_free_worker(
+        kind in prop_oneof![Just(Kind::Fcfs), Just(Kind::LeastLoaded), Just(Kind::DynamicBatch)],
+        history in prop::collection::vec(happening(), 1..80),
+    ) {
+        let mut world = World::new(4096);
+        world.foresight = true;
+        world.swap(policy(kind, None));
+        for op in &history {
+            world.apply(op);
+            world.check_decisions();
+            world.check_work_conserving();
+        }
+    }
+}
