@@ -92,9 +92,9 @@ pub fn page(title: &str, setup: &str, reports: &[(String, Report)]) -> String {
             .map(|(size, count)| (*size as f64, *count as f64))
             .collect(),
     });
-    let _ = write!(
+    let _ = writeln!(
         html,
-        "<h2>Batches by size</h2>{}</body></html>\n",
+        "<h2>Batches by size</h2>{}</body></html>",
         plot("batches", "", &sizes.collect::<Vec<_>>())
     );
     html

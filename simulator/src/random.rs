@@ -25,7 +25,7 @@ impl Random {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.0;
         let answer = a.wrapping_add(*d).rotate_left(23).wrapping_add(*a);
         let t = *b << 17;
@@ -40,12 +40,12 @@ impl Random {
 
     /// From 0 to less than 1.
     pub fn part(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.number() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// From 0 to less than `below`, which is not zero.
     pub fn below(&mut self, below: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(below.max(1))) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(below.max(1))) >> 64) as u64
     }
 
     /// Exponential with a mean.
@@ -75,8 +75,8 @@ mod tests {
         let mut one = Random::new(7, 1);
         let mut same = Random::new(7, 1);
         let mut other = Random::new(7, 2);
-        assert_eq!(one.next(), same.next());
-        assert_ne!(one.next(), other.next());
+        assert_eq!(one.number(), same.number());
+        assert_ne!(one.number(), other.number());
         let mean = (0..20_000).map(|_| one.exponential(5.0)).sum::<f64>() / 20_000.0;
         assert!((4.8..5.2).contains(&mean), "{mean}");
         assert!((0..1000).all(|_| one.below(3) < 3));
