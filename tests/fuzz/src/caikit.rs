@@ -32,6 +32,8 @@ pub(crate) fn exchange(data: &[u8]) {
         request: parts[0],
         mood,
         answer: &parts[1..],
+        request_json: None,
+        answer_json: None,
     };
     side.exchange(&ask, authorized);
 }

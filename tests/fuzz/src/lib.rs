@@ -21,6 +21,7 @@ mod headers;
 mod inflate;
 pub mod input;
 mod json;
+mod kserve;
 mod openai;
 mod oracle;
 mod protocol;
@@ -60,6 +61,8 @@ targets! {
     "headers", headers::headers, "hygiene of heads: what must go is gone, what was accepted reads one way";
     "inflate", inflate::inflate, "gzip and deflate: as flate2 reads them whole, however they are cut, within the limit";
     "json", json::json, "checking JSON and finding members: as serde_json";
+    "kserve", kserve::exchange, "inferences and all else, REST and gRPC, tensors in JSON and raw";
+    "kserve-options", kserve::options, "options, workers' options and probes' answers";
     "openai-backend", openai::backend, "answers of workers: the same events at every pace, and none after the end";
     "openai-frontend", openai::frontend, "requests of clients: the authorized model and no other is sent on";
     "openai-options", openai::options, "options, workers' options and probes' answers";

@@ -65,6 +65,8 @@ pub(crate) fn frontend(data: &[u8]) {
         request: parts[0],
         mood,
         answer: &parts[1..],
+        request_json: None,
+        answer_json: None,
     };
     side.exchange(&ask, authorized);
 }
@@ -80,6 +82,8 @@ pub(crate) fn backend(data: &[u8]) {
         request: request.as_bytes(),
         mood,
         answer: &[data],
+        request_json: None,
+        answer_json: None,
     };
     side.exchange(&ask, authorized);
 }

@@ -14,12 +14,12 @@ use tollgate_sdk_protocol::{
     backend::{MemberEvent, ProbeResponse, Worker as WorkerFacts},
     frontend::{Parameter, PassTo, RequestHead, TranslateTo, Way},
     inference::{Call, Event},
-    plugin::{Claim, Surface},
+    plugin::{Claim, Gathering, Surface},
     testing::{
         Answer, Client, ClientOutcome, Ending, Memory, Pace, Passed, Upstream, Worker,
         WorkerOutcome, context,
     },
-    types::{Cut, ResponseEnd, ResponseHead},
+    types::{Cut, Header, ResponseEnd, ResponseHead, SourceId},
 };
 
 use tollgate_wire::json;
@@ -28,6 +28,9 @@ use crate::input::{mix, parts, selector};
 
 /// What the worker calls the model that was authorized.
 pub(crate) const SERVED: &str = "served-name";
+
+/// The number from which the driver of a worker numbers the answer's sources.
+const RESPONSE: SourceId = 1 << 20;
 
 /// A plugin as it was configured.
 pub(crate) struct Side<P> {
@@ -57,7 +60,13 @@ impl<P: Protocol> Side<P> {
         self.claims.len()
     }
 
-    fn head(&self, claim: usize) -> RequestHead {
+    /// Where a claim is met.
+    pub(crate) fn surface(&self, claim: usize) -> &Surface {
+        &self.claims[claim].surface
+    }
+
+    fn head(&self, ask: &Ask<'_>) -> RequestHead {
+        let claim = ask.claim;
         let mut parameters = Vec::new();
         let (method, path) = match &self.claims[claim].surface {
             Surface::Rest(rest) => {
@@ -80,17 +89,19 @@ impl<P: Protocol> Side<P> {
                 format!("/{}/{}", grpc.service, grpc.method),
             ),
         };
+        let mut headers = vec![
+            actions::header("content-type", "application/json"),
+            // Where a protocol names the model there; others do not look.
+            actions::header("mm-model-id", "m"),
+        ];
+        headers.extend(ask.request_json.map(json_length));
         RequestHead {
             claim: claim as u32,
             method,
             path,
             query: String::new(),
             parameters,
-            headers: vec![
-                actions::header("content-type", "application/json"),
-                // Where a protocol names the model there; others do not look.
-                actions::header("mm-model-id", "m"),
-            ],
+            headers,
         }
     }
 
@@ -108,9 +119,11 @@ impl<P: Protocol> Side<P> {
 
     /// A request to this claim, and all that comes of it. `passed` looks at what is sent on.
     pub(crate) fn exchange(&self, ask: &Ask<'_>, passed: impl Fn(&Passed, bool)) {
-        let head = || self.head(ask.claim);
+        let head = || self.head(ask);
         let facts = self.worker(ask.claim);
-        let grpc = matches!(self.claims[ask.claim].surface, Surface::Grpc(_));
+        let grpc = matches!(self.surface(ask.claim), Surface::Grpc(_));
+        let streamed = matches!(self.surface(ask.claim),
+            Surface::Rest(rest) if rest.gathering == Gathering::Streamed);
         let said = Said::of(ask, grpc);
         let play = |client: &Client, len: usize| {
             at_every_pace(len, |pace| {
@@ -119,6 +132,7 @@ impl<P: Protocol> Side<P> {
         };
         let client = |way| Client {
             upstream: Some(said.upstream()),
+            streamed,
             ..if grpc {
                 Client::grpc(vec![ask.request.to_vec()], way)
             } else {
@@ -140,7 +154,7 @@ impl<P: Protocol> Side<P> {
             let paces = events.len();
             let answered = Client {
                 events,
-                sources: worker.sources.0,
+                sources: said.held(),
                 ..taken
             };
             let outcome = play(&answered, paces);
@@ -198,6 +212,14 @@ pub(crate) struct Ask<'a> {
     pub(crate) mood: u8,
     /// One body, or messages.
     pub(crate) answer: &'a [&'a [u8]],
+    /// How much of the request is JSON, and of the answer, where raw bytes follow.
+    pub(crate) request_json: Option<usize>,
+    pub(crate) answer_json: Option<usize>,
+}
+
+/// Says how much of a body is JSON, where raw tensors follow.
+fn json_length(len: usize) -> Header {
+    actions::header("inference-header-content-length", len.to_string())
 }
 
 /// The answer in the words of both drivers.
@@ -226,7 +248,9 @@ impl Said {
         Self {
             head: ResponseHead {
                 status: if grpc { 200 } else { status },
-                headers: vec![actions::header("content-type", kind)],
+                headers: std::iter::once(actions::header("content-type", kind))
+                    .chain(ask.answer_json.map(json_length))
+                    .collect(),
             },
             content,
             grpc,
@@ -241,6 +265,14 @@ impl Said {
                 })
             },
         }
+    }
+
+    /// The answer's bytes, as events name them: whole, and kept by those who hold the events.
+    fn held(&self) -> Memory {
+        let sources = (RESPONSE..).zip(&self.content);
+        sources.fold(Memory::default(), |memory, (source, content)| {
+            memory.with(source, content.clone())
+        })
     }
 
     fn longest(&self) -> usize {

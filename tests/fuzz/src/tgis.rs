@@ -54,6 +54,8 @@ pub(crate) fn frontend(data: &[u8]) {
         request: parts[0],
         mood,
         answer: &parts[1..],
+        request_json: None,
+        answer_json: None,
     };
     side.exchange(&ask, authorized);
 }
@@ -70,6 +72,8 @@ pub(crate) fn backend(data: &[u8]) {
         request: ASKED[claim],
         mood,
         answer: if data.is_empty() { &[] } else { &parts },
+        request_json: None,
+        answer_json: None,
     };
     side.exchange(&ask, authorized);
 }
