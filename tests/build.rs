@@ -1,13 +1,15 @@
-//! Compiles `proto/generation.proto`, for the client and the fake worker that speak it.
+//! Compiles the messages that clients and fake workers here speak.
 
 use std::error::Error;
 
-const PROTO: &str = "../proto/generation.proto";
+const PROTOS: [&str; 2] = ["../proto/generation.proto", "../proto/inference.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed={PROTO}");
+    for proto in PROTOS {
+        println!("cargo::rerun-if-changed={proto}");
+    }
     println!("cargo::rerun-if-changed=build.rs");
-    let files = protox::compile([PROTO], ["../proto"])?;
+    let files = protox::compile(PROTOS, ["../proto"])?;
     prost_build::Config::new().compile_fds(files)?;
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod fake;
 pub mod place;
 mod proxy;
 pub mod scene;
+pub mod standin;
 pub mod tls;
 pub mod tokens;
 pub mod wire1;
@@ -21,6 +22,11 @@ use std::{fmt::Display, future::Future, time::Duration};
 /// The messages of `proto/generation.proto`.
 pub mod fmaas {
     include!(concat!(env!("OUT_DIR"), "/fmaas.rs"));
+}
+
+/// The messages of `proto/inference.proto`.
+pub mod inference {
+    include!(concat!(env!("OUT_DIR"), "/inference.rs"));
 }
 
 /// Nothing in a test takes this long, but for a defect.

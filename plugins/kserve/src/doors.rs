@@ -40,6 +40,8 @@ pub enum Endpoint {
     OpenAi(&'static str),
     /// A method that this path does not take.
     WrongMethod,
+    /// A path of the protocol that this server has not: said in its own words.
+    Absent,
 }
 
 /// One thing that clients may ask.
@@ -208,7 +210,7 @@ impl Door {
                     gathering: match endpoint {
                         Endpoint::Infer => Gathering::Streamed,
                         _ if method == "GET" => Gathering::Nothing,
-                        Endpoint::WrongMethod => Gathering::Nothing,
+                        Endpoint::WrongMethod | Endpoint::Absent => Gathering::Nothing,
                         _ => Gathering::Whole,
                     },
                 };
@@ -251,7 +253,7 @@ impl Endpoint {
             Self::Infer | Self::StreamInfer => TaskKind::Infer,
             Self::Generate | Self::GenerateStream => TaskKind::Generate,
             Self::Forward(name) | Self::OpenAi(name) => TaskKind::Other(name.to_owned()),
-            Self::WrongMethod => return None,
+            Self::WrongMethod | Self::Absent => return None,
         })
     }
 }
@@ -260,8 +262,13 @@ impl Endpoint {
 pub fn doors(options: &Options) -> Vec<Door> {
     let mut doors = MODELS.to_vec();
     doors.extend(MODEL_METHODS);
-    if options.paths == Paths::All {
-        doors.extend(MORE);
+    match options.paths {
+        Paths::All => doors.extend(MORE),
+        // Over gRPC the host says by itself that there is no such method.
+        Paths::Models => doors.extend(MORE.into_iter().filter_map(|door| match door {
+            Rest(method, path, _) => Some(Rest(method, path, Endpoint::Absent)),
+            Grpc(..) => None,
+        })),
     }
     if options.openai_paths {
         doors.extend(OPENAI);
@@ -375,8 +382,11 @@ mod tests {
     #[test]
     fn modelmesh_has_four_paths() {
         let doors = doors(&Options::of(Server::Modelmesh));
-        let rest = doors.iter().filter(|door| matches!(door, Rest(..)));
-        assert_eq!(rest.count(), 4);
+        let served = doors
+            .iter()
+            .filter(|door| matches!(door, Rest(_, _, endpoint) if *endpoint != Endpoint::Absent));
+        assert_eq!(served.count(), 4);
+        assert!(doors.contains(&Rest("GET", "/v2/health/live", Endpoint::Absent)));
     }
 
     #[test]

@@ -320,6 +320,75 @@ fn modelmesh_has_base64() {
     let told: Value = serde_json::from_slice(&played.told.body).unwrap();
     assert_eq!(told["outputs"][1]["data"], json!(["YQ==", "w6k="]));
     assert_eq!(told["outputs"][1]["parameters"]["content_type"], "base64");
+    assert_eq!(
+        told["outputs"][1]["shape"],
+        json!([2]),
+        "numbers, unlike metadata's"
+    );
+}
+
+#[test]
+fn modelmesh_is_told_the_model_where_it_looks() {
+    let ask = |options: &str, dialect: &str| {
+        let request = Request {
+            model_name: "named".to_owned(),
+            inputs: vec![tensor("in", "FP32", &[1, 2])],
+            raw_input_contents: vec![RAW.to_vec()],
+            ..Request::default()
+        };
+        let played = Play {
+            options: r#"{"server":"modelmesh"}"#,
+            door: "ModelInfer",
+            headers: Vec::new(),
+            request: request.encode_to_vec(),
+            grpc: true,
+            worker: station(dialect, options),
+            answer: grpc_answer(),
+        }
+        .run(Pace::Whole);
+        played.worker.unwrap().request.unwrap()
+    };
+    // A gateway hands on a header by its prefix alone; the path names the model too.
+    let by_name = ask(r#"{"model-header":"mm-vmodel-id"}"#, "kserve-rest");
+    let header = header_value(&by_name.headers, "grpc-metadata-mm-vmodel-id");
+    assert_eq!(header, Some("served"));
+    assert_eq!(header_value(&by_name.headers, "mm-vmodel-id"), None);
+    // A concrete model is meant only where the message names none.
+    let concrete = ask(r#"{"model-header":"mm-model-id"}"#, "kserve-grpc");
+    assert_eq!(
+        header_value(&concrete.headers, "mm-model-id"),
+        Some("served")
+    );
+    let message = Request::decode(concrete.body.as_slice()).unwrap();
+    assert_eq!(message.model_name, "");
+}
+
+#[test]
+fn an_answers_parameter_without_a_value_sets_nothing() {
+    let answer = json!({
+        "model_name": "served__isvc-1", "parameters": {"headers": null, "kept": 7},
+        "outputs": [{"name": "out", "datatype": "BYTES", "shape": [1], "data": ["w6k="],
+                     "parameters": {"content_type": "base64", "odd": null}}],
+    });
+    let request = Request {
+        model_name: "named".to_owned(),
+        inputs: vec![tensor("in", "FP32", &[1, 2])],
+        raw_input_contents: vec![RAW.to_vec()],
+        ..Request::default()
+    };
+    let played = Play {
+        options: "",
+        door: "ModelInfer",
+        headers: Vec::new(),
+        request: request.encode_to_vec(),
+        grpc: true,
+        worker: station("kserve-rest", r#"{"server":"modelmesh"}"#),
+        answer: Answer::rest(200, "application/json", answer.to_string().into_bytes()),
+    }
+    .run(Pace::Whole);
+    let told = Response::decode(played.told.messages[0].as_slice()).unwrap();
+    assert_eq!(told.raw_output_contents, [b"\x02\0\0\0\xc3\xa9"]);
+    assert_eq!(told.model_name, "named");
 }
 
 fn refused(request: &Value, headers: Vec<tollgate_sdk_protocol::types::Header>) -> String {

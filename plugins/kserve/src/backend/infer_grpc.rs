@@ -13,6 +13,7 @@ use tollgate_sdk_protocol::{
 use super::{Job, Link, grpc, stopped, unreadable};
 use crate::{
     codec::{Body, Kind, Stop, grpc_read, grpc_write},
+    frontend::model_in_message,
     options::Streams,
 };
 
@@ -121,7 +122,8 @@ impl Job for Infer {
         let Task::Infer(content) = &self.call.task else {
             return Err(super::unsupported("no tensors"));
         };
-        let body = body_of(&self.call, content);
+        let mut body = body_of(&self.call, content);
+        body.model = model_in_message(&self.link.target, &body.model).to_owned();
         let style = grpc_write::Style {
             wide: self.link.target.wide_parameters,
             typed: false,

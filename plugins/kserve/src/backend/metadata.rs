@@ -12,6 +12,7 @@ use tollgate_sdk_protocol::{
 use super::{Job, Link, gathered, grpc, path_of, rest, unreadable};
 use crate::{
     datatype,
+    frontend::model_in_message,
     options::Target,
     proto::{
         ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse,
@@ -45,10 +46,8 @@ impl Metadata {
 
 impl Job for Metadata {
     fn request(&mut self, _: &dyn Bytes) -> Result<Request, Failure> {
-        let (name, version) = (
-            self.call.model.clone(),
-            self.call.version.clone().unwrap_or_default(),
-        );
+        let name = model_in_message(&self.link.target, &self.call.model).to_owned();
+        let version = self.call.version.clone().unwrap_or_default();
         let model = &self.call.model;
         Ok(match (self.link.grpc, self.only_ready()) {
             (false, ready) => {

@@ -21,7 +21,12 @@ use tollgate_sdk_protocol::{
     types::{Cut, Failure, FailureKind, Header, Need, Progress, ResponseEnd, Segment, SourceId},
 };
 
-use crate::{codec::Stop, frontend::model_header, options::Target, proto};
+use crate::{
+    codec::Stop,
+    frontend::{Form, model_header},
+    options::Target,
+    proto,
+};
 
 pub(crate) use probe::{judge, probe};
 
@@ -218,7 +223,7 @@ fn rest(link: &Link, method: &str, path: &str, model: &str, body: Vec<Segment>) 
             method: method.to_owned(),
             path: path.to_owned(),
         }),
-        headers: model_header(&link.target, model),
+        headers: model_header(&link.target, Form::Rest, model),
         body,
         end: true,
     }
@@ -228,7 +233,7 @@ fn rest(link: &Link, method: &str, path: &str, model: &str, body: Vec<Segment>) 
 fn grpc(link: &Link, method: &str, model: &str, message: Vec<Segment>) -> Request {
     Request {
         surface: Surface::Grpc(format!("{}/{method}", proto::SERVICE)),
-        headers: model_header(&link.target, model),
+        headers: model_header(&link.target, Form::Grpc, model),
         body: message,
         end: true,
     }

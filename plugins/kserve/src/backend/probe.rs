@@ -21,8 +21,8 @@ use super::{
     metadata::{model, of_json, of_message},
 };
 use crate::{
-    frontend::{model_header, segment_of},
-    options::Index,
+    frontend::{Form, model_header, model_in_message, segment_of},
+    options::{Index, Target},
     proto::{
         ModelMetadataRequest, ModelMetadataResponse, RepositoryIndexRequest,
         RepositoryIndexResponse, SERVICE, ServerReadyRequest, ServerReadyResponse,
@@ -67,13 +67,14 @@ fn plan(link: &Link, worker: &Worker) -> Vec<Asked> {
 
 /// What to ask a worker.
 pub fn probe(link: &Link, worker: &Worker) -> Vec<ProbeRequest> {
+    let form = if link.grpc { Form::Grpc } else { Form::Rest };
     let requests = plan(link, worker).into_iter().map(|asked| {
         let headers = match &asked {
-            Asked::Model(name) => model_header(&link.target, name),
+            Asked::Model(name) => model_header(&link.target, form, name),
             _ => Vec::new(),
         };
         let (surface, body) = if link.grpc {
-            let (method, message) = grpc(&asked);
+            let (method, message) = grpc(&asked, &link.target);
             (Surface::Grpc(format!("{SERVICE}/{method}")), message)
         } else {
             let (method, path, body) = rest(&asked, link.target.index);
@@ -94,7 +95,7 @@ pub fn probe(link: &Link, worker: &Worker) -> Vec<ProbeRequest> {
     requests.collect()
 }
 
-fn grpc(asked: &Asked) -> (&'static str, Vec<u8>) {
+fn grpc(asked: &Asked, target: &Target) -> (&'static str, Vec<u8>) {
     match asked {
         // Metrics are not asked for over gRPC.
         Asked::Ready | Asked::Metrics(_) => ("ServerReady", ServerReadyRequest {}.encode_to_vec()),
@@ -104,7 +105,7 @@ fn grpc(asked: &Asked) -> (&'static str, Vec<u8>) {
         }
         Asked::Model(name) => {
             let model = ModelMetadataRequest {
-                name: name.clone(),
+                name: model_in_message(target, name).to_owned(),
                 version: String::new(),
             };
             ("ModelMetadata", model.encode_to_vec())

@@ -5,7 +5,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::inference::{Parameter, ParameterValue};
 
-use super::Stop;
+use super::{Kind, Stop};
 use crate::proto::{self, InferParameter, infer_parameter::ParameterChoice};
 
 /// One entry of the map, as protocol buffers write maps.
@@ -51,9 +51,12 @@ pub fn count(parameters: &[Parameter], name: &str) -> Result<Option<u64>, String
 
 /// Reads a JSON object of settings.
 ///
+/// In an answer a member may be null, as ModelMesh's REST proxy writes one without a value
+/// (rest-proxy, proxy/marshaler.go): it sets nothing.
+///
 /// # Errors
 /// A value that is no string, number or boolean.
-pub fn from_json(raw: &[u8]) -> Result<Vec<Parameter>, String> {
+pub fn from_json(raw: &[u8], kind: Kind) -> Result<Vec<Parameter>, String> {
     let members: Map<String, Value> = match serde_json::from_slice(raw) {
         Ok(Value::Object(members)) => members,
         Ok(Value::Null) => return Ok(Vec::new()),
@@ -61,6 +64,7 @@ pub fn from_json(raw: &[u8]) -> Result<Vec<Parameter>, String> {
     };
     members
         .into_iter()
+        .filter(|(_, value)| kind == Kind::Request || !value.is_null())
         .map(|(name, value)| {
             let value = value_of(&value).ok_or_else(|| {
                 format!("the parameter `{name}` must be a string, a number or a boolean")
@@ -164,7 +168,11 @@ mod tests {
     use tollgate_sdk_protocol::{fields::Reader, testing::Memory};
 
     fn all() -> Vec<Parameter> {
-        from_json(br#"{"a":true,"b":-5,"c":"x","d":0.5,"e":18446744073709551615}"#).unwrap()
+        from_json(
+            br#"{"a":true,"b":-5,"c":"x","d":0.5,"e":18446744073709551615}"#,
+            Kind::Request,
+        )
+        .unwrap()
     }
 
     fn read(raw: &[u8]) -> Vec<Parameter> {
@@ -188,7 +196,7 @@ mod tests {
             .iter()
             .map(|it| (it.name.clone(), to_json(&it.value)))
             .collect();
-        let again = from_json(Value::from(json).to_string().as_bytes()).unwrap();
+        let again = from_json(Value::from(json).to_string().as_bytes(), Kind::Request).unwrap();
         assert_eq!(again, parameters);
     }
 
@@ -206,8 +214,8 @@ mod tests {
     #[test]
     fn the_last_of_equal_names_counts() {
         let twice = [
-            entries(4, &from_json(br#"{"a":1}"#).unwrap(), true).unwrap(),
-            entries(4, &from_json(br#"{"a":2}"#).unwrap(), true).unwrap(),
+            entries(4, &from_json(br#"{"a":1}"#, Kind::Request).unwrap(), true).unwrap(),
+            entries(4, &from_json(br#"{"a":2}"#, Kind::Request).unwrap(), true).unwrap(),
         ];
         assert_eq!(
             get(&read(&twice.concat()), "a"),
@@ -218,9 +226,13 @@ mod tests {
     #[test]
     fn what_is_no_setting_is_refused_by_name() {
         for raw in [r#"{"a":null}"#, r#"{"a":[1]}"#, r#"{"a":{}}"#] {
-            assert!(from_json(raw.as_bytes()).unwrap_err().contains("`a`"));
+            assert!(
+                from_json(raw.as_bytes(), Kind::Request)
+                    .unwrap_err()
+                    .contains("`a`")
+            );
         }
-        assert!(from_json(b"[]").is_err());
+        assert!(from_json(b"[]", Kind::Request).is_err());
         assert!(flag(&all(), "b").is_err() && count(&all(), "b").is_err());
         assert_eq!(flag(&all(), "a"), Ok(Some(true)));
     }

@@ -72,7 +72,7 @@ pub fn read(bytes: &dyn Bytes, place: Place, kind: Kind) -> Result<Body, String>
         ..Body::default()
     };
     if let Some(range) = find("parameters") {
-        body.parameters = parameters::from_json(&scan.copy(&range))?;
+        body.parameters = parameters::from_json(&scan.copy(&range), kind)?;
     }
     let array = find(kind.member())
         .ok_or_else(|| format!("Unable to find '{}' in the JSON", kind.member()))?;
@@ -163,7 +163,7 @@ impl Reader {
         let shape = shape(&copy(2).ok_or_else(|| missing("shape"))?)
             .ok_or_else(|| format!("the shape of {noun} '{name}' must be a list of sizes"))?;
         let mut parameters = match copy(3) {
-            Some(raw) => parameters::from_json(&raw)?,
+            Some(raw) => parameters::from_json(&raw, self.kind)?,
             None => Vec::new(),
         };
         let announced = parameters::count(&parameters, "binary_data_size")?;
@@ -315,7 +315,7 @@ fn output(scan: &mut Scan<'_>, found: &Found) -> Result<Tensor, String> {
     let mut copy = |index: usize| found[index].clone().map(|range| scan.copy(&range));
     let name = copy(0).ok_or("Unable to find 'name' in an output")?;
     let parameters: Vec<Parameter> = match copy(3) {
-        Some(raw) => parameters::from_json(&raw)?,
+        Some(raw) => parameters::from_json(&raw, Kind::Request)?,
         None => Vec::new(),
     };
     Ok(Tensor {

@@ -181,7 +181,9 @@ impl Answer {
             Form::Rest => {
                 let style = rest_write::Style {
                     base64: self.options.base64_bytes,
-                    string_shapes: self.options.string_shapes,
+                    // Only metadata has them as strings: answers to inferences are written by
+                    // ModelMesh's REST proxy itself (rest-proxy, proxy/marshaler.go).
+                    string_shapes: false,
                 };
                 let binary = self.binary(body);
                 let written = rest_write::write(bytes, Kind::Response, body, &binary, style)

@@ -145,22 +145,27 @@ impl one_call::Ask for Forward {
     }
 }
 
-/// A method that the path does not take, where the server's status for it is its own.
-pub struct WrongMethod;
+/// What is not served here: a method that the path does not take, where the server's status for it
+/// is its own, or a path that it has not.
+pub struct Nothing(pub FailureKind);
 
-impl one_call::Ask for WrongMethod {
+impl Nothing {
+    fn failure(&self) -> Failure {
+        let what = match self.0 {
+            FailureKind::MethodNotAllowed => "Method Not Allowed",
+            _ => "Not Found",
+        };
+        failure::of(self.0.clone(), what)
+    }
+}
+
+impl one_call::Ask for Nothing {
     fn read(&mut self, _: &dyn Bytes, _: &Progress) -> Result<Read, Failure> {
-        Err(failure::of(
-            FailureKind::MethodNotAllowed,
-            "Method Not Allowed",
-        ))
+        Err(self.failure())
     }
 
     fn call(&mut self, _: String) -> Result<Call, Failure> {
-        Err(failure::of(
-            FailureKind::MethodNotAllowed,
-            "Method Not Allowed",
-        ))
+        Err(self.failure())
     }
 
     fn event(&mut self, _: &dyn Bytes, _: Event, _: &mut Vec<Action>) -> Result<(), Failure> {

@@ -305,7 +305,7 @@ impl one_call::Ask for Generate {
             id: CALL,
             path: Some(path::with_model(pattern, &self.head.path, &to.model)),
             query: None,
-            set_headers: model_header(&target, &to.model),
+            set_headers: model_header(&target, Form::Rest, &to.model),
             remove_headers: Vec::new(),
             edits: Vec::new(),
             response,

@@ -14,7 +14,7 @@ use tollgate_sdk_protocol::{
 use super::{
     Form,
     answer::{Answer, Wishes},
-    check_version, intent, invalid, model_header, model_of_headers, parameter,
+    check_version, intent, invalid, model_header, model_in_message, model_of_headers, parameter,
     passing::Passing,
     path, target,
 };
@@ -196,11 +196,17 @@ impl one_call::Ask for Infer {
                 renamed.then(|| path::with_model(pattern, &self.head.path, &to.model))
             }
             Form::Grpc => {
-                if renamed || asked.model_at.1 == 0 {
+                let name = model_in_message(&target, &to.model);
+                let field = match name {
+                    "" => Vec::new(),
+                    name => proto::text(1, name),
+                };
+                let (offset, len) = asked.model_at;
+                if name != named.as_str() || len == 0 && !field.is_empty() {
                     edits.push(Edit {
-                        offset: asked.model_at.0,
-                        len: asked.model_at.1,
-                        replacement: vec![Segment::Inline(proto::text(1, &to.model))],
+                        offset,
+                        len,
+                        replacement: vec![Segment::Inline(field)],
                     });
                 }
                 None
@@ -212,7 +218,7 @@ impl one_call::Ask for Infer {
             id: CALL,
             path,
             query: None,
-            set_headers: model_header(&target, &to.model),
+            set_headers: model_header(&target, self.form, &to.model),
             remove_headers: Vec::new(),
             edits,
             response,

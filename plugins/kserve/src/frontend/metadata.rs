@@ -13,8 +13,8 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    Form, check_version, intent, invalid, model_header, model_of_headers, parameter,
-    passing::Passing, path, status, target,
+    Form, check_version, intent, invalid, model_header, model_in_message, model_of_headers,
+    parameter, passing::Passing, path, status, target,
 };
 use crate::{
     codec::rest_write::{Style, shape},
@@ -157,7 +157,7 @@ impl one_call::Ask for Metadata {
         let response = passing.mode();
         self.passing = Some(passing);
         let asked = ModelMetadataRequest {
-            name: to.model.clone(),
+            name: model_in_message(&target, &to.model).to_owned(),
             version: self.version.clone(),
         };
         let (path, edits) = match self.form {
@@ -178,7 +178,7 @@ impl one_call::Ask for Metadata {
             id: CALL,
             path,
             query: None,
-            set_headers: model_header(&target, &to.model),
+            set_headers: model_header(&target, self.form, &to.model),
             remove_headers: Vec::new(),
             edits,
             response,

@@ -66,7 +66,8 @@ pub fn exchange(
         Endpoint::ModelReady => call(house::House::new(options, form, house::Kind::Model, head)),
         Endpoint::Forward(task) => call(forward::Forward::new(door, task, head, false)),
         Endpoint::OpenAi(task) => call(forward::Forward::new(door, task, head, true)),
-        Endpoint::WrongMethod => call(forward::WrongMethod),
+        Endpoint::WrongMethod => call(forward::Nothing(FailureKind::MethodNotAllowed)),
+        Endpoint::Absent => call(forward::Nothing(FailureKind::NotFound)),
     }
 }
 
@@ -108,12 +109,27 @@ fn target(options: &Options, to: &PassTo) -> Result<Target, Failure> {
         .map_err(|problem| tollgate_sdk_protocol::failure::of(FailureKind::Internal, problem))
 }
 
-/// The header that tells a worker the model, where it wants one.
-pub fn model_header(target: &Target, model: &str) -> Vec<Header> {
+/// The header that tells a worker the model, where it wants one. Before ModelMesh stands a gRPC
+/// gateway over HTTP, which hands on no header but under this prefix.
+pub fn model_header(target: &Target, form: Form, model: &str) -> Vec<Header> {
+    let name = match target.model_header {
+        ModelHeader::None => return Vec::new(),
+        ModelHeader::MmVmodelId => "mm-vmodel-id",
+        ModelHeader::MmModelId => "mm-model-id",
+    };
+    let name = match form {
+        Form::Rest => format!("grpc-metadata-{name}"),
+        Form::Grpc => name.to_owned(),
+    };
+    vec![actions::header(&name, model)]
+}
+
+/// The model's name as it stands in a message to a worker: none where the header says it, for
+/// ModelMesh reads its headers only where the message names nobody (ModelMeshApi.java).
+pub fn model_in_message<'a>(target: &Target, model: &'a str) -> &'a str {
     match target.model_header {
-        ModelHeader::None => Vec::new(),
-        ModelHeader::MmVmodelId => vec![actions::header("mm-vmodel-id", model)],
-        ModelHeader::MmModelId => vec![actions::header("mm-model-id", model)],
+        ModelHeader::MmModelId => "",
+        ModelHeader::None | ModelHeader::MmVmodelId => model,
     }
 }
 

@@ -131,7 +131,9 @@ impl Passing {
         if self.sent {
             // Nothing is named before it is there: while what was named is written, no more
             // of the response is read.
-            let fresh = progress.available - self.upto;
+            // What went out with the head was all that was there then, which may be more than this
+            // word of it, said earlier, knows of.
+            let fresh = progress.available.saturating_sub(self.upto);
             if fresh > 0 {
                 out.push(Action::Data(vec![span(progress.source, self.upto, fresh)]));
                 self.upto = progress.available;
