@@ -7,6 +7,7 @@ tests/real/triton.sh serves them. `--model` is what the first is called here.
 
 import json
 import queue
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,6 +15,7 @@ import urllib.request
 import numpy as np
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
+from tritonclient._plugin import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
 import checks
@@ -23,23 +25,43 @@ from checks import check, equal, expect, raises
 LARGE = 4 << 20
 
 
+class Bearer(InferenceServerClientPlugin):
+    """Puts the token onto every call, as the client's own plugins do."""
+
+    def __init__(self, token):
+        self.token = token
+
+    def __call__(self, request):
+        request.headers["authorization"] = f"Bearer {self.token}"
+
+
 class Context:
     def __init__(self, given):
         self.model = given.model
         self.stream = given.stream_model
         self.direct = given.direct
+        self.token = given.token
         self.url = given.url.rstrip("/")
+        self.trust = ssl.create_default_context(cafile=given.ca) if given.ca else None
         address = urllib.parse.urlsplit(self.url)
+        secure = {"ssl": True, "ssl_context_factory": lambda: self.trust} if given.ca else {}
         self.http = over_http.InferenceServerClient(
-            address.netloc + address.path, network_timeout=120, connection_timeout=120
+            address.netloc + address.path, network_timeout=120, connection_timeout=120, **secure
         )
-        self.grpc = over_grpc.InferenceServerClient(given.grpc)
+        secure = {"ssl": True, "root_certificates": given.ca} if given.ca else {}
+        self.grpc = over_grpc.InferenceServerClient(given.grpc, **secure)
+        if given.token:
+            for client in (self.http, self.grpc):
+                client.register_plugin(Bearer(given.token))
 
     def post(self, path, body, headers=None):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers or {})
+        headers = dict(headers or {})
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
+        request = urllib.request.Request(self.url + path, data, headers)
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=120, context=self.trust) as answer:
                 return answer.status, dict(answer.headers), answer.read()
         except urllib.error.HTTPError as answer:
             return answer.code, dict(answer.headers), answer.read()

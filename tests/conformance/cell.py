@@ -9,7 +9,11 @@ client's protocol, and then of Tollgate with that worker behind it. The outcome 
 """
 
 import dataclasses
+import json
+import sys
 from collections.abc import Callable
+
+VERDICTS = ("same", "refused", "FAILED")
 
 
 class Refusal(Exception):
@@ -96,3 +100,56 @@ def first_difference(wanted, found, at="answer"):
                 return parted
         return None
     return None if wanted == found else f"{at} is {found!r}, directly {wanted!r}"
+
+
+def run(name, worker, cases, direct, through, only):
+    """Compares every case of a cell, or those whose name holds `only`."""
+    outcomes = []
+    for case in cases:
+        if only and only not in case.name:
+            continue
+        outcome = compare(case, direct, through, worker)
+        outcomes.append(outcome)
+        form = "stream" if case.stream else "unary"
+        detail = f": {outcome.detail.splitlines()[0][:300]}" if outcome.detail else ""
+        print(f"{outcome.verdict:8}{name}, {form}, {case.name}{detail}", flush=True)
+    return outcomes
+
+
+def summary(outcomes):
+    """The counts of a cell, by form, and which cases were refused or failed."""
+
+    def counted(stream):
+        chosen = [outcome for outcome in outcomes if outcome.case.stream == stream]
+        return {
+            verdict: sum(outcome.verdict == verdict for outcome in chosen)
+            for verdict in VERDICTS
+        }
+
+    return {
+        "unary": counted(False),
+        "stream": counted(True),
+        "refused": sorted({o.case.name for o in outcomes if o.verdict == "refused"}),
+        "failed": [
+            {
+                "case": o.case.name,
+                "form": "stream" if o.case.stream else "unary",
+                "detail": o.detail,
+            }
+            for o in outcomes
+            if o.verdict == "FAILED"
+        ],
+    }
+
+
+def finish(cells, out):
+    """Writes the cells for the table, prints the closing line, and ends."""
+    if out:
+        out.write_text(json.dumps(cells, indent=2) + "\n")
+    failed = sum(len(cell["failed"]) for cell in cells)
+    passed = sum(
+        cell[form][verdict]
+        for cell in cells for form in ("unary", "stream") for verdict in VERDICTS[:-1]
+    )
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)

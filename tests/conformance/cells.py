@@ -1,11 +1,10 @@
 """Compares what real servers answer directly with what they answer through Tollgate.
 
 Prints a line a case, and writes the counts of each cell as JSON for the table. The servers are
-those of tests/real, the routes those of tollgate.yaml beside this file.
+those of tests/real, the routes those of text.yaml beside this file.
 """
 
 import argparse
-import json
 import pathlib
 import sys
 
@@ -15,9 +14,20 @@ sys.path.insert(0, str(ROOT / "tests" / "clients"))
 import openai_cases  # noqa: E402
 import tgis_cases  # noqa: E402
 import vector_cases  # noqa: E402
-from cell import compare  # noqa: E402
+from cell import finish, run, summary  # noqa: E402
 
-VERDICTS = ("same", "refused", "FAILED")
+NAMES = {"openai": "OpenAI API", "tgis": "TGIS"}
+WORKERS = {"vllm": "vLLM", "tgis": "TGIS", "embedder": "vLLM, embeddings"}
+PLUGINS = {"vllm": "openai", "embedder": "openai"}
+
+
+def about(client, worker):
+    """What the table says of a cell: its name, the way through, the plugins that take part."""
+    plugins = sorted({client, PLUGINS.get(worker, worker)})
+    way = "passed on" if len(plugins) == 1 else "translated"
+    if worker == "embedder":
+        way, plugins = "passed on, merged when they wait", ["fcfs", *plugins]
+    return {"name": f"{NAMES[client]} → {WORKERS[worker]}", "way": way, "plugins": plugins}
 
 
 def warm(openai, tgis):
@@ -31,45 +41,6 @@ def warm(openai, tgis):
         tgis_cases.pb.BatchedGenerationRequest,
         {"requests": [{"text": "x"}], "params": {"stopping": {"max_new_tokens": 2}, "response": detail}},
     )
-
-
-def run(client, worker, cases, direct, through, only):
-    outcomes = []
-    for case in cases:
-        if only and only not in case.name:
-            continue
-        outcome = compare(case, direct, through, worker)
-        outcomes.append(outcome)
-        form = "stream" if case.stream else "unary"
-        detail = f": {outcome.detail.splitlines()[0][:300]}" if outcome.detail else ""
-        print(f"{outcome.verdict:8}{client} -> {worker}, {form}, {case.name}{detail}", flush=True)
-    return outcomes
-
-
-def summary(client, worker, outcomes):
-    def counted(stream):
-        chosen = [outcome for outcome in outcomes if outcome.case.stream == stream]
-        return {
-            verdict: sum(outcome.verdict == verdict for outcome in chosen)
-            for verdict in VERDICTS
-        }
-
-    return {
-        "client": client,
-        "worker": worker,
-        "unary": counted(False),
-        "stream": counted(True),
-        "refused": sorted({o.case.name for o in outcomes if o.verdict == "refused"}),
-        "failed": [
-            {
-                "case": o.case.name,
-                "form": "stream" if o.case.stream else "unary",
-                "detail": o.detail,
-            }
-            for o in outcomes
-            if o.verdict == "FAILED"
-        ],
-    }
 
 
 def main():
@@ -113,17 +84,9 @@ def main():
                 direct = openai_cases.Target(given.vectors, "minilm")
             url = f"{scheme}://{address}"
             through = openai_cases.Target(url, model, given.token, given.ca)
-        outcomes = run(client, worker, cases, direct, through, given.only)
-        cells.append(summary(client, worker, outcomes))
-    if given.out:
-        given.out.write_text(json.dumps(cells, indent=2) + "\n")
-    failed = sum(len(cell["failed"]) for cell in cells)
-    passed = sum(
-        cell[form][verdict]
-        for cell in cells for form in ("unary", "stream") for verdict in VERDICTS[:-1]
-    )
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+        outcomes = run(f"{client} -> {worker}", worker, cases, direct, through, given.only)
+        cells.append(about(client, worker) | summary(outcomes))
+    finish(cells, given.out)
 
 
 if __name__ == "__main__":

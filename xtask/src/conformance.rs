@@ -1,35 +1,44 @@
 //! `conformance`: what real servers answer, directly and through Tollgate, compared.
 //!
 //! 1. Build the components and the proxy; with `--built` take the ones that are there.
-//! 2. Start the real servers of `tests/real`, and the proxy of `tests/conformance/tollgate.yaml`
-//!    in front of them, with a new certificate and a new token, in `target/conformance/`.
-//! 3. Compare the cells, unary and streaming (`tests/conformance/cells.py`), and let the
-//!    real clients ask (`tests/clients`).
-//! 4. Write `tests/CONFORMANCE.md`: the counts, the versions, the date, and the digests of the
-//!    components. `test` compares those digests later, and says which rows are stale.
+//! 2. For each group that is named, or all: start its real servers of `tests/real`, and the proxy of
+//!    `tests/conformance/GROUP.yaml` in front of them, with a new certificate and a new token, in
+//!    `target/conformance/GROUP`; compare the cells, unary and streaming, and let the real clients
+//!    ask (`tests/clients`). The group `specification` counts the tests of stand-ins instead.
+//! 3. Write `tests/CONFORMANCE.md`: the counts, the versions, the date, and the digests of the
+//!    components; what was not asked stays as it was. `test` compares those digests later, and says
+//!    which rows are stale.
 
+mod book;
+mod caikit;
 mod house;
 mod server;
+mod specification;
 mod table;
+mod tensors;
+mod text;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::components::Which;
-use crate::process::{cargo, run as run_command};
+use crate::process::{cargo, output, run as run_command};
 use crate::workspace::Workspace;
 use crate::{components, needs};
-use house::{ADMIN, HTTP, House, VECTORS};
-use server::Server;
-use table::Digest;
+use book::Book;
+use house::House;
+use table::{Digest, Part};
 
 /// Relative to the workspace's root.
 const TABLE: &str = "tests/CONFORMANCE.md";
 /// Tries, a second apart. The servers' first start fetches some gigabytes.
 const SERVER_PATIENCE: u32 = 1800;
 const PROXY_PATIENCE: u32 = 120;
+/// What can be asked by itself, in the order of the document.
+const GROUPS: [&str; 4] = ["text", "tensors", "caikit", "specification"];
 
 /// Builds, compares, writes the table.
 ///
@@ -37,11 +46,21 @@ const PROXY_PATIENCE: u32 = 120;
 /// When something cannot be built or started, or a case or a client's check failed; the table
 /// has been written then, failures included.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let built = match arguments {
+    let (flags, mut groups): (Vec<&str>, Vec<&str>) = arguments
+        .iter()
+        .map(String::as_str)
+        .partition(|argument| argument.starts_with("--"));
+    let built = match flags[..] {
         [] => false,
-        [flag] if flag == "--built" => true,
-        _ => bail!("cargo xtask conformance [--built]"),
+        ["--built"] => true,
+        _ => bail!("cargo xtask conformance [--built] [GROUP…]"),
     };
+    if let Some(unknown) = groups.iter().find(|group| !GROUPS.contains(group)) {
+        bail!("{unknown} is none of the groups: {}", GROUPS.join(", "));
+    }
+    if groups.is_empty() {
+        groups = GROUPS.to_vec();
+    }
     let workspace = Workspace::load()?;
     if !built {
         components::build(&workspace, Which::Bundled)?;
@@ -52,35 +71,39 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     carries_its_components(&workspace)?;
     needs::curl()?;
     let venv = needs::python(&workspace)?;
-    let house = House::prepare(&workspace, venv)?;
 
-    println!("\n== starting the real servers, which takes minutes");
-    // One after the other: at first they fetch into the same folder.
-    let mut generating = house.generating()?;
-    generating.wait(&format!("http://{HTTP}/health"), SERVER_PATIENCE)?;
-    let mut embedding = house.embedding()?;
-    let mut proxy = None;
-    let report = embedding
-        .wait(&format!("http://{VECTORS}/health"), SERVER_PATIENCE)
-        .and_then(|()| house.proxy(&workspace))
-        .and_then(|mut started| {
-            let ready = started.wait(&format!("http://{ADMIN}/readyz"), PROXY_PATIENCE);
-            proxy = Some(started);
-            ready
-        })
-        .and_then(|()| house.report(&workspace));
-    let drained = proxy.map_or(Ok(()), Server::stop);
-    // They end as they like: what they say at a signal is not ours to judge.
-    embedding.stop().ok();
-    generating.stop().ok();
-    let report = report?;
     let path = workspace.root.join(TABLE);
-    fs::write(&path, report.markdown()).with_context(|| format!("{}", path.display()))?;
+    let old = fs::read_to_string(&path).unwrap_or_default();
+    let (mut book, now) = (Book::read(&old), digests(&workspace)?);
+    let mut all = Part::default();
+    let mut broken = Vec::new();
+    for group in groups {
+        println!("\n== {group}: starting the servers, which may take minutes");
+        let made = match group {
+            "specification" => specification::run(&workspace),
+            _ => House::prepare(&workspace, &venv, group).and_then(|house| match group {
+                "text" => text::run(&house, &workspace),
+                "tensors" => tensors::run(&house, &workspace),
+                _ => caikit::run(&house, &workspace),
+            }),
+        };
+        // What another group cannot do is no reason to lose what this one has shown.
+        match made {
+            Ok(part) => all.add(part),
+            Err(problem) => broken.push(format!("{group}: {problem:#}")),
+        }
+    }
+    all.versions.push(house::of_tollgate(&workspace.root));
+    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    book.take(&all, &now, date.trim());
+    fs::write(&path, book.markdown(&now)).with_context(|| format!("{}", path.display()))?;
     println!("\nwritten: {TABLE}");
-    drained?;
-    let failed = report.failed();
+    let failed = all.failed();
     if failed > 0 {
-        bail!("{failed} of the comparisons and checks failed");
+        broken.push(format!("{failed} of the comparisons and checks failed"));
+    }
+    if !broken.is_empty() {
+        bail!("{}", broken.join("\n"));
     }
     Ok(())
 }
@@ -97,7 +120,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-    let stale = table::stale(&text, &digests(workspace)?);
+    let stale = Book::read(&text).stale(&digests(workspace)?);
     for row in &stale {
         println!("  stale: {row}");
     }

@@ -32,9 +32,10 @@ cargo xtask VERB
                        accept: also write tests/BENCHMARKS.md; render: only write the pages anew
   components [NAME…]   build the plugins as WebAssembly components: all, or those named;
                        `--bundled` leaves out the fixtures of the tests
-  conformance [--built]
+  conformance [--built] [GROUP…]
                        compare real servers with what is made of their answers, and write
-                       tests/CONFORMANCE.md; built: with the binary and components at hand
+                       tests/CONFORMANCE.md; built: with the binary and components at hand;
+                       groups: text, tensors, caikit, specification
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
   soak [--minutes M] [--out DIR] [--built]
                        everything at once, while workers die and plugins change: nothing may
