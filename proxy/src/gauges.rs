@@ -184,6 +184,12 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             );
         }
         samples.counter(
+            "plugin_read_bytes",
+            "Bytes of requests and answers that were copied into a plugin's generation in force",
+            labels,
+            counters.read.load(Ordering::Relaxed),
+        );
+        samples.counter(
             "plugin_calls",
             "Calls into a plugin's generation in force",
             labels,

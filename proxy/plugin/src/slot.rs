@@ -97,6 +97,8 @@ pub struct Counters {
     pub memory: AtomicU64,
     /// Instances that take no new exchange because they have grown.
     pub retired: AtomicU64,
+    /// Bytes of requests and answers that were copied into the guest.
+    pub read: AtomicU64,
     /// Calls into the guest.
     pub calls: AtomicU64,
     /// Time that they took, in nanoseconds: on the wall, with what the host did for the guest

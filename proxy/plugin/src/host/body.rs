@@ -26,7 +26,9 @@ impl body::Host for Guest {
         offset: u64,
         len: u32,
     ) -> wasmtime::Result<Vec<u8>> {
-        Ok(self.sources.read(source, offset, len.into())?.to_vec())
+        let bytes = self.sources.read(source, offset, len.into())?;
+        self.meter.read(bytes.len());
+        Ok(bytes.to_vec())
     }
 
     fn json_members(

@@ -1,4 +1,5 @@
-//! The bounds of a store's memory and tables, and how much memory it has taken.
+//! The bounds of a store's memory and tables, and how much memory it has taken and how many bytes
+//! it has read.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -28,6 +29,13 @@ impl Meter {
     /// It is ready to serve: what it takes from now on is for requests.
     pub(crate) fn ready(&mut self) {
         self.base = self.memory;
+    }
+
+    /// Bytes of a source were copied to it.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.counters
+            .read
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Bytes of linear memory that it has taken for requests. Memory never shrinks.
