@@ -38,7 +38,7 @@ pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
 
 fn ask(house: &House) -> Result<Part> {
     let cells = house.cells(
-        "caikit.py",
+        "tasks.py",
         &[
             "--rest",
             REST,

@@ -62,9 +62,11 @@ class Rest:
                 continue
             fields = dict(line.split(": ", 1) for line in lines)
             data = json.loads(fields["data"])
-            # An id of its own, and words of its own.
-            events.append([fields["event"], data["code"] if fields["event"] == "error" else data])
-        return events
+            if fields["event"] == "error":
+                # An id of its own, and words of its own.
+                return ["error", data["code"]]
+            events.append(data)
+        return gathered(events)
 
 
 class Grpc:
@@ -92,9 +94,33 @@ class Grpc:
         named = {"timeout": 120, "metadata": metadata, "wait_for_ready": True}
         try:
             answer = ask(json_format.ParseDict(fields, kind()), **named)
-            return [plain(one) for one in answer] if found.server_streaming else plain(answer)
+            if found.server_streaming:
+                return gathered([plain(one) for one in answer])
+            return plain(answer)
         except grpc.RpcError as problem:
             raise Refusal(problem.code().name, problem.details()) from None
+
+
+def gathered(pieces):
+    """A stream put together: into how many messages it was cut is not compared. Tollgate tells of
+    the input in a message of its own, as the library caikit_nlp does."""
+    told = [piece.get("details") or {} for piece in pieces]
+
+    def lists(name):
+        return [item for piece in pieces for item in piece.get(name) or []]
+
+    def known(name):
+        found = [one[name] for one in told if one.get(name) not in (None, 0, "0")]
+        return found[-1:]
+
+    return {
+        "text": "".join(piece.get("generated_text") or "" for piece in pieces),
+        "tokens": lists("tokens"),
+        "input_tokens": lists("input_tokens"),
+        "end": {name: told[-1].get(name) for name in ("finish_reason", "generated_tokens")},
+        "input": known("input_token_count"),
+        "seed": known("seed"),
+    }
 
 
 def plain(message):
