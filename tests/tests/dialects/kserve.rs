@@ -280,8 +280,7 @@ async fn a_worker_that_is_gone_or_late_or_makes_no_sense_is_told_from_its_errors
         }
     })
     .await;
-    let models =
-        "{ name: m }, { name: late }, { name: busy }, { name: html }, { name: long }, { name: senseless }";
+    let models = "{ name: m }, { name: late }, { name: busy }, { name: html }, { name: long }, { name: senseless }";
     let proxy = before(&worker("w0", "http", odd.address, models), "w0", "open").await;
     for (model, code, words) in [
         ("late", 4, ""),
