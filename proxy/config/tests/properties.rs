@@ -18,10 +18,7 @@ fn refusal_is_explained(text: &str) {
         let position = problem
             .position()
             .unwrap_or_else(|| panic!("{problem}\n{text}"));
-        assert!(
-            (1..=lines(text) + 1).contains(&position.line),
-            "{problem}"
-        );
+        assert!((1..=lines(text) + 1).contains(&position.line), "{problem}");
         assert!(position.column >= 1);
     }
 }
@@ -29,7 +26,10 @@ fn refusal_is_explained(text: &str) {
 /// Lines as YAML breaks them (1.2, section 5.4): a carriage return alone ends one too.
 fn lines(text: &str) -> usize {
     let breaks = text.replace("\r\n", "\n");
-    1 + breaks.chars().filter(|it| matches!(it, '\n' | '\r')).count()
+    1 + breaks
+        .chars()
+        .filter(|it| matches!(it, '\n' | '\r'))
+        .count()
 }
 
 fn every_key() -> Vec<char> {

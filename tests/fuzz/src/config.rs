@@ -46,7 +46,10 @@ fn explained(errors: &Errors, text: &str) {
 /// Lines as YAML breaks them (1.2, section 5.4): a carriage return alone ends one too.
 fn lines(text: &str) -> usize {
     let breaks = text.replace("\r\n", "\n");
-    1 + breaks.chars().filter(|it| matches!(it, '\n' | '\r')).count()
+    1 + breaks
+        .chars()
+        .filter(|it| matches!(it, '\n' | '\r'))
+        .count()
 }
 
 fn used(config: &Config) {
