@@ -410,6 +410,29 @@ fn what_an_operator_asks_goes_as_it_came_and_once() {
 }
 
 #[test]
+fn a_body_of_two_types_is_refused() {
+    let form = "multipart/form-data; boundary=xyz";
+    for (endpoint, one, other) in [
+        (
+            "POST /v1/audio/transcriptions",
+            form,
+            "multipart/form-data; boundary=abc",
+        ),
+        ("POST /v1/completions", "application/json", form),
+    ] {
+        let script = script(endpoint, json!({"prompt": "a"}));
+        let mut head = head(&script);
+        head.headers = [one, other]
+            .map(|kind| actions::header("content-type", kind))
+            .to_vec();
+        let client = Client::rest(content(&script["request"]), translated());
+        let outcome = client.play(plugin(&script).exchange(context(), head), Pace::Whole);
+        let failed = outcome.refused.expect("a refusal");
+        assert!(failed.message.contains("more than once"), "{failed:?}");
+    }
+}
+
+#[test]
 fn load_is_what_the_house_counts() {
     let load = |facts: Vec<Extra>| {
         let (mut by, asked) = By::begin(&script("GET /load", Value::Null));

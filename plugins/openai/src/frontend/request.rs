@@ -99,6 +99,12 @@ impl Request {
         seed: Option<u64>,
     ) -> Result<Self, Failure> {
         let content_type = actions::header_value(&head.headers, "content-type").unwrap_or("");
+        // Of two a worker may follow the other one, and read another body than was read here.
+        let types = head.headers.iter();
+        if types.filter(|it| it.name == "content-type").count() > 1 {
+            let twice = "Content-Type is given more than once.";
+            return Err(failure::invalid(twice, None));
+        }
         let media_type = content_type.split(';').next().unwrap_or("").trim();
         let id = actions::header_value(&head.headers, "x-request-id").map(str::to_owned);
         if endpoint == Endpoint::Audio {
