@@ -266,6 +266,10 @@ fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station,
         .iter()
         .map(|kind| tasks::name(kind).to_owned())
         .collect();
+    let options = worker
+        .options
+        .read()
+        .map_err(|error| AssembleError::Other(format!("worker {name}: options: {error}")))?;
     let probe = match &worker.probe {
         Probe::Off => None,
         Probe::On(settings) => Some(settings),
@@ -293,7 +297,7 @@ fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station,
                 .collect(),
             protocol: plugin.clone(),
             dialects: vec![dialect.clone()],
-            options: worker.options.to_string(),
+            options: options.clone(),
             tasks,
             thresholds: thresholds(probe),
         })
@@ -302,7 +306,7 @@ fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station,
         handle,
         protocol: (!is_component).then(|| plugin.as_str().into()),
         dialect,
-        options: worker.options.to_string(),
+        options,
         reach,
     })
 }

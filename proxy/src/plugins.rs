@@ -3,7 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
-use tollgate_config::{Config, Isolation, Plugin, PluginLimits, Quarantine, Source};
+use tollgate_config::{
+    Config, Isolation, Options, OptionsError, Plugin, PluginLimits, Quarantine, Source,
+};
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
     Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError, Loader,
@@ -30,6 +32,12 @@ pub(crate) enum PluginError {
         plugin: String,
         path: String,
         error: std::io::Error,
+    },
+    #[error("{kind} {name}: options: {error}")]
+    Options {
+        kind: &'static str,
+        name: String,
+        error: OptionsError,
     },
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -104,7 +112,7 @@ pub(crate) fn load_scheduler(
     let generation = loader.load(Order {
         name: name.to_owned(),
         wasm: wasm(name, &scheduler.source)?,
-        options: scheduler.options.to_string(),
+        options: read(&scheduler.options, "scheduler", name)?,
         limits: Limits::default(),
     })?;
     if generation.world() != "scheduler" {
@@ -135,7 +143,7 @@ pub(crate) fn policies(
 pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc<Generation>> {
     let mut changed = Vec::new();
     for (name, plugin) in &config.plugins {
-        if !matches!(plugin.source, Source::File(_)) {
+        if !matches!(plugin.source, Source::File(_)) && !plugin.options.names_files() {
             continue;
         }
         let loaded = order(name.as_str(), plugin).and_then(|order| Ok(loader.load(order)?));
@@ -143,7 +151,7 @@ pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc
             Ok(generation) => {
                 let same = shelf
                     .get(name.as_str())
-                    .is_some_and(|old| old.digest() == generation.digest());
+                    .is_some_and(|old| old.is_same(&generation));
                 if !same {
                     tracing::info!(
                         plugin = name.as_str(),
@@ -162,12 +170,20 @@ pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc
     changed
 }
 
+fn read(options: &Options, kind: &'static str, name: &str) -> Result<String, PluginError> {
+    options.read().map_err(|error| PluginError::Options {
+        kind,
+        name: name.to_owned(),
+        error,
+    })
+}
+
 fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
     let limits = limits(&plugin.limits, &plugin.quarantine);
     Ok(Order {
         name: name.to_owned(),
         wasm: wasm(name, &plugin.source)?,
-        options: plugin.options.to_string(),
+        options: read(&plugin.options, "plugin", name)?,
         limits: match plugin.isolation {
             Isolation::Shared => limits,
             Isolation::Exchange => limits.isolated(),

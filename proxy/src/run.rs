@@ -340,7 +340,7 @@ fn reload(running: &Running) {
                 let mut schedulers = running.schedulers.lock();
                 let same = schedulers
                     .get(name)
-                    .is_some_and(|old| old.digest() == generation.digest());
+                    .is_some_and(|old| old.is_same(&generation));
                 if same {
                     continue;
                 }

@@ -147,6 +147,10 @@ pub fn manifest() -> Manifest {
         worker_metrics: Vec::new(),
         errors: errors::of_the_framework(),
         lowerings: Vec::new(),
-        extensions: Vec::new(),
+        // These tasks have no plural: of several prompts or texts each is a request.
+        extensions: vec![Extension {
+            name: "one-at-a-time".to_owned(),
+            payload: b"generate\ntokenize".to_vec(),
+        }],
     }
 }

@@ -349,7 +349,11 @@ pub fn manifest() -> Manifest {
             ..Options::of(Server::Triton)
         }),
         lowerings: Vec::new(),
-        extensions: Vec::new(),
+        // A request to generate has one prompt.
+        extensions: vec![Extension {
+            name: "one-at-a-time".to_owned(),
+            payload: b"generate".to_vec(),
+        }],
     }
 }
 

@@ -3,6 +3,7 @@
 use tollgate_sdk_protocol::{
     inference::TaskKind,
     plugin::{Attribute, Claim, Gathering, Manifest, MetricMapping, RestClaim, Surface},
+    types::Extension,
 };
 
 use crate::{
@@ -408,6 +409,10 @@ pub fn manifest() -> Manifest {
         ],
         errors: errors::templates(options::ErrorShape::default()),
         lowerings: Vec::new(),
-        extensions: Vec::new(),
+        // `/tokenize` takes one text.
+        extensions: vec![Extension {
+            name: "one-at-a-time".to_owned(),
+            payload: b"tokenize".to_vec(),
+        }],
     }
 }

@@ -176,14 +176,13 @@ fn write_worker(out: &mut String, worker: &Worker) -> fmt::Result {
         }
     }
     for model in &worker.models {
-        match model.served_as() == &model.name {
-            true => writeln!(out, "  model {}", model.name)?,
-            false => writeln!(
-                out,
-                "  model {}, there called {}",
-                model.name,
-                model.served_as()
-            )?,
+        write!(out, "  model {}", model.name)?;
+        if model.served_as() != &model.name {
+            write!(out, ", there called {}", model.served_as())?;
+        }
+        match &model.tasks {
+            None => writeln!(out)?,
+            Some(tasks) => writeln!(out, ", for {}", list(tasks))?,
         }
     }
     Ok(())

@@ -1,9 +1,11 @@
 //! The files that a configuration names: they must be there, and readable, before anything starts.
-//! What is in certificates and components is for those who use them to say; the tokens are read.
+//! What is in certificates and components is for those who use them to say; the tokens are read,
+//! and the texts that belong to options.
 
 use std::path::Path;
 
 use crate::config::Config;
+use crate::options::Options;
 use crate::plugins::Source;
 use crate::problem::Problem;
 use crate::scalar::FilePath;
@@ -41,6 +43,19 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
     for (section, name, source) in plugins.chain(schedulers) {
         if let Source::File(file) = source {
             check.readable(file, steps![section, name.as_str(), "source"]);
+        }
+    }
+    let plugins = config.plugins.values().map(|plugin| &plugin.options);
+    let schedulers = config.schedulers.values().map(|s| &s.options);
+    let workers = config.workers.iter().map(|worker| &worker.options);
+    for reference in plugins
+        .chain(schedulers)
+        .chain(workers)
+        .flat_map(Options::files)
+    {
+        if let Err(error) = reference.read() {
+            let problem = Problem::new(origin, Some(reference.at), error.to_string());
+            check.problems.push(problem);
         }
     }
     if let Some(tokens) = &config.tokens

@@ -7,7 +7,8 @@
 //! 3. `check` looks at what no single section can know: names that must be unique, references that
 //!    must exist, routes that cannot be told apart.
 //!
-//! [`Config::load`] is the one place that reads files; everything else takes the plain structs.
+//! [`Config::load`] is the one place that reads files, but for those that options name, which
+//! [`Options::read`] reads again at every load; everything else takes the plain structs.
 //!
 //! Lengths of time and instants are read by humantime, nearest words found by strsim, the schema's
 //! frame made by schemars.
@@ -21,6 +22,7 @@ mod files;
 mod hosts;
 mod listeners;
 mod matching;
+mod options;
 mod plugins;
 mod problem;
 mod process;
@@ -36,8 +38,9 @@ pub use explain::explain;
 pub use hosts::{HostPattern, PathPrefix};
 pub use listeners::{Certificate, Listener, ListenerLimits, ListenerTls};
 pub use matching::{Match, match_order};
+pub use options::{Options, OptionsError};
 pub use plugins::{
-    Isolation, Options, Plugin, PluginLimits, Quarantine, Scheduler, SchedulerLimits, Source,
+    Isolation, Plugin, PluginLimits, Quarantine, Scheduler, SchedulerLimits, Source,
 };
 pub use problem::{Errors, Position, Problem};
 pub use process::{Admin, Drain, Log, LogFormat, LogLevel, Runtime, Tokens};

@@ -4,12 +4,12 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Number, Value};
 
+use crate::options::Options;
 use crate::problem::nearest;
 use crate::scalar::{Count, FilePath, GIB, Invalid, KIB, MIB, Name, Period, Size, text};
 use crate::section::{Context, Decode, choice, section, settings};
-use crate::yaml::{Kind, Node};
+use crate::yaml::Node;
 
 section! {
     /// A component of the world protocol, compose or worker.
@@ -17,7 +17,7 @@ section! {
     pub struct Plugin {
         /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
         pub source: Source,
-        /// Options, by the component's own schema.
+        /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
         /// What an instance may use.
         pub limits: PluginLimits = PluginLimits::default(),
@@ -34,7 +34,7 @@ section! {
     pub struct Scheduler {
         /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
         pub source: Source,
-        /// Options, by the component's own schema.
+        /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
         /// What it may take.
         pub limits: SchedulerLimits = SchedulerLimits::default(),
@@ -164,74 +164,5 @@ impl JsonSchema for Source {
             "minLength": 1,
             "examples": ["bundled:fcfs", "plugins/mine.wasm"],
         })
-    }
-}
-
-/// Options of a component: a JSON object that only the component understands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Options(Map<String, Value>);
-
-impl Options {
-    /// The object.
-    pub fn as_object(&self) -> &Map<String, Value> {
-        &self.0
-    }
-}
-
-/// Compact JSON (RFC 8259).
-impl fmt::Display for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_string(&self.0).map_err(|_| fmt::Error)?;
-        f.write_str(&json)
-    }
-}
-
-impl Decode for Options {
-    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        match json(node) {
-            Value::Object(object) => Some(Self(object)),
-            _ => cx.refuse(
-                node.at,
-                format!("expected a mapping of options, found {}", node.describe()),
-                None,
-            ),
-        }
-    }
-}
-
-/// The core schema of YAML 1.2, as far as JSON can say it: what is no null, boolean or JSON number
-/// is a text.
-fn json(node: &Node) -> Value {
-    match &node.kind {
-        _ if node.is_null() => Value::Null,
-        Kind::Scalar { text, plain: true } => match text.as_str() {
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
-            other => match other.parse::<Number>() {
-                Ok(number) => Value::Number(number),
-                Err(_) => Value::String(other.to_owned()),
-            },
-        },
-        Kind::Scalar { text, .. } => Value::String(text.clone()),
-        Kind::List(items) => items.iter().map(json).collect(),
-        Kind::Map(entries) => entries
-            .iter()
-            .map(|(k, n)| (k.text.clone(), json(n)))
-            .collect(),
-    }
-}
-
-impl JsonSchema for Options {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Options".into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "object" })
     }
 }

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use crate::plugins::Options;
+use crate::options::Options;
 use crate::problem::suggest;
 use crate::scalar::{Count, FilePath, Invalid, ModelName, Name, Period, word};
 use crate::section::{Context, Decode, choice, section, settings};

@@ -57,6 +57,7 @@ tokens: { file: tokens.yaml }
 plugins:
   mine: { source: gone.wasm }
   folder: { source: ./ }
+  told: { source: there.pem, options: { text: { file: gone.txt } } }
 workers:
   - { name: w, address: https://w, protocol: mine, tls: { ca: gone.pem } }
 ";

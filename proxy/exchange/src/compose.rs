@@ -3,7 +3,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{AbortHandle, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
 use tokio::time::Instant;
 use tollgate_dispatch::catalogue::Resolved;
 use tollgate_edge::Identity;
@@ -17,6 +21,7 @@ use crate::{
     events::{self, EventReceiver, EventSender, Pushed, Said},
     failures,
     house::{House, Route},
+    lists,
     run::Run,
     session::{inline_texts, inline_vectors},
     tasks,
@@ -71,13 +76,22 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
         model: plan.resolved.name.to_string(),
         tasks: plan.resolved.tasks().map(tasks::kind).collect(),
     }];
-    let guest =
-        Composition::new(&generation, &plan.context, &call, &capabilities).map_err(failed)?;
+    let mut context = plan.context.clone();
+    context.extensions.extend([
+        lists::extension(&plan.house, &plan.resolved),
+        types::Extension {
+            name: "model".to_owned(),
+            payload: plan.resolved.model.name().as_bytes().to_vec(),
+        },
+    ]);
+    let bytes = plan.sources.arrived();
+    let guest = Composition::new(&generation, bytes, &context, &call, &capabilities);
+    let guest = guest.map_err(failed)?;
     let mut waiting = Waiting::new();
     // Sub-calls run beside each other, all of them dropped with this one.
     let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
     // At most as many as are waited for: of others there is nothing to cancel.
-    let mut open: HashMap<u32, bool> = HashMap::new();
+    let mut open: HashMap<u32, AbortHandle> = HashMap::new();
     let mut told: Vec<composition::SubEvent> = Vec::new();
     loop {
         for action in guest.step(&told).map_err(failed)? {
@@ -89,13 +103,14 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                         ));
                     }
                     let (sender, receiver) = events::channel(plan.route.spec.limits.event_buffer);
-                    open.insert(sub.id, true);
-                    running.push(begin(&plan, sub.call, sender).boxed());
+                    let (call, handle) = abortable(begin(&plan, sub.call, sender));
+                    open.insert(sub.id, handle);
+                    running.push(call.map(drop).boxed());
                     waiting.push(listen(sub.id, receiver));
                 }
                 composition::Action::Cancel(id) => {
-                    if let Some(wanted) = open.get_mut(&id) {
-                        *wanted = false;
+                    if let Some(handle) = open.get(&id) {
+                        handle.abort();
                     }
                 }
                 composition::Action::Events(said) => {
@@ -123,7 +138,7 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
                     let Some((id, receiver, said)) = heard else {
                         return Err(Failure::plugin_failed("a composition waits for nothing"));
                     };
-                    if open.get(&id) != Some(&true) {
+                    if open.get(&id).is_none_or(AbortHandle::is_aborted) {
                         open.remove(&id);
                         continue;
                     }
@@ -195,11 +210,21 @@ fn begin(
     let context = plan.context.clone();
     let trace = plan.trace.clone();
     let deadline = plan.deadline;
+    // Of a list that was taken apart each call has its part of the work.
+    let whole = lists::inputs(&plan.call);
+    let share = match lists::inputs(&call) {
+        1 if tasks::of(&call.task) == tasks::of(&plan.call.task) => whole.max(1),
+        _ => 1,
+    };
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
     let ask = Ask {
         task: tasks::kind(tasks::of(&call.task)),
         model: Some(call.model.clone()),
         version: call.version.clone(),
         streaming: call.streaming,
+        input_cost: plan.ask.input_cost / share,
+        output_cost: plan.ask.output_cost / share,
+        bytes: plan.ask.bytes / u64::from(share),
         ..plan.ask.clone()
     };
     async move {

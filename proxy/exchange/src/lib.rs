@@ -17,6 +17,7 @@ mod events;
 mod exchange;
 mod failures;
 mod house;
+mod lists;
 mod messages;
 mod outgoing;
 mod pass;

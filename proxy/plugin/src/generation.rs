@@ -22,6 +22,8 @@ pub struct Generation {
     pub(crate) name: Arc<str>,
     pub(crate) number: u64,
     pub(crate) digest: String,
+    /// SHA-256 of its options.
+    pub(crate) configured: [u8; 32],
     pub(crate) manifest: Manifest,
     pub(crate) claims: Vec<Claim>,
     pub(crate) counters: Arc<Counters>,
@@ -64,6 +66,12 @@ impl Generation {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Whether another generation is of the same component with the same options.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.configured == other.configured
     }
 
     /// What it says of itself.
@@ -193,6 +201,7 @@ impl Generation {
             name: name.into(),
             number: 0,
             digest: String::new(),
+            configured: [0; 32],
             manifest: Manifest::default(),
             claims: Vec::new(),
             counters: Arc::new(Counters::default()),

@@ -213,12 +213,13 @@ impl Attempt {
 pub struct Composition(Handle<crate::bindings::compose::Compose>);
 
 impl Composition {
-    /// Begins to compose a call.
+    /// Begins to compose a call, made of so many `bytes` of its client's.
     ///
     /// # Errors
     /// See [`GuestError`].
     pub fn new(
         generation: &Generation,
+        bytes: u64,
         context: &types::Context,
         call: &inference::Call,
         capabilities: &[composition::Capability],
@@ -229,7 +230,7 @@ impl Composition {
         let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
             pool,
-            (false, 0),
+            (false, bytes),
             &request,
             &mut Sources::default(),
             |world, store| {

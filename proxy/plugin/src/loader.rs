@@ -161,6 +161,7 @@ impl Loader {
             }
         };
         Ok(Arc::new(Generation {
+            configured: Sha256::digest(&order.options).into(),
             name: order.name.into(),
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             digest,

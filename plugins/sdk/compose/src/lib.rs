@@ -1,5 +1,7 @@
 //! The `compose` world: tasks made of other tasks.
 
+pub mod failure;
+
 /// Generated from `wit/`.
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {

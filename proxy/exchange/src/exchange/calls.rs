@@ -21,6 +21,7 @@ use crate::{
     events::{self, EventReceiver, Said},
     failures,
     house::Reach,
+    lists,
     rebase::Rebase,
     run::Run,
     tasks,
@@ -260,30 +261,45 @@ impl Exchange<'_> {
                 let Some(resolved) = call.resolved.clone() else {
                     return Ok(());
                 };
-                call.stage = Stage::Running(None);
-                let (sender, receiver) = events::channel(self.asked.route.spec.limits.event_buffer);
-                let asked = self.asked;
-                let composed = compose::run(compose::Plan {
-                    house: asked.house.clone(),
-                    route: asked.route.clone(),
-                    identity: asked.identity.clone(),
-                    composition,
-                    resolved,
-                    ask: call.ask.clone(),
-                    context: asked.context.clone(),
-                    trace: asked.trace.clone(),
-                    deadline: asked.deadline,
-                    call: it.call,
-                    sources,
-                    events: sender,
-                });
-                self.jobs.push(composed.map(|()| Happened::Nothing).boxed());
-                self.listen(it.id, receiver);
+                self.compose(it.id, composition, resolved, it.call, sources);
             }
             Stage::Offered { .. } => self.translate(it.id, it.call, sources),
             _ => return Err(self.nonsense(format!("it materialises call {} again", it.id))),
         }
         Ok(())
+    }
+
+    /// Has a composition answer a materialised call.
+    fn compose(
+        &mut self,
+        id: u32,
+        composition: Arc<str>,
+        resolved: Arc<Resolved>,
+        content: inference::Call,
+        sources: Arc<Sources>,
+    ) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        call.stage = Stage::Running(None);
+        let asked = self.asked;
+        let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);
+        let composed = compose::run(compose::Plan {
+            house: asked.house.clone(),
+            route: asked.route.clone(),
+            identity: asked.identity.clone(),
+            composition,
+            resolved,
+            ask: call.ask.clone(),
+            context: asked.context.clone(),
+            trace: asked.trace.clone(),
+            deadline: asked.deadline,
+            call: content,
+            sources,
+            events: sender,
+        });
+        self.jobs.push(composed.map(|()| Happened::Nothing).boxed());
+        self.listen(id, receiver);
     }
 
     /// Sends a materialised call to its worker, by that worker's backend.
@@ -319,13 +335,22 @@ impl Exchange<'_> {
         let Some(station) = asked.house.station(worker).cloned() else {
             return;
         };
+        let alone = assignment.size() == 1;
+        if alone
+            && let Some(resolved) = call.resolved.clone()
+            && let Some(composition) =
+                lists::spreader(&asked.house, &asked.route, &station, &content)
+        {
+            // The place is given back: each of the calls asks for one of its own.
+            drop(assignment);
+            return self.compose(id, composition, resolved, content, sources);
+        }
         let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);
         let member = Member {
             call: content,
             sources,
             events: sender,
         };
-        let alone = assignment.size() == 1;
         let run = Run {
             house: asked.house.clone(),
             station,

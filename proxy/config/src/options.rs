@@ -1,0 +1,280 @@
+//! Options of a component: a JSON object that only the component understands, in which
+//! `{ file: PATH }` stands for the text of a file.
+//!
+//! 1. Decoding makes JSON of the YAML, and remembers where such a mapping stands.
+//! 2. [`Options::read`] puts the files' texts in their places. It is called whenever a component is
+//!    loaded, so that a changed file comes into force as a changed component does.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+use crate::problem::Position;
+use crate::scalar::{FilePath, MIB};
+use crate::section::{Context, Decode};
+use crate::yaml::{Kind, Node};
+
+/// The one key of a mapping that stands for a file.
+const FILE: &str = "file";
+/// Bytes of one file.
+const MOST_BYTES: usize = 4 * MIB as usize;
+/// Files in one component's options.
+const MOST_FILES: usize = 64;
+
+/// Options of a component: a JSON object that only the component understands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Options {
+    object: Map<String, Value>,
+    #[serde(skip)]
+    files: Vec<Reference>,
+}
+
+/// A `{ file: … }` in options.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Reference {
+    /// JSON pointer (RFC 6901) of the mapping.
+    pointer: String,
+    /// Where it stands in the configuration.
+    pub(crate) at: Position,
+    pub(crate) path: FilePath,
+}
+
+/// A file that options name cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// It cannot be read.
+    #[error("{path} cannot be read: {error}")]
+    Read {
+        /// The file.
+        path: FilePath,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is too long.
+    #[error("{0} is longer than {most} MiB", most = MOST_BYTES >> 20)]
+    TooLong(FilePath),
+    /// It is no text.
+    #[error("{0} is no text in UTF-8")]
+    NotText(FilePath),
+}
+
+// === impl Options ===
+
+impl Options {
+    /// The object. A file is named there and not yet read.
+    pub fn as_object(&self) -> &Map<String, Value> {
+        &self.object
+    }
+
+    /// Whether some file belongs to them, which may change.
+    pub fn names_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    pub(crate) fn files(&self) -> &[Reference] {
+        &self.files
+    }
+
+    /// Compact JSON (RFC 8259), with every file's text in its place.
+    ///
+    /// # Errors
+    /// When a file is not there, too long, or no text.
+    pub fn read(&self) -> Result<String, OptionsError> {
+        let mut whole = Value::Object(self.object.clone());
+        for reference in &self.files {
+            if let Some(place) = whole.pointer_mut(&reference.pointer) {
+                *place = Value::String(reference.read()?);
+            }
+        }
+        Ok(whole.to_string())
+    }
+}
+
+impl Decode for Options {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let mut files = Vec::new();
+        let json = json(node, String::new(), &mut files, cx)?;
+        if let Some(reference) = files.get(MOST_FILES) {
+            let what = format!("more than {MOST_FILES} files in one component's options");
+            return cx.refuse(reference.at, what, None);
+        }
+        match json {
+            Value::Object(object) if files.iter().all(|file| !file.pointer.is_empty()) => {
+                Some(Self { object, files })
+            }
+            _ => cx.refuse(
+                node.at,
+                format!("expected a mapping of options, found {}", node.describe()),
+                None,
+            ),
+        }
+    }
+}
+
+impl JsonSchema for Options {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Options".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
+
+/// The core schema of YAML 1.2, as far as JSON can say it: what is no null, boolean or JSON number
+/// is a text. Mappings that stand for files are added to `files`.
+fn json(
+    node: &Node,
+    pointer: String,
+    files: &mut Vec<Reference>,
+    cx: &mut Context<'_>,
+) -> Option<Value> {
+    Some(match &node.kind {
+        _ if node.is_null() => Value::Null,
+        Kind::Scalar { text, plain: true } => match text.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            other => match other.parse::<Number>() {
+                Ok(number) => Value::Number(number),
+                Err(_) => Value::String(other.to_owned()),
+            },
+        },
+        Kind::Scalar { text, .. } => Value::String(text.clone()),
+        Kind::List(items) => {
+            let mut list = Vec::with_capacity(items.len());
+            for (index, item) in items.iter().enumerate() {
+                list.push(json(item, format!("{pointer}/{index}"), files, cx)?);
+            }
+            Value::Array(list)
+        }
+        Kind::Map(entries) => {
+            if let [(key, value)] = entries.as_slice()
+                && key.text == FILE
+                && let Kind::Scalar { .. } = value.kind
+            {
+                let path = FilePath::decode(value, cx)?;
+                files.push(Reference {
+                    pointer,
+                    at: value.at,
+                    path: path.clone(),
+                });
+                return Some(serde_json::json!({ FILE: path }));
+            }
+            let mut object = Map::new();
+            for (key, value) in entries {
+                // RFC 6901, section 3.
+                let token = key.text.replace('~', "~0").replace('/', "~1");
+                let value = json(value, format!("{pointer}/{token}"), files, cx)?;
+                object.insert(key.text.clone(), value);
+            }
+            Value::Object(object)
+        }
+    })
+}
+
+// === impl Reference ===
+
+impl Reference {
+    /// # Errors
+    /// See [`OptionsError`].
+    pub(crate) fn read(&self) -> Result<String, OptionsError> {
+        let path = || self.path.clone();
+        let mut bytes = Vec::new();
+        // One byte more than allowed tells that there is more.
+        File::open(&self.path)
+            .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
+            .map_err(|error| OptionsError::Read {
+                path: path(),
+                error,
+            })?;
+        if bytes.len() > MOST_BYTES {
+            return Err(OptionsError::TooLong(path()));
+        }
+        String::from_utf8(bytes).map_err(|_| OptionsError::NotText(path()))
+    }
+}
+
+/// Compact JSON (RFC 8259), files named and not read.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_string(&self.object).map_err(|_| fmt::Error)?;
+        f.write_str(&json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::Config;
+
+    fn options(yaml: &str, folder: &Path) -> Result<Options, String> {
+        let text = format!(
+            "listeners: [{{ name: a, address: \"127.0.0.1:0\" }}]\n\
+             plugins: {{ p: {{ source: \"bundled:p\", options: {yaml} }} }}\n"
+        );
+        let config =
+            Config::parse(&text, &folder.join("t.yaml")).map_err(|errors| errors.to_string())?;
+        Ok(config.plugins.into_values().next().unwrap().options)
+    }
+
+    #[test]
+    fn a_file_is_read_where_it_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a b.txt"), "one \"two\"\n").unwrap();
+        let options = options(
+            r#"{ "x/y~z": [1, { file: "a b.txt" }], both: { file: f, other: 1 }, file: 7 }"#,
+            folder.path(),
+        )
+        .unwrap();
+        assert!(options.names_files());
+        let read: Value = serde_json::from_str(&options.read().unwrap()).unwrap();
+        let wanted = serde_json::json!({
+            "x/y~z": [1, "one \"two\"\n"], "both": {"file": "f", "other": 1}, "file": 7
+        });
+        assert_eq!(read, wanted);
+        // What changes is read again.
+        std::fs::write(folder.path().join("a b.txt"), "three").unwrap();
+        assert!(options.read().unwrap().contains("three"));
+        assert!(!options.to_string().contains("three"));
+    }
+
+    #[test]
+    fn what_is_no_text_of_that_size_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |content: &[u8]| {
+            std::fs::write(folder.path().join("f"), content).unwrap();
+            options("{ x: { file: f } }", folder.path()).unwrap().read()
+        };
+        assert!(read(&vec![b'a'; MOST_BYTES]).is_ok());
+        assert!(matches!(
+            read(&vec![b'a'; MOST_BYTES + 1]),
+            Err(OptionsError::TooLong(_))
+        ));
+        assert!(matches!(read(b"\xff"), Err(OptionsError::NotText(_))));
+        std::fs::remove_file(folder.path().join("f")).unwrap();
+        let gone = options("{ x: { file: f } }", folder.path()).unwrap();
+        assert!(matches!(gone.read(), Err(OptionsError::Read { .. })));
+    }
+
+    #[test]
+    fn there_are_not_too_many_files_and_options_are_none() {
+        let folder = Path::new("/nowhere");
+        let many = |count: usize| format!("{{ x: [{}] }}", vec!["{ file: f }"; count].join(", "));
+        assert!(options(&many(MOST_FILES), folder).is_ok());
+        let refused = options(&many(MOST_FILES + 1), folder).unwrap_err();
+        assert!(refused.contains("64 files"), "{refused}");
+        let refused = options("{ file: f }", folder).unwrap_err();
+        assert!(refused.contains("mapping of options"), "{refused}");
+    }
+}
