@@ -1,0 +1,5 @@
+//! Whole composed calls, with workers that are functions.
+
+mod compare;
+mod lists;
+mod support;
