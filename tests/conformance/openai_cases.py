@@ -192,10 +192,17 @@ def cases():
     yield from completion("an unknown model", model="no-such-model")
     yield from completion("temperature below zero", temperature=-1)
     yield from completion("a member of another type", max_tokens="many")
-    yield from chat("chat", refused=tgis)
-    yield from chat("chat in parts", refused=tgis,
+    # TGIS has no chat: there Tollgate writes the prompt, by the template that vLLM has from the model.
+    yield from chat("chat")
+    yield from chat("chat in parts",
                     messages=[{"role": "user", "content": [{"type": "text", "text": "Why?"}]}])
-    yield from chat("chat with log probabilities", refused=tgis, logprobs=True, top_logprobs=1)
+    yield from chat("chat with log probabilities", loose={"tgis": unspelled},
+                    logprobs=True, top_logprobs=1)
+    yield from chat("chat of several turns", messages=[
+        *TALK, {"role": "assistant", "content": SCRIPTS}, {"role": "user", "content": "{{ And? }}"},
+    ])
+    yield from chat("chat that goes on", continue_final_message=True, add_generation_prompt=False,
+                    messages=[*TALK, {"role": "assistant", "content": "A licence is "}])
     yield plain("tokenize", tokens_of, loose={"tgis": no_ids})
     yield plain(
         "detokenize",
