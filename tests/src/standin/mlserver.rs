@@ -124,7 +124,15 @@ fn called(received: &grpc::Received) -> Vec<GrpcAct> {
 fn one(asked: &ModelInferRequest) -> Result<ModelInferResponse, (u32, &'static str)> {
     let (_, typed) = tensor::of_message(asked).map_err(|problem| (INVALID_ARGUMENT, problem))?;
     match asked.model_name.as_str() {
-        SERVED => Ok(inferred(asked, SERVED, typed)),
+        SERVED => {
+            let mut answer = inferred(asked, SERVED, typed);
+            // Also beside raw contents there is a message of typed ones, which is empty: seen of
+            // release 1.7.1.
+            for output in &mut answer.outputs {
+                output.contents.get_or_insert_default();
+            }
+            Ok(answer)
+        }
         BROKEN => Err((INTERNAL, "it broke")),
         LOADING => Err((INVALID_ARGUMENT, "Model loading is not ready yet.")),
         _ => Err((NOT_FOUND, "Model not found")),

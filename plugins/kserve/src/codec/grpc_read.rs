@@ -84,6 +84,13 @@ pub fn read_within(
             _ => {}
         }
     }
+    // MLServer puts a message of no elements beside the raw contents of an answer.
+    if kind == Kind::Response && !raw.is_empty() {
+        contents.retain_mut(|field| {
+            *field = field.take().filter(|field| field.len() > 0);
+            true
+        });
+    }
     message.typed = contents.iter().any(Option::is_some);
     if raw.is_empty() {
         for (tensor, typed) in body.tensors.iter_mut().zip(&contents) {
