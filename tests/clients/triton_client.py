@@ -207,7 +207,8 @@ def grpc_typed_contents(context):
     for name in ("INPUT0", "INPUT1"):
         tensor = request.inputs.add(name=name, datatype="FP32", shape=[1, 3])
         tensor.contents.fp32_contents.extend([1.5, 2.5, 3.5])
-    answer = context.grpc._client_stub.ModelInfer(request)
+    named = [("authorization", f"Bearer {context.token}")] if context.token else []
+    answer = context.grpc._client_stub.ModelInfer(request, metadata=named)
     raw = np.frombuffer(answer.raw_output_contents[0], dtype=np.float32)
     equal(raw.tolist(), [3.0, 5.0, 7.0], "the sum")
 

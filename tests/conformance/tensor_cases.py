@@ -407,8 +407,10 @@ def kserve(client, worker):
     forms = ("json", "raw") if client == "rest" else ("raw", "typed")
     yield from echoed(forms, ["BOOL", "INT32", "INT64", "FP32", "FP64", "BYTES"])
     yield from common(forms, True)
-    yield Case("a version", refusals(501, "UNIMPLEMENTED")(
-        infer("echo", [Tensor("IN_FP32", "FP32", [1.0])], forms[0], version="1")))
+    # Over gRPC the server overlooks it, and Tollgate refuses it all the same.
+    if client == "rest":
+        yield Case("a version", refusals(501)(
+            infer("echo", [Tensor("IN_FP32", "FP32", [1.0])], forms[0], version="1")))
 
 
 SERVERS = {"triton": triton, "mlserver": mlserver, "kserve": kserve}

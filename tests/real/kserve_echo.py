@@ -1,6 +1,7 @@
 """KServe's server with a model that gives back each input as an output: `IN_…` as `OUT_…`."""
 
 import argparse
+import uuid
 
 import kserve
 
@@ -20,7 +21,8 @@ class Echo(kserve.Model):
             output.set_data_from_numpy(tensor.as_numpy(), binary_data=False)
             outputs.append(output)
         return kserve.InferResponse(
-            response_id=payload.id, model_name=self.name, infer_outputs=outputs
+            # An answer has to have one.
+            response_id=payload.id or str(uuid.uuid4()), model_name=self.name, infer_outputs=outputs
         )
 
 

@@ -231,9 +231,10 @@ pub fn of_answer(answer: &ModelInferResponse) -> (Vec<Tensor>, bool) {
             name: output.name.clone(),
             datatype: output.datatype.clone(),
             shape: output.shape.clone(),
-            raw: match &output.contents {
-                Some(contents) => raw_of_contents(contents),
-                None => raw.get(at).cloned().unwrap_or_default(),
+            raw: match (&output.contents, raw.get(at)) {
+                (_, Some(raw)) => raw.clone(),
+                (Some(contents), None) => raw_of_contents(contents),
+                (None, None) => Vec::new(),
             },
         });
     (all.collect(), raw.is_empty())

@@ -118,9 +118,9 @@ impl House {
         self.folder.join("cert.pem")
     }
 
-    /// A header with the token.
+    /// A header with the token, without the space that not every client takes away.
     pub(super) fn authorization(&self) -> String {
-        format!("authorization: Bearer {}", self.token)
+        format!("authorization:Bearer {}", self.token)
     }
 
     /// Where the real servers' scripts keep their environments.
