@@ -8,6 +8,7 @@
 //! * An unknown model is 404, `Model NAME not found` (`mlserver/errors.py`).
 //! * gRPC answers are typed unless the request was raw (`mlserver/grpc/converters.py`); codes are made
 //!   of HTTP's (`mlserver/grpc/utils.py`).
+//! * Over gRPC a state is written as Python does, `State.READY` (`mlserver/grpc/converters.py`).
 //! * Answers of a stream are not wrapped (`proto/dataplane.proto`).
 
 use serde_json::json;
@@ -89,7 +90,7 @@ fn called(received: &grpc::Received) -> Vec<GrpcAct> {
         "RepositoryIndex" => {
             let one = |name: &str| ModelIndex {
                 name: name.to_owned(),
-                state: "READY".to_owned(),
+                state: "State.READY".to_owned(),
                 ..ModelIndex::default()
             };
             let models = [SERVED, BROKEN].map(one).to_vec();

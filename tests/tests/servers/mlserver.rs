@@ -53,13 +53,15 @@ async fn it_is_sent_json_whatever_the_client_sent() {
 
 #[tokio::test]
 async fn its_index_is_asked_for_with_a_body() {
-    let rest = mlserver::rest().await;
-    let proxy = probing("mlserver", &over_rest(&rest, "")).await;
-    eventually("the models are known", async || {
-        (get(&proxy, "/v2/models/served/ready").await.status == 200).then_some(())
-    })
-    .await;
-    assert_eq!(get(&proxy, "/v2/models/nobody/ready").await.status, 404);
+    let (rest, grpc) = (mlserver::rest().await, mlserver::grpc().await);
+    for station in [over_rest(&rest, ""), over_grpc(&grpc, "")] {
+        let proxy = probing("mlserver", &station).await;
+        eventually("the models are known", async || {
+            (get(&proxy, "/v2/models/served/ready").await.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(get(&proxy, "/v2/models/nobody/ready").await.status, 404);
+    }
 }
 
 #[tokio::test]

@@ -236,7 +236,9 @@ fn index(link: &Link, body: &[u8]) -> Vec<(String, String, bool)> {
         let told = RepositoryIndexResponse::decode(body).unwrap_or_default();
         let one = |it: crate::proto::repository_index_response::ModelIndex| {
             // Of a server that does not say, what is listed is there.
-            let ready = it.state == "READY" || it.state.is_empty();
+            // MLServer writes its own name of the kind before the state.
+            let state = it.state.rsplit('.').next().unwrap_or_default();
+            let ready = state == "READY" || state.is_empty();
             (it.name, it.version, ready)
         };
         return told.models.into_iter().map(one).collect();
