@@ -12,6 +12,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -216,6 +217,10 @@ pub struct Proxy {
     folder: Arc<TempDir>,
 }
 
+/// For a start, which on a bare machine compiles every component that is named, beside other
+/// tests that do the same.
+const STARTING: Duration = Duration::from_secs(120);
+
 impl Proxy {
     /// Starts a proxy with a configuration that needs no other file. See [`Setup::new`].
     pub async fn start(yaml: &str) -> Self {
@@ -225,7 +230,8 @@ impl Proxy {
     /// False: the admin port was taken.
     async fn serves(&mut self) -> bool {
         let ready = |line: &str| line.contains(r#""message":"ready""#);
-        let found = within("the proxy is ready", self.log.find(ready)).await;
+        let found = tokio::time::timeout(STARTING, self.log.find(ready)).await;
+        let found = found.unwrap_or_else(|_| panic!("not ready within {STARTING:?}"));
         if found.is_none() {
             let text = self.log.text();
             assert!(text.contains("Address already in use"), "it ended: {text}");
