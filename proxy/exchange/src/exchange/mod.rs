@@ -433,7 +433,7 @@ impl Exchange<'_> {
                 frontend::Input::Message(message) | frontend::Input::UpstreamMessage(message) => {
                     message.progress.available > LARGE
                 }
-                frontend::Input::Events(events) => events.len() > 64,
+                frontend::Input::Events(events) => events.len() > 64 || self.shows() > LARGE,
                 // It is answered with the call, which is made of the whole request.
                 frontend::Input::Dispatched(_) => asked_for > LARGE,
                 _ => false,
@@ -683,6 +683,12 @@ impl Exchange<'_> {
             });
         }
         Ok(todo)
+    }
+
+    /// Bytes that the events of this step name.
+    fn shows(&self) -> u64 {
+        let sources = self.shown.iter().map(Pin::source);
+        sources.map(|source| source.progress().available).sum()
     }
 
     /// Bytes that events have shown are let go, but for those that the guest still needs.
