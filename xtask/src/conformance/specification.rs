@@ -28,7 +28,8 @@ pub(super) fn run(workspace: &Workspace) -> Result<Part> {
     println!("\n== the stand-ins");
     let mut command = cargo();
     command
-        .args(["test", "--package", "tollgate-tests", "--test", "servers"])
+        // Of the workspace: the features, and so what is built, are those of the tests.
+        .args(["test", "--workspace", "--test", "servers"])
         .current_dir(&workspace.root);
     let lines = lines(&mut command)?;
     let mut specified = Vec::new();
