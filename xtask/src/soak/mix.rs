@@ -88,6 +88,25 @@ pub(super) fn json(front: SocketAddr) -> Value {
             "openai-completion",
             json!({"model": "nobody-has-it", "expect_status": 404, "abort_fraction": 0.0}),
         ),
+        kind("tensors", 4.0, "v2-rest", json!({"model": "tensors"})),
+        kind(
+            "tensors over gRPC",
+            4.0,
+            "v2-grpc",
+            json!({"model": "tensors"})
+        ),
+        kind(
+            "large tensors",
+            0.5,
+            "v2-rest",
+            json!({"model": "tensors", "prompt_bytes": 2_000_000})
+        ),
+        kind(
+            "large tensors over gRPC",
+            0.5,
+            "v2-grpc",
+            json!({"model": "tensors", "prompt_bytes": 2_000_000})
+        ),
         // What the model inside the sandbox says is its own; that it answers is what counts.
         kind(
             "embedded",

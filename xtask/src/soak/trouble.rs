@@ -14,9 +14,9 @@ use crate::bench::running::Running;
 use crate::bench::subjects::{ADMIN, local};
 
 /// Every component that the configuration names, as files beside it.
-const COMPONENTS: [&str; 5] = ["openai", "tgis", "caikit", "embedded", "fcfs"];
+const COMPONENTS: [&str; 6] = ["openai", "tgis", "caikit", "kserve", "embedded", "fcfs"];
 /// Those that change, one after the other.
-const CHANGING: [&str; 4] = ["openai", "tgis", "fcfs", "caikit"];
+const CHANGING: [&str; 5] = ["openai", "tgis", "fcfs", "caikit", "kserve"];
 /// Seconds from one change to the next; a component is compiled meanwhile.
 const SWAP: u32 = 20;
 /// Seconds from a kill to a start, and from a start to a kill.
