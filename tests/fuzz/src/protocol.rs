@@ -299,13 +299,16 @@ impl Said {
 }
 
 /// Runs whole, cut at one place, and, where that is little, in single bytes.
-fn at_every_pace<T: PartialEq + std::fmt::Debug>(len: usize, run: impl Fn(Pace) -> T) -> T {
+///
+/// Compared as it is written: numbers that are none are the same there, and are not by themselves.
+fn at_every_pace<T: std::fmt::Debug>(len: usize, run: impl Fn(Pace) -> T) -> T {
     let whole = run(Pace::Whole);
+    let wanted = format!("{whole:#?}");
     let cut = (len > 1).then(|| Pace::Cut(1 + mix(&len.to_le_bytes()) as usize % (len - 1)));
     let single = (len <= 512).then_some(Pace::Single);
     for pace in cut.into_iter().chain(single) {
-        let other = run(pace);
-        assert!(other == whole, "at {pace:?}: {other:#?}\nwhole: {whole:#?}");
+        let other = format!("{:#?}", run(pace));
+        assert!(other == wanted, "at {pace:?}: {other}\nwhole: {wanted}");
     }
     whole
 }

@@ -111,7 +111,8 @@ fn plainly(
     let mut short = false;
     let mut take = |out: &mut Vec<u8>, from: u64, to: u64| {
         let len = body.len() as u64;
-        short |= from < to && to > len || from > len;
+        // Where nothing is named, nothing can be missing.
+        short |= from < to && to > len;
         out.extend_from_slice(&body[from.min(len) as usize..to.clamp(from.min(len), len) as usize]);
     };
     for (index, (edit, bytes)) in edits.iter().enumerate() {
@@ -128,7 +129,11 @@ fn plainly(
     }
     match to {
         Some(to) => take(&mut out, at, to),
-        None => take(&mut out, at, (body.len() as u64).max(at)),
+        None => {
+            take(&mut out, at, (body.len() as u64).max(at));
+            // The rest begins where there is none: a body was promised that is not there.
+            short |= at > body.len() as u64;
+        }
     }
     Ok((!short).then_some(out))
 }

@@ -140,11 +140,11 @@ impl Runner {
             .arg(format!("-max_total_time={SMALLER}"))
             .arg(format!("-exact_artifact_path={}", small.display()));
         self.logged(command, &self.folder.join(format!("{target}-smaller.log")))?;
-        Ok(if small.is_file() {
-            small
-        } else {
-            crash.to_owned()
-        })
+        // What is left where nothing smaller was found need not break anything.
+        let again = self.command(target, &[&small]);
+        let log = self.folder.join(format!("{target}-again.log"));
+        let breaks = small.is_file() && !self.logged(again, &log)?.0;
+        Ok(if breaks { small } else { crash.to_owned() })
     }
 
     /// Keeps of what was found only what adds to the committed corpus: there, or beside it.

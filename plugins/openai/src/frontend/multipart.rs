@@ -143,42 +143,73 @@ fn odd(why: &str) -> Failure {
     failure::invalid(format!("The form cannot be read: {why}."), None)
 }
 
-/// The boundary of a content type.
+/// The boundary of a content type that has no other parameter, but for the one charset that we
+/// read names in: workers read them in whichever is told.
 fn boundary_of(content_type: &str) -> Option<String> {
     let (_, parameters) = content_type.split_once(';')?;
-    let mut found = parameters.split(';').filter_map(|parameter| {
+    let mut boundary = None;
+    for parameter in parameters.split(';').map(str::trim) {
+        if parameter.is_empty() {
+            continue;
+        }
         let (name, value) = parameter.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("boundary")
-            .then(|| value.trim().trim_matches('"').to_owned())
-    });
-    let boundary = found.next()?;
+        let value = unquoted(value.trim())?;
+        match name.trim().to_ascii_lowercase().as_str() {
+            "boundary" if boundary.is_none() => boundary = Some(value),
+            "charset" if value.eq_ignore_ascii_case("utf-8") => {}
+            _ => return None,
+        }
+    }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
-    let fits = !boundary.is_empty()
-        && boundary.len() <= BOUNDARY
-        && boundary.bytes().all(allowed)
-        && !boundary.ends_with(' ');
-    (fits && found.next().is_none()).then_some(boundary)
+    boundary
+        .filter(|boundary| {
+            (1..=BOUNDARY).contains(&boundary.len())
+                && boundary.bytes().all(allowed)
+                && !boundary.ends_with(' ')
+        })
+        .map(str::to_owned)
+}
+
+/// A value without its quotes, of which it has two or none.
+fn unquoted(value: &str) -> Option<&str> {
+    let value = match value.strip_prefix('"') {
+        Some(rest) => rest.strip_suffix('"')?,
+        None => value,
+    };
+    (!value.contains('"')).then_some(value)
 }
 
 /// The name of a part, by its one `Content-Disposition`.
 fn name_of(head: &[u8]) -> Result<String, Failure> {
     let head = std::str::from_utf8(head).map_err(|_| odd("a part's head is no text"))?;
-    let mut names = head.split("\r\n").filter_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-disposition")
-            .then_some(value)
-    });
-    let (Some(value), None) = (names.next(), names.next()) else {
-        return Err(odd("a part has not one disposition"));
-    };
     if head.contains('\0') || head.replace("\r\n", "").contains(['\r', '\n']) {
         return Err(odd("a part's head has a stray line end"));
     }
-    named(value.trim()).ok_or_else(|| odd("a part's disposition"))
+    let mut disposition = None;
+    for line in head.split("\r\n") {
+        // Also no line that goes on with the one before it, and no space before the colon.
+        let (name, value) = line
+            .split_once(':')
+            .filter(|(name, _)| !name.is_empty() && name.bytes().all(is_token))
+            .ok_or_else(|| odd("a part's head has a line that is no field"))?;
+        if name.eq_ignore_ascii_case("content-disposition") && disposition.replace(value).is_some()
+        {
+            return Err(odd("a part has more than one disposition"));
+        }
+    }
+    let disposition = disposition.ok_or_else(|| odd("a part has no disposition"))?;
+    named(disposition.trim()).ok_or_else(|| odd("a part's disposition"))
 }
 
-/// The `name` of `form-data; name="…"; filename="…"`.
+/// Of a field's name (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The `name` of `form-data; name="…"; filename="…"`. What servers read in different ways is none:
+/// an escape in the name, white space around it, parameters in parts or in another charset
+/// (`name*0`, `name*`), which some put together and some leave out. Of a file's name it matters
+/// to nobody but its reader.
 fn named(value: &str) -> Option<String> {
     let rest = value
         .get(..9)
@@ -189,20 +220,20 @@ fn named(value: &str) -> Option<String> {
         let (key, after) = after.split_once('=')?;
         let (text, after) = match after.strip_prefix('"') {
             Some(quoted) => quoted.split_once('"')?,
-            None => after.split_at(after.find(';').unwrap_or(after.len())),
+            None => {
+                let (text, after) = after.split_at(after.find(';').unwrap_or(after.len()));
+                (text.trim(), after)
+            }
         };
-        let key = key.trim();
-        // An escape would be read differently by different servers; of a file's name it
-        // matters to nobody but its reader.
-        let is_name = key.eq_ignore_ascii_case("name");
-        if is_name && (text.contains('\\') || name.is_some()) || key.eq_ignore_ascii_case("name*") {
+        let key = key.trim().to_ascii_lowercase();
+        if key.contains('*') && key != "filename*" || text.ends_with('\\') {
             return None;
         }
-        if text.ends_with('\\') {
-            return None;
-        }
-        if is_name {
-            name = Some(text.trim().to_owned());
+        if key == "name" {
+            let odd = text.contains(['\\', '"']) || text.trim() != text;
+            if odd || name.replace(text.to_owned()).is_some() {
+                return None;
+            }
         }
         rest = after.trim_start();
     }
@@ -315,6 +346,17 @@ mod tests {
             form(&[part("form-data; name=\"mod\\el\"", "a")]),
             form(&[part("form-data; name=\"x\"; name=\"model\"", "a")]),
             form(&[part("form-data; name*=utf-8''model", "a")]),
+            form(&[part("form-data; name=\"x\"; name*0=\"model\"", "a")]),
+            form(&[part("form-data; name=\"x\"; name*0*=model", "a")]),
+            form(&[part("form-data; name=\" model\"", "a")]),
+            form(&[part("form-data; name=\"model \"", "a")]),
+            form(&[part("form-data; name=mo\"del", "a")]),
+            form(&[part("form-data; name=\"x\"\r\nno field", "a")]),
+            form(&[part("form-data; name=\"x\"\r\n ; name=\"model\"", "a")]),
+            form(&[part(
+                "form-data; name=\"x\"\r\nContent-Disposition : form-data; name=\"model\"",
+                "a",
+            )]),
             form(&[part("form-data", "a")]),
             form(&[part(
                 "form-data; name=\"x\"\r\nContent-Disposition: form-data; name=\"model\"",
@@ -343,5 +385,20 @@ mod tests {
             None
         );
         assert_eq!(boundary_of("multipart/form-data; boundary=\"a\r\n\""), None);
+        // A worker would take `+AG0-odel` for `model`.
+        assert_eq!(
+            boundary_of("multipart/form-data; boundary=a; charset=utf-7"),
+            None
+        );
+        assert_eq!(boundary_of("multipart/form-data; boundary=a; more"), None);
+        assert_eq!(boundary_of("multipart/form-data; boundary=\"a"), None);
+        for good in [
+            "; boundary=a",
+            ";boundary=\"a\";",
+            "; charset=UTF-8; boundary=a",
+        ] {
+            let boundary = boundary_of(&format!("multipart/form-data{good}"));
+            assert_eq!(boundary.as_deref(), Some("a"), "{good}");
+        }
     }
 }
