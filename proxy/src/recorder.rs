@@ -9,7 +9,11 @@ use std::{
     fs::File,
     io::{self, BufWriter, Write},
     path::Path,
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -29,6 +33,8 @@ const FLUSH: Duration = Duration::from_millis(200);
 pub(crate) struct Recorder {
     /// None: it has ended.
     lines: Option<SyncSender<String>>,
+    /// Notes were left out: the last line says so.
+    cut: Arc<AtomicBool>,
     left: u64,
     writer: Option<JoinHandle<()>>,
 }
@@ -38,21 +44,24 @@ pub(crate) fn record(folder: &Path, scheduler: &str) -> io::Result<Recorder> {
     std::fs::create_dir_all(folder)?;
     let file = File::create(folder.join(format!("{scheduler}.jsonl")))?;
     let (lines, received) = sync_channel(LINES);
+    let cut = Arc::new(AtomicBool::new(false));
+    let cut_there = cut.clone();
     let writer = std::thread::Builder::new()
         .name("recorder".into())
         .spawn(move || {
-            if let Err(error) = write(&received, file) {
+            if let Err(error) = write(&received, &cut_there, file) {
                 tracing::error!(%error, "a recording has ended");
             }
         })?;
     Ok(Recorder {
         lines: Some(lines),
+        cut,
         left: BYTES,
         writer: Some(writer),
     })
 }
 
-fn write(lines: &Receiver<String>, file: File) -> io::Result<()> {
+fn write(lines: &Receiver<String>, cut: &AtomicBool, file: impl Write) -> io::Result<()> {
     let mut file = BufWriter::new(file);
     loop {
         match lines.recv_timeout(FLUSH) {
@@ -61,7 +70,12 @@ fn write(lines: &Receiver<String>, file: File) -> io::Result<()> {
                 file.write_all(b"\n")?;
             }
             Err(RecvTimeoutError::Timeout) => file.flush()?,
-            Err(RecvTimeoutError::Disconnected) => return file.flush(),
+            Err(RecvTimeoutError::Disconnected) => {
+                if cut.load(Ordering::Acquire) {
+                    writeln!(file, "{CUT}")?;
+                }
+                return file.flush();
+            }
         }
     }
 }
@@ -83,13 +97,11 @@ impl Recorder {
                 Err(TrySendError::Full(_)) => {}
             }
         }
-        // The writer makes room sooner or later; that one line is worth a wait, and is the last.
-        let lines = self.lines.take();
-        if lines.is_some_and(|lines| lines.send(CUT.to_owned()).is_ok()) {
-            tracing::warn!(
-                "a recording was cut short: the disk is too slow, or the file too large"
-            );
-        }
+        // Whoever notes something holds the pool: nothing is waited for here. The writer adds the
+        // line when it has written what was sent.
+        self.cut.store(true, Ordering::Release);
+        self.lines = None;
+        tracing::warn!("a recording was cut short: the disk is too slow, or the file too large");
     }
 }
 
@@ -119,21 +131,25 @@ mod tests {
     #[test]
     fn a_recording_that_nobody_takes_is_cut_and_not_kept() {
         let (lines, received) = sync_channel(3);
+        let cut = Arc::new(AtomicBool::new(false));
         let mut recorder = Recorder {
             lines: Some(lines),
+            cut: cut.clone(),
             left: 1000,
             writer: None,
         };
         for tick in 0..3 {
             recorder.note(Note::Tick(tick));
         }
-        let taker = std::thread::spawn(move || received.iter().collect::<Vec<_>>());
+        // Nobody takes them, and nobody waits.
         for tick in 3..1000 {
             recorder.note(Note::Tick(tick));
         }
         assert!(recorder.lines.is_none());
-        let taken = taker.join().unwrap();
-        assert_eq!(taken.last().map(String::as_str), Some(CUT));
-        assert!(taken.len() < 100, "no more than a thousand bytes");
+        let mut file = Vec::new();
+        write(&received, &cut, &mut file).unwrap();
+        let text = String::from_utf8(file).unwrap();
+        assert_eq!(text.lines().count(), 4, "{text}");
+        assert_eq!(text.lines().last(), Some(CUT));
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use tollgate_tests::{
-    Proxy,
+    Proxy, Setup,
     client::{Request, Response, http1},
     fake::http1::{Act, Received, Worker, answer as text, json as answer},
-    scene,
+    scene, tokens,
 };
 
 async fn ask(proxy: &Proxy, request: Request) -> Response {
@@ -158,7 +158,9 @@ async fn no_other_protocol_is_asked_and_no_operators_path_is_there() {
 }
 
 #[tokio::test]
-async fn an_operator_who_is_let_in_reaches_the_worker() {
+async fn an_operator_reaches_the_worker_and_nobody_else_does() {
+    const OPERATOR: &str = "token-of-an-operator";
+    const CLIENT: &str = "token-of-a-client";
     let worker = Worker::start(|received| {
         let line = received.head.line.clone();
         vec![text(
@@ -172,12 +174,25 @@ async fn an_operator_who_is_let_in_reaches_the_worker() {
         "source: \"bundled:openai\"",
         "source: \"bundled:openai\", options: { admin: [lora, sleep, metrics] }",
     );
-    let proxy = Proxy::start(&yaml).await;
+    // On an open route it is nobody's.
+    let open = Proxy::start(&yaml).await;
+    let sleep = || Request::post_bytes("/sleep?level=1", "");
+    ask(&open, sleep()).await.with_status(403);
+
+    let yaml = format!("tokens: {{ file: tokens.yaml }}\n{yaml}").replace("    auth: open\n", "");
+    let file = tokens::file(&[
+        tokens::entry("operator", OPERATOR, "models: [\"*\"], tasks: [admin]"),
+        tokens::entry("client", CLIENT, "models: [\"*\"]"),
+    ]);
+    let proxy = Setup::new(&yaml).file("tokens.yaml", file).start().await;
+    let asked = worker.journal.requests();
+    ask(&proxy, sleep().token(CLIENT)).await.with_status(403);
+    assert_eq!(worker.journal.requests(), asked);
+    let ask = async |proxy, request: Request| ask(proxy, request.token(OPERATOR)).await;
     let load = Request::post("/v1/load_lora_adapter", &json!({"lora_name": "a"}));
     let told = ask(&proxy, load).await.with_status(200).text();
     assert!(told.ends_with("|{\"lora_name\":\"a\"}"), "{told}");
-    let sleep = Request::post_bytes("/sleep?level=1", "");
-    let told = ask(&proxy, sleep).await.with_status(200).text();
+    let told = ask(&proxy, sleep()).await.with_status(200).text();
     assert!(told.starts_with("POST /sleep?level=1 "), "{told}");
     let told = ask(&proxy, Request::get("/metrics"))
         .await

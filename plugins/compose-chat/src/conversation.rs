@@ -47,10 +47,8 @@ impl Conversation {
         for (at, message) in std::mem::take(&mut chat.messages).into_iter().enumerate() {
             let texts = texts(&message)?;
             let mut shown = shown(&message, &texts, content)?;
-            for (place, name, value) in &told.of_messages {
-                if *place == at {
-                    shown.insert(Value::from(name.as_str()), value.clone());
-                }
+            for (name, value) in told.of_messages.remove(&at).into_iter().flatten() {
+                shown.insert(Value::from(name), value);
             }
             messages.push(Value::from_object(shown));
             last = Some(texts.join("\n"));
@@ -102,8 +100,8 @@ struct Told {
     documents: Value,
     add_generation_prompt: Option<bool>,
     continue_final_message: bool,
-    /// Message, member, value.
-    of_messages: Vec<(usize, String, Value)>,
+    /// Members and values, by message.
+    of_messages: BTreeMap<usize, Vec<(&'static str, Value)>>,
 }
 
 impl Told {
@@ -144,7 +142,10 @@ impl Told {
                 // Templates know it by either name.
                 for member in ["reasoning", "reasoning_content"] {
                     let value = json(name, Some(text))?;
-                    self.of_messages.push((at, member.to_owned(), value));
+                    self.of_messages
+                        .entry(at)
+                        .or_default()
+                        .push((member, value));
                 }
             }
         }

@@ -32,7 +32,7 @@ pub const SCHEMA: &str = r#"{
       "type": "boolean", "default": true
     },
     "admin": {
-      "description": "Families of endpoints for operators that are served too. Each request goes to one worker of the route.",
+      "description": "Families of endpoints for operators that are served too, to tokens whose tasks name admin. Each request goes to one worker of the route.",
       "type": "array", "items": { "enum": ["lora", "sleep", "profile", "cache", "scale", "info", "metrics"] },
       "default": []
     },

@@ -35,7 +35,7 @@ section! {
         pub sha256: Digest,
         /// Models, by the names that clients use; `*` at the end stands for anything. Empty: none.
         pub models: Vec<ModelPattern>,
-        /// Tasks. Absent: all.
+        /// Tasks. Absent: all but `admin`.
         pub tasks: Option<Vec<Task>> = None,
         /// Instant from which it is refused, in UTC (RFC 3339). Absent: never.
         pub expires: Option<Instant> = None,
@@ -135,6 +135,8 @@ choice! {
         ServerReady = "server-ready",
         /// What the server is.
         ServerMetadata = "server-metadata",
+        /// What a plugin offers to operators; never without being listed.
+        Admin = "admin",
     }
 }
 

@@ -101,12 +101,15 @@ impl Exchange {
                 let mut intent = actions::intent(CALL, task, None);
                 if endpoint == Endpoint::Response {
                     let id = self.head.parameters.iter().find(|it| it.name == "id");
-                    intent.affinity = match id {
-                        Some(id) if self.options.sticky_responses() => {
-                            Affinity::Pin(relay::key_of(&id.value))
-                        }
-                        _ => Affinity::None,
-                    };
+                    let id = id.map_or("", |id| id.value.as_str());
+                    // It goes on within a path: nothing that a server might take for more.
+                    if !relay::is_id(id) {
+                        let unknown = format!("Response with id '{id}' not found.");
+                        return self.refuse(failure::of(FailureKind::NotFound, &unknown), out);
+                    }
+                    if self.options.sticky_responses() {
+                        intent.affinity = Affinity::Pin(relay::key_of(id));
+                    }
                 }
                 // What an operator asks is asked once.
                 intent.repeatable = endpoint != Endpoint::Admin;

@@ -30,6 +30,12 @@ pub fn key_of(id: &str) -> String {
     own.map_or(id, |digits| &digits[..DIGITS]).to_owned()
 }
 
+/// Whether it can be an id, and be nothing but that in a path, however often it is decoded there.
+pub fn is_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=256).contains(&id.len()) && id.bytes().all(plain) && !matches!(id, "." | "..")
+}
+
 /// Where the response to a request will be kept; none: nowhere.
 ///
 /// # Errors
@@ -87,6 +93,28 @@ mod tests {
         assert_eq!((next.key.as_str(), next.id), ("resp_abc", None));
         let own = of(r#"{"request_id":"mine"}"#, 1).unwrap();
         assert_eq!((own.key.as_str(), own.id), ("mine", None));
+    }
+
+    #[test]
+    fn an_id_stays_within_its_segment() {
+        for good in ["resp_00ff", "a", "A-b.c_9", "..."] {
+            assert!(is_id(good), "{good}");
+        }
+        let long = "a".repeat(257);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "../metrics",
+            "a/b",
+            "%2e%2e",
+            "a b",
+            "é",
+            "a\\b",
+            &long,
+        ] {
+            assert!(!is_id(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -437,6 +437,8 @@ impl Exchange<'_> {
             if let (inference::TaskKind::ModelMetadata, inference::Event::Models(models)) =
                 (&call.ask.task, &event)
                 && let ([info], Some(resolved)) = (&models[..], &call.resolved)
+                // What is said of a version that was named is not what the model is.
+                && call.ask.version.as_deref().is_none_or(str::is_empty)
             {
                 let worker = call.stage.worker();
                 calling::learn(&self.asked.house, resolved, worker, info);
