@@ -234,7 +234,9 @@ impl Tally {
         refused: u64,
     ) -> Report {
         let began = self.first_at.unwrap_or(0);
-        let seconds = (self.last_done.saturating_sub(began) as f64 / 1e6).max(1e-6);
+        // Who refuses what comes last is not done sooner.
+        let ended = self.last_done.max(self.last_come);
+        let seconds = (ended.saturating_sub(began) as f64 / 1e6).max(1e-6);
         let coming = (self.last_come.saturating_sub(began) as f64 / 1e6).max(1e-6);
         let done = self.latencies.len() as u64;
         let mean = |sum: f64| sum / (self.came as f64).max(1.0);

@@ -93,7 +93,8 @@ impl DynamicBatch {
     fn learn(&mut self, batch: &BatchFinished, model: Option<u32>) {
         let failed = batch.requests.iter().any(|id| self.failed.contains(id));
         self.failed.retain(|id| !batch.requests.contains(id));
-        let Some(model) = model.filter(|_| !failed) else {
+        // One of which nothing came was left, or taken apart: it tells nothing of a worker.
+        let Some(model) = model.filter(|_| !failed && batch.first_output.is_some()) else {
             return;
         };
         let size = u32::try_from(batch.requests.len()).unwrap_or(u32::MAX);

@@ -26,16 +26,19 @@ impl Table {
         }
     }
 
-    /// Workers that served the longest known part of the request's beginning.
-    pub(crate) fn holders(&self, request: &Request) -> impl Iterator<Item = u32> + use<> {
-        let mut found = Holders::default();
-        for key in keys(request) {
-            if let Some(holders) = self.by_key.peek(key) {
-                found = *holders;
-                break;
-            }
-        }
-        found.0.into_iter().filter(|worker| *worker != 0)
+    /// Workers that served the longest known part of the request's beginning; of those that
+    /// served no more than its model, the ones of which `chooses` holds: where a worker has one
+    /// model alone, that it served it says nothing.
+    pub(crate) fn holders(
+        &self,
+        request: &Request,
+        chooses: impl Fn(u32) -> bool,
+    ) -> impl Iterator<Item = u32> {
+        let known = keys(request).find_map(|key| Some((key, *self.by_key.peek(key)?)));
+        let (key, found) = known.unwrap_or_default();
+        let model_alone = key == of_model(request);
+        let workers = found.0.into_iter().filter(|worker| *worker != 0);
+        workers.filter(move |worker| !model_alone || chooses(*worker))
     }
 
     /// The request goes to this worker.
@@ -50,9 +53,13 @@ impl Table {
     }
 }
 
+fn of_model(request: &Request) -> u64 {
+    mixed(u64::from(request.model))
+}
+
 /// The request's keys, the longest beginning first and the model last.
 fn keys(request: &Request) -> impl Iterator<Item = u64> + '_ {
-    let model = mixed(u64::from(request.model));
+    let model = of_model(request);
     let blocks: &[u64] = match &request.affinity {
         Affinity::Prefer(blocks) => blocks,
         Affinity::None | Affinity::Pin(_) | Affinity::Other(_) => &[],
@@ -87,7 +94,7 @@ mod tests {
     }
 
     fn holders(table: &Table, model: u32, blocks: &[u64]) -> Vec<u32> {
-        table.holders(&request(model, blocks)).collect()
+        table.holders(&request(model, blocks), |_| true).collect()
     }
 
     #[test]
@@ -99,6 +106,12 @@ mod tests {
         assert_eq!(holders(&table, 1, &[10, 21]), [6]);
         assert_eq!(holders(&table, 1, &[10, 99]), [6, 5]);
         assert_eq!(holders(&table, 1, &[77]), [6, 5], "the model alone");
+        let one_model = |worker| worker != 6;
+        let several = |blocks: &[u64]| -> Vec<u32> {
+            table.holders(&request(1, blocks), one_model).collect()
+        };
+        assert_eq!(several(&[77]), [5], "of those who have several");
+        assert_eq!(several(&[10, 99]), [6, 5], "a beginning counts everywhere");
         assert!(holders(&table, 2, &[10, 11]).is_empty(), "another model");
     }
 

@@ -48,7 +48,7 @@ pub(crate) const SCHEMA: &str = r#"{
     },
     "affinity-blocks": {
       "description": "Beginnings and models that are remembered.",
-      "type": "integer", "minimum": 2, "maximum": 4194304, "default": 65536
+      "type": "integer", "minimum": 2, "maximum": 262144, "default": 65536
     },
     "affinity-slack": {
       "description": "Affinity yields when the preferred worker has more outstanding work than another by half and so many requests a slot in a hundred.",

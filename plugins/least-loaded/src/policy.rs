@@ -108,7 +108,7 @@ impl LeastLoaded {
         };
         let request = &self.desk.waiting.get(turn.front.id)?.request;
         let preferred = table
-            .holders(request)
+            .holders(request, |id| roster.models(id) > 1)
             .filter(|id| roster.is_free(*id) && roster.holds(*id, asks) && !asks.avoid.contains(id))
             .filter(|id| {
                 roster

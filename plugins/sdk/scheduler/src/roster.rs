@@ -316,6 +316,14 @@ impl Roster {
         })
     }
 
+    /// How many models it serves.
+    #[must_use]
+    pub fn models(&self, id: u32) -> usize {
+        self.seats
+            .get(&id)
+            .map_or(0, |seat| seat.worker.models.len())
+    }
+
     /// Use of its KV cache in thousandths, by its last probe.
     #[must_use]
     pub fn kv_cache_use(&self, id: u32) -> Option<u32> {
