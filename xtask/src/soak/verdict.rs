@@ -17,7 +17,12 @@ pub(crate) struct Check {
 /// By how much memory may rise from the second fifth to the last.
 const RISE: f64 = 1.10;
 /// Gauges of what is kept for reuse: they need not return, but must not grow.
-const KEPT: [&str; 2] = ["tollgate_plugin_slots", "tollgate_instances"];
+const KEPT: [&str; 3] = [SLOTS, "tollgate_instances", "tollgate_interned_names"];
+const SLOTS: &str = "tollgate_plugin_slots";
+/// Memory of a plugin's slots: as many are kept as were needed, and what each holds returns.
+const OF_SLOTS: &str = "tollgate_plugin_memory_bytes";
+/// By how much a slot that has served may hold more than a new one.
+const SLOT_RISE: f64 = 1.25;
 /// By how much what is kept may exceed its highest of the first two fifths.
 const KEPT_RISE: f64 = 1.25;
 /// Files and threads that are made once, when they are first needed; a leak with each kill or
@@ -140,9 +145,12 @@ pub(super) fn leaked(idle: &[Sample], rested: &Sample) -> Vec<String> {
         .filter(|(series, _)| !KEPT.contains(&family(series)))
         .filter_map(|(series, now)| {
             // One that was not there before began at nothing.
-            let seen = range(&|it| it.gauges.get(series).copied().unwrap_or_default());
-            let (least, most) = seen;
-            (*now < least || *now > most).then(|| format!("{series}: {least} to {most}, now {now}"))
+            let (least, most) = range(&|it| held(it, series));
+            let (now, most) = match family(series) {
+                OF_SLOTS => (held(rested, series).max(least), most * SLOT_RISE),
+                _ => (*now, most),
+            };
+            (now < least || now > most).then(|| format!("{series}: {least} to {most}, now {now}"))
         })
         .collect();
     #[expect(clippy::cast_precision_loss, reason = "counts of files and threads")]
@@ -161,6 +169,15 @@ pub(super) fn leaked(idle: &[Sample], rested: &Sample) -> Vec<String> {
         }
     }
     leaks
+}
+
+/// A gauge, and of the memory of slots what one of them holds.
+fn held(sample: &Sample, series: &str) -> f64 {
+    let value = |series: &str| sample.gauges.get(series).copied().unwrap_or_default();
+    match family(series) {
+        OF_SLOTS => value(series) / value(&series.replacen(OF_SLOTS, SLOTS, 1)).max(1.0),
+        _ => value(series),
+    }
 }
 
 /// What is kept for reuse, where it rose beyond its highest of the first two fifths.
@@ -258,6 +275,22 @@ mod tests {
         set(&mut rested, "tollgate_open", 1.0);
         set(&mut rested, "tollgate_probes", 2.0);
         assert_eq!(leaked(&idle, &rested).len(), 4);
+    }
+
+    #[test]
+    fn what_a_slot_holds_returns_however_many_are_kept() {
+        let sample = |slots: f64, bytes: f64| {
+            let series = [(SLOTS, slots), (OF_SLOTS, bytes)];
+            let gauges = series.map(|(name, value)| (format!("{name}{{plugin=\"a\"}}"), value));
+            Sample {
+                gauges: gauges.into_iter().collect(),
+                ..Sample::default()
+            }
+        };
+        let idle = [sample(1.0, 1000.0)];
+        assert_eq!(leaked(&idle, &sample(3.0, 3300.0)), Vec::<String>::new());
+        assert_eq!(leaked(&idle, &sample(3.0, 4000.0)).len(), 1);
+        assert_eq!(leaked(&idle, &sample(1.0, 1300.0)).len(), 1);
     }
 
     #[test]
