@@ -468,4 +468,24 @@ mod tests {
         assert_eq!(row.verdict, Verdict::Missed);
         assert_eq!(row.ratio, Some(0.79));
     }
+
+    /// The results that the repository keeps: names in them are those that programs told, and
+    /// not what this file believes of them.
+    fn accepted() -> Results {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/BENCHMARKS.json");
+        Results::read(std::path::Path::new(file)).unwrap()
+    }
+
+    #[test]
+    fn budgets_of_plugins_alone_are_found_in_what_was_measured() {
+        let results = accepted();
+        for budget in budgets() {
+            if budget.figure.scenario == "guests" {
+                assert_eq!(find(&results, &budget.figure).err(), None, "{}", budget.what);
+                if let Bound::MostOf(other, _) = &budget.bound {
+                    assert_eq!(find(&results, other).err(), None, "{}", budget.what);
+                }
+            }
+        }
+    }
 }
