@@ -481,7 +481,12 @@ mod tests {
         let results = accepted();
         for budget in budgets() {
             if budget.figure.scenario == "guests" {
-                assert_eq!(find(&results, &budget.figure).err(), None, "{}", budget.what);
+                assert_eq!(
+                    find(&results, &budget.figure).err(),
+                    None,
+                    "{}",
+                    budget.what
+                );
                 if let Bound::MostOf(other, _) = &budget.bound {
                     assert_eq!(find(&results, other).err(), None, "{}", budget.what);
                 }
