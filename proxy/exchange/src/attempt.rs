@@ -202,7 +202,7 @@ impl Running {
         }
         // Not only what the calls still name: texts may have been copied into them.
         let members = self.members.iter().flatten();
-        let mut large = members.map(|member| member.sources.arrived()).sum();
+        let mut large: u64 = members.map(|member| member.sources.arrived()).sum();
         let new = || {
             Guest::new(
                 &self.backend,
@@ -221,6 +221,9 @@ impl Running {
             let actions = yielding(large, step).map_err(|error| guest_failed(&error))?;
             self.keep.clear();
             for action in actions {
+                if let backend::Action::Request(_) | backend::Action::Events(_) = action {
+                    large = 0;
+                }
                 if self.act(&guest, action)? {
                     return Ok(());
                 }
@@ -230,16 +233,13 @@ impl Running {
                 return Ok(());
             }
             inputs = self.wait().await?;
-            large = inputs
-                .iter()
-                .map(|input| match input {
-                    backend::Input::Bytes(progress) | backend::Input::Message(progress) => {
-                        progress.available
-                    }
-                    _ => 0,
-                })
-                .max()
-                .unwrap_or(0);
+            // What it was shown it may work on at a later step, such as the end.
+            large = inputs.iter().fold(large, |most, input| match input {
+                backend::Input::Bytes(progress) | backend::Input::Message(progress) => {
+                    most.max(self.sources.held(progress.source))
+                }
+                _ => most,
+            });
         }
     }
 

@@ -175,7 +175,7 @@ impl Drop for EventReceiver {
 
 /// About how many bytes an event keeps in memory. Held values weigh nothing here: they
 /// lie in sources, which have bounds of their own.
-fn weight(event: &inference::Event) -> usize {
+pub(crate) fn weight(event: &inference::Event) -> usize {
     use inference::Event;
     let tokens = |tokens: &[inference::Token]| -> usize {
         tokens

@@ -98,6 +98,16 @@ impl Sources {
         }
     }
 
+    /// Bytes of one source that have arrived and were not let go: what a guest that is told of
+    /// them can be busy with. 0 for one that is not there.
+    #[must_use]
+    pub fn held(&self, id: u32) -> u64 {
+        self.get(id).map_or(0, |source| {
+            let progress = source.progress();
+            progress.available - progress.released
+        })
+    }
+
     /// Bytes that have arrived in all of them together, released ones included.
     #[must_use]
     pub fn arrived(&self) -> u64 {

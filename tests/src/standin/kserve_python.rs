@@ -5,6 +5,8 @@
 //! * Versions of models are 501, `Model versioning not supported yet.` (`v2_endpoints.py`).
 //! * `GET /v2/models` lists the models; there is no index of a repository (`v2_endpoints.py`).
 //! * It has the binary extension (`protocol/infer_type.py`).
+//! * gRPC answers are typed or raw as the model chose, whatever the request was
+//!   (`protocol/infer_type.py`, `InferResponse.to_grpc`).
 //! * gRPC metadata have no versions; there are no streams and no index, and raw contents of some
 //!   inputs only are refused (`protocol/grpc/servicer.py`, `validate_grpc_request`).
 
@@ -22,6 +24,9 @@ use crate::{
     },
     inference::{ModelInferRequest, ModelMetadataRequest, ServerReadyResponse},
 };
+
+/// A model that chose typed answers over gRPC.
+pub const TYPED: &str = "typed";
 
 /// Over HTTP.
 pub async fn rest() -> http1::Worker {
@@ -111,8 +116,8 @@ fn called(received: &grpc::Received) -> Vec<GrpcAct> {
             let asked: ModelInferRequest = received.message();
             match (asked.model_name.as_str(), tensor::of_message(&asked)) {
                 (_, Err(problem)) => status(INVALID_ARGUMENT, problem),
-                (SERVED, Ok((_, typed))) => {
-                    let mut answer = inferred(&asked, SERVED, typed);
+                (model @ (SERVED | TYPED), Ok((_, typed))) => {
+                    let mut answer = inferred(&asked, model, typed || model == TYPED);
                     answer.model_version.clear();
                     grpc::answer(&answer)
                 }

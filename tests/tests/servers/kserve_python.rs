@@ -66,3 +66,40 @@ async fn health_and_readiness_have_bodies_and_models_are_listed() {
         .await
         .with_status(404);
 }
+
+/// Its answer reaches the client's side in events that hold the numbers: typed contents are read on
+/// the worker's side. Writing them out takes longer than a small step may.
+#[tokio::test]
+async fn a_large_typed_answer_has_the_time_of_a_large_step() {
+    let grpc = kserve_python::grpc().await;
+    let Station {
+        scheme,
+        address,
+        options,
+    } = over_grpc(&grpc, "");
+    let yaml = format!(
+        "
+plugins:
+  kserve:
+    source: \"bundled:kserve\"
+    options: {{ server: kserve-python }}
+    limits: {{ cpu: 4ms, cpu-large: 60s, wall: 120s }}
+workers:
+  - {{ name: w0, address: \"{scheme}://{address}\", protocol: kserve, options: {{ {options} }}, models: [{{ name: typed }}], probe: off }}
+routes:
+  - {{ name: all, frontends: [kserve], workers: [w0], auth: open }}
+"
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let raw: Vec<u8> = (0..300_000_u32)
+        .flat_map(|it| (it as f32).to_le_bytes())
+        .collect();
+    let sent = vec![tensor("IN_F", "FP32", &[300_000], raw)];
+    let told = ask(
+        &proxy,
+        &asked("/v2/models/typed/infer", &sent, false, false),
+    )
+    .await;
+    let (_, got) = outputs(told);
+    assert_eq!(got[0].raw, sent[0].raw);
+}

@@ -35,7 +35,7 @@ use crate::{
     calling::Ask,
     claims::Claimed,
     context::Trace,
-    events::{EventReceiver, Said},
+    events::{EventReceiver, Said, weight},
     failures,
     house::{House, Route},
     outgoing::Sending,
@@ -244,6 +244,9 @@ pub(crate) struct Exchange<'a> {
     shown: Vec<Pin>,
     /// The same, for those that the guest needs for longer.
     kept: Vec<Pin>,
+    /// Bytes that events have brought since the guest last sent any: what it may still have to do
+    /// with them at its next step, whatever that brings.
+    unanswered: u64,
     /// Reads the client's next message, once there is room for it.
     parked: Option<Reader<Incoming>>,
     /// A tapped response is complete: only the guest's counting is left.
@@ -298,6 +301,7 @@ pub(crate) async fn run(
         head: None,
         shown: Vec::new(),
         kept: Vec::new(),
+        unanswered: 0,
         parked: None,
         tapped_out: false,
         ended: false,
@@ -423,21 +427,30 @@ impl Exchange<'_> {
                 self.happened(happened).await?;
             }
             let inputs = std::mem::take(&mut self.inputs);
-            let asked_for = self.arriving.unwrap_or_default();
-            let asked_for =
-                (self.sources.get(asked_for)).map_or(0, |source| source.progress().available);
-            let large = inputs.iter().any(|input| match input {
-                frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
-                    progress.available > LARGE
+            let (mut busy_with, mut many) = (0, false);
+            for input in &inputs {
+                match input {
+                    frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
+                        busy_with = busy_with.max(self.sources.held(progress.source));
+                    }
+                    frontend::Input::Message(message)
+                    | frontend::Input::UpstreamMessage(message) => {
+                        busy_with = busy_with.max(self.sources.held(message.progress.source));
+                    }
+                    frontend::Input::Events(events) => {
+                        self.unanswered += self.shows() + told(events);
+                        many |= events.len() > 64;
+                    }
+                    // It is answered with the call, which is made of the whole request.
+                    frontend::Input::Dispatched(_) => {
+                        let request = self.sources.get(self.arriving.unwrap_or_default());
+                        let read = request.map_or(0, |source| source.progress().available);
+                        busy_with = busy_with.max(read);
+                    }
+                    _ => {}
                 }
-                frontend::Input::Message(message) | frontend::Input::UpstreamMessage(message) => {
-                    message.progress.available > LARGE
-                }
-                frontend::Input::Events(events) => events.len() > 64 || self.shows() > LARGE,
-                // It is answered with the call, which is made of the whole request.
-                frontend::Input::Dispatched(_) => asked_for > LARGE,
-                _ => false,
-            });
+            }
+            let large = many || busy_with.max(self.unanswered) > LARGE;
             self.needs.clear();
             let step =
                 |exchange: &mut Self| exchange.guest.step(&mut exchange.sources, &inputs, large);
@@ -448,8 +461,10 @@ impl Exchange<'_> {
                 step(self)?
             };
             for action in &actions {
-                if let frontend::Action::Need(need) = action {
-                    self.need(*need)?;
+                match action {
+                    frontend::Action::Need(need) => self.need(*need)?,
+                    frontend::Action::Data(_) | frontend::Action::Message(_) => self.unanswered = 0,
+                    _ => {}
                 }
             }
             self.carry_out(actions).await?;
@@ -685,10 +700,10 @@ impl Exchange<'_> {
         Ok(todo)
     }
 
-    /// Bytes that the events of this step name.
+    /// Bytes that the events of this step name, and do not hold.
     fn shows(&self) -> u64 {
-        let sources = self.shown.iter().map(Pin::source);
-        sources.map(|source| source.progress().available).sum()
+        let progress = self.shown.iter().map(|pin| pin.source().progress());
+        progress.map(|it| it.available - it.released).sum()
     }
 
     /// Bytes that events have shown are let go, but for those that the guest still needs.
@@ -759,6 +774,11 @@ impl Exchange<'_> {
         self.needs.insert(need.source, need);
         Ok(())
     }
+}
+
+/// Bytes that events hold themselves.
+fn told(events: &[frontend::CallEvent]) -> u64 {
+    events.iter().map(|it| weight(&it.event) as u64).sum()
 }
 
 /// A request that there is no more room for ends as one that there never was room for.
