@@ -12,6 +12,7 @@
 mod book;
 mod caikit;
 mod house;
+mod matrix;
 mod server;
 mod specification;
 mod table;
@@ -38,7 +39,7 @@ const TABLE: &str = "tests/CONFORMANCE.md";
 const SERVER_PATIENCE: u32 = 1800;
 const PROXY_PATIENCE: u32 = 120;
 /// What can be asked by itself, in the order of the document.
-const GROUPS: [&str; 4] = ["text", "tensors", "caikit", "specification"];
+const GROUPS: [&str; 5] = ["text", "tensors", "caikit", "matrix", "specification"];
 
 /// Builds, compares, writes the table.
 ///
@@ -65,7 +66,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !built {
         components::build(&workspace, Which::Bundled)?;
         let mut build = cargo();
-        build.args(["build", "--package", "tollgate"]);
+        // Of the workspace: its features, and so what is built already.
+        build.args(["build", "--workspace", "--bin", "tollgate"]);
         run_command(build.current_dir(&workspace.root))?;
     }
     carries_its_components(&workspace)?;
@@ -84,6 +86,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             _ => House::prepare(&workspace, &venv, group).and_then(|house| match group {
                 "text" => text::run(&house, &workspace),
                 "tensors" => tensors::run(&house, &workspace),
+                "matrix" => matrix::run(&house, &workspace),
                 _ => caikit::run(&house, &workspace),
             }),
         };

@@ -3,14 +3,14 @@
 use anyhow::Result;
 
 use super::house::{House, counted};
-use super::server::{self, Server};
+use super::server::{Server, port};
 use super::table::{Asked, Part};
 use super::{PROXY_PATIENCE, SERVER_PATIENCE, text};
 use crate::workspace::Workspace;
 
 /// Ports of the runtime and of the proxy, as `tests/conformance/caikit.yaml` has them.
-const REST: &str = "127.0.0.1:18180";
-const GRPC: &str = "127.0.0.1:18185";
+pub(super) const REST: &str = "127.0.0.1:18180";
+pub(super) const GRPC: &str = "127.0.0.1:18185";
 const BEFORE_REST: &str = "127.0.0.1:18560";
 const BEFORE_GRPC: &str = "127.0.0.1:18561";
 const ADMIN: &str = "127.0.0.1:18569";
@@ -20,12 +20,7 @@ const ADMIN: &str = "127.0.0.1:18569";
 /// # Errors
 /// When one of them does not start or serve.
 pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
-    let ports = [
-        ("CAIKIT_HTTP_PORT", server::port(REST)?),
-        ("CAIKIT_GRPC_PORT", server::port(GRPC)?),
-    ];
-    let mut runtime = house.real("the caikit runtime", "caikit.sh", &ports, &[REST, GRPC])?;
-    runtime.wait(&format!("http://{REST}/health"), SERVER_PATIENCE)?;
+    let runtime = server(house)?;
     let mut proxy = house.proxy(workspace, &[BEFORE_REST, BEFORE_GRPC, ADMIN])?;
     proxy.wait(&format!("http://{ADMIN}/readyz"), PROXY_PATIENCE)?;
     let part = ask(house);
@@ -34,6 +29,20 @@ pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
     let part = part?;
     drained?;
     Ok(part)
+}
+
+/// The runtime.
+///
+/// # Errors
+/// When it does not start.
+pub(super) fn server(house: &House) -> Result<Server> {
+    let ports = [
+        ("CAIKIT_HTTP_PORT", port(REST)?),
+        ("CAIKIT_GRPC_PORT", port(GRPC)?),
+    ];
+    let mut runtime = house.real("the caikit runtime", "caikit.sh", &ports, &[REST, GRPC])?;
+    runtime.wait(&format!("http://{REST}/health"), SERVER_PATIENCE)?;
+    Ok(runtime)
 }
 
 fn ask(house: &House) -> Result<Part> {

@@ -13,19 +13,37 @@ use crate::workspace::Workspace;
 
 /// A server, where it is, and where the proxy is before each of its forms: as
 /// `tests/conformance/tensors.yaml` has them.
-struct Station {
+pub(super) struct Station {
     /// What `tensors.py` calls it.
     name: &'static str,
     title: &'static str,
     script: &'static str,
     /// What its script calls its ports.
     variables: [&'static str; 2],
-    http: &'static str,
-    grpc: &'static str,
+    pub(super) http: &'static str,
+    pub(super) grpc: &'static str,
     before: [&'static str; 2],
 }
 
-const TRITON: Station = Station {
+impl Station {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(super) fn start(&self, house: &House) -> Result<Server> {
+        let [http, grpc] = self.variables;
+        let ports = [
+            (http, server::port(self.http)?),
+            (grpc, server::port(self.grpc)?),
+        ];
+        let mut started = house.real(self.title, self.script, &ports, &[self.http, self.grpc])?;
+        let ready = format!("http://{}/v2/health/ready", self.http);
+        started.wait(&ready, SERVER_PATIENCE)?;
+        Ok(started)
+    }
+}
+
+pub(super) const TRITON: Station = Station {
     name: "triton",
     title: "Triton",
     script: "triton.sh",
@@ -65,16 +83,7 @@ const ADMIN: &str = "127.0.0.1:18559";
 pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
     let mut servers = Vec::new();
     for station in &STATIONS {
-        let [http, grpc] = station.variables;
-        let ports = [
-            (http, server::port(station.http)?),
-            (grpc, server::port(station.grpc)?),
-        ];
-        let taken = [station.http, station.grpc];
-        let mut started = house.real(station.title, station.script, &ports, &taken)?;
-        let ready = format!("http://{}/v2/health/ready", station.http);
-        started.wait(&ready, SERVER_PATIENCE)?;
-        servers.push(started);
+        servers.push(station.start(house)?);
     }
     let before = STATIONS.iter().flat_map(|station| station.before);
     let taken: Vec<&str> = before.chain([ADMIN]).collect();

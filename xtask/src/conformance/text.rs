@@ -13,9 +13,9 @@ use crate::workspace::Workspace;
 
 /// The real servers' ports, as `tests/conformance/text.yaml` has them: not those that the scripts
 /// choose by themselves, where somebody may be at work.
-const HTTP: &str = "127.0.0.1:18120";
-const GRPC: &str = "127.0.0.1:18153";
-const VECTORS: &str = "127.0.0.1:18121";
+pub(super) const HTTP: &str = "127.0.0.1:18120";
+pub(super) const GRPC: &str = "127.0.0.1:18153";
+pub(super) const VECTORS: &str = "127.0.0.1:18121";
 /// The proxy's, from the same file.
 const BEFORE_VLLM: &str = "127.0.0.1:18543";
 const BEFORE_TGIS: &str = "127.0.0.1:18544";
@@ -27,17 +27,7 @@ const ADMIN: &str = "127.0.0.1:18545";
 /// # Errors
 /// When one of them does not start or serve.
 pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
-    // One after the other: at first they fetch into the same folder. Both APIs of generation are
-    // in one process.
-    let ports = [
-        ("HTTP_PORT", server::port(HTTP)?),
-        ("GRPC_PORT", server::port(GRPC)?),
-    ];
-    let mut generating = house.real("vLLM with TGIS", "tgis.sh", &ports, &[HTTP, GRPC])?;
-    generating.wait(&format!("http://{HTTP}/health"), SERVER_PATIENCE)?;
-    let port = [("HTTP_PORT", server::port(VECTORS)?)];
-    let mut embedding = house.real("vLLM with embeddings", "vllm_embed.sh", &port, &[VECTORS])?;
-    embedding.wait(&format!("http://{VECTORS}/health"), SERVER_PATIENCE)?;
+    let [embedding, generating] = servers(house)?;
     let taken = [BEFORE_VLLM, BEFORE_TGIS, BEFORE_EMBEDDER, ADMIN];
     let mut proxy = house.proxy(workspace, &taken)?;
     proxy.wait(&format!("http://{ADMIN}/readyz"), PROXY_PATIENCE)?;
@@ -49,6 +39,25 @@ pub(super) fn run(house: &House, workspace: &Workspace) -> Result<Part> {
     let part = part?;
     drained?;
     Ok(part)
+}
+
+/// vLLM with embeddings, and vLLM with TGIS: in the order in which they are to be ended.
+///
+/// # Errors
+/// When one of them does not start.
+pub(super) fn servers(house: &House) -> Result<[Server; 2]> {
+    // One after the other: at first they fetch into the same folder. Both APIs of generation are
+    // in one process.
+    let ports = [
+        ("HTTP_PORT", server::port(HTTP)?),
+        ("GRPC_PORT", server::port(GRPC)?),
+    ];
+    let mut generating = house.real("vLLM with TGIS", "tgis.sh", &ports, &[HTTP, GRPC])?;
+    generating.wait(&format!("http://{HTTP}/health"), SERVER_PATIENCE)?;
+    let port = [("HTTP_PORT", server::port(VECTORS)?)];
+    let mut embedding = house.real("vLLM with embeddings", "vllm_embed.sh", &port, &[VECTORS])?;
+    embedding.wait(&format!("http://{VECTORS}/health"), SERVER_PATIENCE)?;
+    Ok([embedding, generating])
 }
 
 fn ask(house: &House) -> Result<Part> {
