@@ -76,7 +76,7 @@ def stops():
     """A stop sequence that this server is known to come by: a piece of what it says."""
     for stream in (False, True):
         def chosen(one):
-            words = one.told or ""
+            words = one.says
             return [words[len(words) // 2 :][:4]]
 
         def ask(one, streamed=stream):
@@ -269,7 +269,7 @@ def main():
                 model = "vectors" if vectors else "text"
                 through = speaker(client, address, model, given.token, given.ca)
                 if task == "generate":
-                    direct.told = through.told = direct.generate(PROMPT, 8, [], False)["text"]
+                    direct.says = through.says = direct.generate(PROMPT, 8, [], False)["text"]
                 outcomes = []
                 for ask in questions():
                     if client not in ONLY.get(ask.case.name, (client,)):

@@ -149,7 +149,7 @@ class Caikit:
         return text(said, *counts, NAMED.get(reason, reason))
 
     def embed(self, texts):
-        answer = self.task("embedding-tasks", "EmbeddingTasksPredict", {"texts": texts}, None)
+        answer = self.task("embedding-tasks", "EmbeddingTasksPredict", texts, "texts")
         rows = answer["results"]["vectors"]
         return {"vectors": [values(row) for row in rows], "input": int(answer["input_token_count"])}
 
@@ -183,11 +183,10 @@ class Caikit:
 
 
 def values(row):
-    """A vector, in whichever of its forms."""
-    data = row["data"]
-    for form in ("data_float32sequence", "data_npfloat32sequence", "data_npfloat64sequence", "data_float64sequence"):
-        data = data.get(form, data) if isinstance(data, dict) else data
-    return data["values"]
+    """A vector: over gRPC its form is the member that it stands in."""
+    row = row.get("data", row)
+    forms = [form for form in row.values() if isinstance(form, dict)]
+    return (forms[0] if forms else row)["values"]
 
 
 def scored(result):

@@ -1,5 +1,10 @@
 //! What travels with a request: its id, its trace, its deadline, its seed.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 use tollgate_plugin::types;
@@ -19,12 +24,41 @@ pub(crate) struct Trace {
     pub(crate) traceparent: HeaderValue,
     pub(crate) tracestate: Option<HeaderValue>,
     pub(crate) is_grpc: bool,
+    /// Upstream requests that were made for this one.
+    made: Arc<AtomicU32>,
 }
 
 impl Trace {
+    pub(crate) fn new(
+        request_id: HeaderValue,
+        traceparent: HeaderValue,
+        tracestate: Option<HeaderValue>,
+    ) -> Self {
+        Self {
+            request_id,
+            traceparent,
+            tracestate,
+            is_grpc: false,
+            made: Arc::default(),
+        }
+    }
+
+    /// The request's own id for the first upstream request; `ID-2` and so on for the others: there
+    /// are workers that take it for a name that nobody else has meanwhile.
+    fn own_id(&self) -> HeaderValue {
+        match self.made.fetch_add(1, Ordering::Relaxed) {
+            0 => self.request_id.clone(),
+            before => {
+                let mut id = self.request_id.as_bytes().to_vec();
+                id.extend_from_slice(format!("-{}", u64::from(before) + 1).as_bytes());
+                HeaderValue::from_bytes(&id).unwrap_or_else(|_| self.request_id.clone())
+            }
+        }
+    }
+
     /// Writes them, and for gRPC the framing's own headers and what is left of the time.
     pub(crate) fn write(&self, headers: &mut HeaderMap, is_grpc: bool, deadline: Instant) {
-        headers.insert(REQUEST_ID, self.request_id.clone());
+        headers.insert(REQUEST_ID, self.own_id());
         headers.insert(TRACEPARENT, self.traceparent.clone());
         if let Some(tracestate) = &self.tracestate {
             headers.insert(TRACESTATE, tracestate.clone());

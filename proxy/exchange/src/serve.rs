@@ -540,15 +540,7 @@ fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
     let value = http::HeaderValue::from_str(&request_id)
         .unwrap_or_else(|_| http::HeaderValue::from_static("invalid"));
     headers.insert(context::REQUEST_ID, value.clone());
-    (
-        request_id,
-        Trace {
-            request_id: value,
-            traceparent,
-            tracestate,
-            is_grpc: false,
-        },
-    )
+    (request_id, Trace::new(value, traceparent, tracestate))
 }
 
 #[cfg(test)]

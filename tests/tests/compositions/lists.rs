@@ -1,6 +1,8 @@
 //! Batches of clients over workers that take one prompt or text at a time, and over one that takes
 //! all.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::json;
 use tollgate_tests::{Proxy, client::grpc, fake::http1 as h, fmaas, scene};
 
@@ -117,7 +119,11 @@ async fn a_batch_over_vllm_is_one_request() {
 
 #[tokio::test]
 async fn texts_are_tokenized_one_by_one_over_vllm() {
-    let vllm = h::Worker::start(|received| {
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let seen = ids.clone();
+    let vllm = h::Worker::start(move |received| {
+        let id = received.head.get("x-request-id").expect("each has an id");
+        seen.lock().unwrap().push(id.to_owned());
         let asked = body(received);
         let count = asked["prompt"].as_str().expect("one text").len();
         let tokens: Vec<_> = (0..count).collect();
@@ -149,4 +155,12 @@ async fn texts_are_tokenized_one_by_one_over_vllm() {
         .map(|it| it.token_count)
         .collect();
     assert_eq!(counts, [1, 3, 2]);
+    // vLLM refuses a request whose id another one under way has.
+    let mut ids = ids.lock().unwrap().clone();
+    ids.sort();
+    let first = ids[0].clone();
+    assert_eq!(
+        ids,
+        [first.clone(), format!("{first}-2"), format!("{first}-3")]
+    );
 }
