@@ -16,6 +16,7 @@ pub mod modelmesh;
 pub mod ovms;
 pub mod tensor;
 pub mod triton;
+pub mod vllm;
 
 use bytes::Bytes;
 use prost::Message;

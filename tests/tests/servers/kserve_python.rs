@@ -83,7 +83,7 @@ plugins:
   kserve:
     source: \"bundled:kserve\"
     options: {{ server: kserve-python }}
-    limits: {{ cpu: 4ms, cpu-large: 60s, wall: 120s }}
+    limits: {{ cpu-large: 60s, wall: 120s }}
 workers:
   - {{ name: w0, address: \"{scheme}://{address}\", protocol: kserve, options: {{ {options} }}, models: [{{ name: typed }}], probe: off }}
 routes:
@@ -91,10 +91,10 @@ routes:
 "
     );
     let proxy = Proxy::start(&yaml).await;
-    let raw: Vec<u8> = (0..300_000_u32)
+    let raw: Vec<u8> = (0..900_000_u32)
         .flat_map(|it| (it as f32).to_le_bytes())
         .collect();
-    let sent = vec![tensor("IN_F", "FP32", &[300_000], raw)];
+    let sent = vec![tensor("IN_F", "FP32", &[900_000], raw)];
     let told = ask(
         &proxy,
         &asked("/v2/models/typed/infer", &sent, false, false),

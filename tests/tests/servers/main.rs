@@ -8,6 +8,7 @@ mod mlserver;
 mod modelmesh;
 mod ovms;
 mod triton;
+mod vllm_forks;
 
 use serde_json::{Value, json};
 use tollgate_tests::{

@@ -12,12 +12,17 @@ use crate::stages::Counts;
 use crate::workspace::Workspace;
 
 /// Modules of `tests/tests/servers`, and whose stand-ins they ask.
-const SERVERS: [(&str, &str); 5] = [
-    ("kserve_python", "KServe's Python server"),
-    ("mlserver", "MLServer"),
-    ("modelmesh", "ModelMesh"),
-    ("ovms", "OpenVINO Model Server"),
-    ("triton", "Triton"),
+const SERVERS: [(&str, &str, &[&str]); 6] = [
+    ("kserve_python", "KServe's Python server", &["kserve"]),
+    ("mlserver", "MLServer", &["kserve"]),
+    ("modelmesh", "ModelMesh", &["kserve"]),
+    ("ovms", "OpenVINO Model Server", &["kserve"]),
+    ("triton", "Triton", &["kserve"]),
+    (
+        "vllm_forks",
+        "vLLM's forks for Gaudi and AMD",
+        &["caikit", "openai", "tgis"],
+    ),
 ];
 
 /// Runs the tests of the stand-ins and counts them by server.
@@ -33,7 +38,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<Part> {
         .current_dir(&workspace.root);
     let lines = lines(&mut command)?;
     let mut specified = Vec::new();
-    for (module, server) in SERVERS {
+    for (module, server, plugins) in SERVERS {
         let counts = counted(&lines, module);
         if counts == Counts::default() {
             bail!("no test of {module} was run");
@@ -42,7 +47,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<Part> {
             client: "clients over HTTP and gRPC".to_owned(),
             worker: server.to_owned(),
             counts,
-            plugins: vec!["kserve"],
+            plugins: plugins.to_vec(),
         });
     }
     Ok(Part {
