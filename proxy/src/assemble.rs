@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
     sync::Arc,
 };
 
@@ -24,13 +23,16 @@ use tollgate_exchange::{
 };
 use tollgate_plugin::{Generation, Loader, Shelf};
 use tollgate_telemetry::Metrics;
+use tollgate_transcript::Recording;
 use tollgate_upstream::{Spec, Tls, Transport, Upstream};
 use tollgate_wire::budget::{Budget, Budgets};
 
 use crate::{
     overseer::Overseer,
     plugins::{self, PluginError},
-    recorder, tokens,
+    recorder,
+    records::Records,
+    tokens,
 };
 
 /// A configuration that reads well, and yet cannot be served.
@@ -67,15 +69,17 @@ pub(crate) struct Assembled {
     pub(crate) workers: Vec<Arc<Station>>,
     pub(crate) tokens: Option<Arc<Tokens>>,
     pub(crate) timers: Vec<tollgate_dispatch::pool::Timer<Member>>,
+    /// What plugins are told and answer is written down.
+    pub(crate) recording: Option<Arc<Recording>>,
 }
 
-/// Puts a configuration together. With a folder, what schedulers are told and decide is recorded
-/// there.
-pub(crate) fn assemble(
-    config: Arc<Config>,
-    record: Option<&Path>,
-) -> Result<Assembled, AssembleError> {
-    let loader = plugins::loader(&config)?;
+/// Puts a configuration together, and begins to write down what is to be.
+pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembled, AssembleError> {
+    let mut loader = plugins::loader(&config)?;
+    let recording = records.exchanges().map_err(AssembleError::Other)?;
+    if let Some(recording) = &recording {
+        loader = loader.watched(recording.clone());
+    }
     let shelf = Arc::new(Shelf::default());
     for generation in plugins::load_all(&loader, &config)? {
         shelf.put(generation);
@@ -96,7 +100,7 @@ pub(crate) fn assemble(
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
             let (crew, timer) = crew(&loader, &config, scheduler.as_deref(), clock)?;
-            if let Some(folder) = record {
+            if let Some(folder) = &records.record {
                 let name = scheduler.as_deref().unwrap_or("built-in");
                 let recorder = recorder::record(folder, name)
                     .map_err(|error| other(format!("{}: {error}", folder.display())))?;
@@ -169,6 +173,7 @@ pub(crate) fn assemble(
         workers: stations,
         tokens,
         timers,
+        recording,
     })
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use tollgate_exchange::Reach;
 use tollgate_telemetry::Samples;
+use tollgate_transcript::Counts;
 
 use crate::run::Running;
 
@@ -21,12 +22,38 @@ pub(crate) fn register(running: &Arc<Running>) {
         .register_collector(Box::new(move |samples| collect(&running_then, samples)));
 }
 
+/// What is written down of exchanges.
+#[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
+fn record(counts: &Counts, samples: &mut Samples) {
+    samples.gauge(
+        "transcripts",
+        "Exchanges, attempts and the like that are being recorded",
+        &[],
+        counts.live.load(Ordering::Relaxed) as f64,
+    );
+    for (outcome, count) in [
+        ("written", &counts.written),
+        ("cut", &counts.cut),
+        ("lost", &counts.lost),
+    ] {
+        samples.counter(
+            "transcript_files",
+            "Files of recorded exchanges: written, cut short by a bound, and lost",
+            &[("outcome", outcome)],
+            count.load(Ordering::Relaxed),
+        );
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
 fn collect(running: &Weak<Running>, samples: &mut Samples) {
     let Some(running) = running.upgrade() else {
         return;
     };
     let assembled = &running.assembled;
+    let nothing = Counts::default();
+    let recording = assembled.recording.as_ref();
+    record(recording.map_or(&nothing, |it| it.counts()), samples);
     for (name, crew) in &assembled.crews {
         let scheduler = name.as_deref().unwrap_or("built-in");
         let labels: &[(&'static str, &str)] = &[("scheduler", scheduler)];

@@ -10,8 +10,10 @@ mod assemble;
 mod bundled;
 mod gauges;
 mod overseer;
+mod plugin;
 mod plugins;
 mod recorder;
+mod records;
 mod run;
 mod simulate;
 mod tokens;
@@ -47,10 +49,8 @@ enum Command {
     Run {
         /// The configuration.
         config: PathBuf,
-        /// Writes what schedulers are told and decide into this folder, to be played again by
-        /// `simulate --replay`.
-        #[arg(long, value_name = "FOLDER")]
-        record: Option<PathBuf>,
+        #[command(flatten)]
+        records: records::Records,
     },
     /// Reads configurations and says what is wrong with them; opens nothing.
     Check {
@@ -63,13 +63,15 @@ enum Command {
     },
     /// Runs schedulers on virtual time, over modelled workers and requests.
     Simulate(simulate::Arguments),
+    /// What authors and operators of plugins do with them.
+    Plugin(plugin::Arguments),
     /// Prints the JSON Schema of a configuration.
     Schema,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Run { config, record } => run(&config, record),
+        Command::Run { config, records } => run(&config, records),
         Command::Simulate(arguments) => match simulate::simulate(&arguments) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Plugin(arguments) => plugin::run(&arguments),
         Command::Check { explain, configs } => {
             let bad = configs
                 .iter()
@@ -99,7 +102,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(path: &std::path::Path, record: Option<PathBuf>) -> ExitCode {
+fn run(path: &std::path::Path, records: records::Records) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => Arc::new(config),
         Err(errors) => {
@@ -115,7 +118,7 @@ fn run(path: &std::path::Path, record: Option<PathBuf>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run::run(config, logs.lost(), record) {
+    match run::run(config, logs.lost(), records) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate: {error}");
@@ -148,7 +151,7 @@ fn check(path: &std::path::Path, explain: bool) -> bool {
         return say(&format!("{}: ok\n", path.display()));
     }
     let mut text = tollgate_config::explain(&config);
-    match assemble::assemble(Arc::new(config), None) {
+    match assemble::assemble(Arc::new(config), &records::Records::none()) {
         Ok(assembled) => {
             for route in &assembled.routes {
                 let _ = writeln!(text, "route {} answers:", route.name());

@@ -7,7 +7,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,7 +27,9 @@ use tollgate_plugin::Generation;
 use crate::{
     admin,
     assemble::{AssembleError, Assembled, assemble},
-    gauges, plugins, tokens,
+    gauges, plugins,
+    records::Records,
+    tokens,
 };
 
 /// How often files that may change are looked at.
@@ -61,24 +62,24 @@ pub(crate) struct Running {
 pub(crate) fn run(
     config: Arc<Config>,
     logs: Arc<AtomicU64>,
-    record: Option<PathBuf>,
+    records: Records,
 ) -> Result<(), RunError> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(threads) = config.runtime.threads {
         builder.worker_threads(threads.get());
     }
     let runtime = builder.enable_all().build().map_err(other)?;
-    runtime.block_on(serve_all(config, logs, record))
+    runtime.block_on(serve_all(config, logs, records))
 }
 
 async fn serve_all(
     config: Arc<Config>,
     logs: Arc<AtomicU64>,
-    record: Option<PathBuf>,
+    records: Records,
 ) -> Result<(), RunError> {
     let mut assembled = {
         let config = config.clone();
-        tokio::task::spawn_blocking(move || assemble(config, record.as_deref()))
+        tokio::task::spawn_blocking(move || assemble(config, &records))
             .await
             .map_err(other)??
     };
@@ -141,6 +142,9 @@ async fn serve_all(
     while doors.join_next().await.is_some() {}
     tracing::info!("drained");
     keeping.shutdown().await;
+    if let Some(recording) = &running.assembled.recording {
+        recording.close();
+    }
     Ok(())
 }
 

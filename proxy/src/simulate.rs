@@ -8,16 +8,15 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 use tollgate_dispatch::{Limits as QueueLimits, policy::Policy};
-use tollgate_plugin::{Generation, GuestPolicy, HostLimits, Limits, Loader, Order, Sandbox};
+use tollgate_plugin::{Generation, GuestPolicy, HostLimits, Limits, Loader, Sandbox};
 use tollgate_simulate::{
     Generator, Job, Report, Service, Setup, page::page, recording, run, table::table, trace,
 };
 
-use crate::{bundled, say};
+use crate::{plugin, say};
 
 /// What is simulated.
 #[derive(Args)]
@@ -190,21 +189,7 @@ fn load(loader: &Loader, text: &str) -> Result<Scheduler, Anything> {
             generation: None,
         });
     }
-    let wasm = match source.strip_prefix("bundled:") {
-        Some(name) => Bytes::from_static(bundled::component(name).ok_or_else(|| {
-            let names = bundled::names();
-            format!("there is no bundled component {name}; this binary carries {names}")
-        })?),
-        None => std::fs::read(source)
-            .map(Bytes::from)
-            .map_err(|error| format!("{source}: {error}"))?,
-    };
-    let generation = loader.load(Order {
-        name: source.to_owned(),
-        wasm,
-        options: options.clone(),
-        limits: Limits::default(),
-    })?;
+    let generation = plugin::source::load(loader, source, &options, Limits::default())?;
     if generation.world() != "scheduler" {
         return Err(format!(
             "{source} is a component of the world {}",

@@ -32,6 +32,8 @@ pub struct Setup {
     runtime: String,
     /// Schedulers are recorded in this folder beside the configuration.
     recorded: Option<String>,
+    /// So are exchanges, with these further arguments.
+    exchanges: Option<(String, Vec<String>)>,
     folder: Arc<TempDir>,
 }
 
@@ -47,6 +49,7 @@ impl Setup {
             yaml: yaml.to_owned(),
             runtime: String::new(),
             recorded: None,
+            exchanges: None,
             folder: Arc::new(TempDir::new().expect("temporary files have a place")),
         }
     }
@@ -63,6 +66,14 @@ impl Setup {
     #[must_use]
     pub fn record(mut self, folder: &str) -> Self {
         self.recorded = Some(folder.to_owned());
+        self
+    }
+
+    /// Records exchanges into a folder beside the configuration, with further arguments.
+    #[must_use]
+    pub fn record_exchanges(mut self, folder: &str, arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|it| (*it).to_owned());
+        self.exchanges = Some((folder.to_owned(), arguments.collect()));
         self
     }
 
@@ -128,6 +139,12 @@ impl Setup {
                 .arg(self.folder.path().join(folder));
         } else {
             command.arg("run");
+        }
+        if let Some((folder, arguments)) = &self.exchanges {
+            command
+                .arg("--record-exchanges")
+                .arg(self.folder.path().join(folder))
+                .args(arguments);
         }
         let mut child = command
             .arg(&path)

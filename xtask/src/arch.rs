@@ -13,7 +13,9 @@ use std::fs;
 
 use anyhow::{Result, bail};
 
-use crate::guest::{self, Contract};
+use tollgate_component::Contract;
+
+use crate::guest;
 use crate::workspace::Workspace;
 
 /// Runs every check and prints what it finds.
@@ -91,7 +93,7 @@ pub(crate) fn run() -> Result<()> {
 /// Looks into the components that have been built; `components` does so as it builds them, and
 /// this catches one that was put there by other means.
 fn components(workspace: &Workspace) -> Result<Vec<String>> {
-    let contract = Contract::load(&workspace.root.join("wit"))?;
+    let contract = Contract::load()?;
     let mut violations = Vec::new();
     for guest in guest::all(workspace)? {
         let Ok(component) = fs::read(workspace.components().join(guest.file())) else {

@@ -1,6 +1,6 @@
 //! `components`: builds every guest for WebAssembly and makes it a component.
 //!
-//! 1. Two cargo calls build what ships, and then the fixtures, for `wasm32-unknown-unknown`.
+//! 1. Two cargo calls build what ships, and then the fixtures and examples, for `wasm32-unknown-unknown`.
 //! 2. Each module is encoded as a component and validated.
 //! 3. Its imports must stay inside its world.
 //! 4. It is written only when its bytes changed, so that nothing is rebuilt needlessly.
@@ -16,7 +16,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::guest::{self, Contract, Guest};
+use tollgate_component::{Contract, encode};
+
+use crate::guest::{self, Guest};
 use crate::process::{output, shown};
 use crate::wasm::{self, TARGET, Way};
 use crate::workspace::Workspace;
@@ -25,7 +27,7 @@ use crate::workspace::Workspace;
 #[derive(Clone, Copy)]
 pub(crate) enum Which<'a> {
     All,
-    /// Those that ship in the binary: no fixtures.
+    /// Those that ship in the binary: no fixtures, no examples.
     Bundled,
     /// Those of these names, or names of packages.
     Named(&'a [String]),
@@ -35,7 +37,7 @@ impl Which<'_> {
     fn has(self, guest: &Guest) -> bool {
         match self {
             Self::All => true,
-            Self::Bundled => !guest.fixture,
+            Self::Bundled => guest.apart.is_none(),
             Self::Named(names) => names.contains(&guest.name) || names.contains(&guest.package),
         }
     }
@@ -72,13 +74,16 @@ pub(crate) fn build(workspace: &Workspace, which: Which<'_>) -> Result<()> {
 
     let way = wasm::ensure()?;
     println!("components: {} guests, {way}", guests.len());
-    let contract = Contract::load(&workspace.root.join("wit"))?;
+    let contract = Contract::load()?;
     let folder = workspace.components();
     let mut failed = Vec::new();
     // Cargo unites the features of what it builds together: what ships must not depend on
-    // what the fixtures ask for.
-    for fixtures in [false, true] {
-        let group: Vec<&Guest> = guests.iter().filter(|g| g.fixture == fixtures).collect();
+    // what the fixtures and examples ask for.
+    for ships in [true, false] {
+        let group: Vec<&Guest> = guests
+            .iter()
+            .filter(|guest| guest.apart.is_none() == ships)
+            .collect();
         if group.is_empty() {
             continue;
         }
@@ -102,6 +107,12 @@ pub(crate) fn build(workspace: &Workspace, which: Which<'_>) -> Result<()> {
     } else {
         bail!("no component of {}", failed.join(", "))
     }
+}
+
+/// What became of a component.
+fn line(file: &str, component: &[u8], world: &str, what: &str) -> String {
+    let kib = component.len().div_ceil(1024);
+    format!("{file:<28} {kib:>6} KiB  {world:<9}  {what}")
 }
 
 /// Compiles guests; returns the module of each that compiled. One broken guest does not keep
@@ -178,16 +189,11 @@ fn portable_paths(workspace: &Workspace, way: &Way) -> Result<String> {
 /// Encodes one guest, checks it and writes it. Returns a line that tells what happened.
 fn finish(guest: &Guest, module: &Path, contract: &Contract, folder: &Path) -> Result<String> {
     let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let component = guest::encode(&module)?;
+    let component = encode(&module)?;
     contract.check(&component, &guest.world)?;
     let changed = write_if_changed(&folder.join(guest.file()), &component)?;
-    Ok(format!(
-        "{:<28} {:>6} KiB  {:<9}  {}",
-        guest.file(),
-        component.len().div_ceil(1024),
-        guest.world,
-        if changed { "written" } else { "unchanged" }
-    ))
+    let what = if changed { "written" } else { "unchanged" };
+    Ok(line(&guest.file(), &component, &guest.world, what))
 }
 
 /// Lists every component that a guest of the workspace has, those of earlier calls too, and
@@ -195,7 +201,7 @@ fn finish(guest: &Guest, module: &Path, contract: &Contract, folder: &Path) -> R
 fn digests(workspace: &Workspace, folder: &Path) -> Result<()> {
     let mut files: Vec<String> = guest::all(workspace)?.iter().map(Guest::file).collect();
     files.sort();
-    for sub in ["", "fixtures"] {
+    for sub in ["", "fixtures", "examples"] {
         let Ok(entries) = fs::read_dir(folder.join(sub)) else {
             continue;
         };

@@ -153,7 +153,7 @@ fn carries_its_components(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// `target/components/DIGESTS`, without the fixtures.
+/// `target/components/DIGESTS`, without the fixtures and examples.
 fn digests(workspace: &Workspace) -> Result<Vec<Digest>> {
     let path = workspace.components().join("DIGESTS");
     let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;

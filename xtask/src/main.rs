@@ -31,7 +31,8 @@ cargo xtask VERB
                        measure what requests cost, beside peers, into target/bench/DATE/;
                        accept: also write tests/BENCHMARKS.md; render: only write the pages anew
   components [NAME…]   build the plugins as WebAssembly components: all, or those named;
-                       `--bundled` leaves out the fixtures of the tests
+                       `--bundled` leaves out fixtures and examples; examples in other
+                       languages are built where their tools are, and installed for when named
   conformance [--built] [GROUP…]
                        compare real servers with what is made of their answers, and write
                        tests/CONFORMANCE.md; built: with the binary and components at hand;

@@ -8,6 +8,7 @@ pub mod protocol {
         path: "../../wit",
         world: "protocol",
         imports: { default: trappable },
+        additional_derives: [serde::Serialize, serde::Deserialize],
     });
 }
 
@@ -17,6 +18,7 @@ pub mod compose {
         path: "../../wit",
         world: "compose",
         imports: { default: trappable },
+        additional_derives: [serde::Serialize, serde::Deserialize],
         with: {
             "tollgate:plugin/types": crate::bindings::protocol::tollgate::plugin::types,
             "tollgate:plugin/inference": crate::bindings::protocol::tollgate::plugin::inference,
@@ -31,6 +33,7 @@ pub mod scheduler {
         path: "../../wit",
         world: "scheduler",
         imports: { default: trappable },
+        additional_derives: [serde::Serialize, serde::Deserialize],
         with: {
             "tollgate:plugin/types": crate::bindings::protocol::tollgate::plugin::types,
             "tollgate:plugin/inference": crate::bindings::protocol::tollgate::plugin::inference,
@@ -45,6 +48,7 @@ pub mod worker {
         path: "../../wit",
         world: "worker",
         imports: { default: trappable },
+        additional_derives: [serde::Serialize, serde::Deserialize],
         with: {
             "tollgate:plugin/types": crate::bindings::protocol::tollgate::plugin::types,
             "tollgate:plugin/inference": crate::bindings::protocol::tollgate::plugin::inference,

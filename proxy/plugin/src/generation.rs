@@ -15,6 +15,7 @@ use crate::{
     manifest::{Claim, Manifest},
     quarantine::Quarantine,
     slot::{Counters, SlotPool},
+    tap::Watch,
 };
 
 /// One loaded and configured plugin.
@@ -28,6 +29,8 @@ pub struct Generation {
     pub(crate) claims: Vec<Claim>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) kind: Kind,
+    pub(crate) options: Arc<str>,
+    pub(crate) watch: Watch,
 }
 
 /// The instances, by world.
@@ -66,6 +69,12 @@ impl Generation {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The options that it was configured with, as JSON.
+    #[must_use]
+    pub fn options(&self) -> &str {
+        &self.options
     }
 
     /// Whether another generation is of the same component with the same options.
@@ -206,6 +215,8 @@ impl Generation {
             claims: Vec::new(),
             counters: Arc::new(Counters::default()),
             kind: Kind::None,
+            options: Arc::from(""),
+            watch: Watch::default(),
         })
     }
 }

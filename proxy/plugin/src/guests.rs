@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use wasmtime::component::ResourceAny;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     inference, serving,
     slot::{GuestError, Lease, Scope, SlotPool},
     sources::Sources,
+    tap::{Answer, Begun, Inputs, Transcript},
     types,
     world::World,
 };
@@ -30,6 +32,8 @@ struct Handle<W: World> {
     lease: Lease<W>,
     resource: ResourceAny,
     request: Arc<str>,
+    /// Whoever watches it. A call is one thread's at a time, so nobody waits for the lock.
+    transcript: Option<Mutex<Box<dyn Transcript>>>,
 }
 
 impl<W: World> Drop for Handle<W> {
@@ -41,12 +45,14 @@ impl<W: World> Drop for Handle<W> {
 impl<W: World> Handle<W> {
     /// `bytes`: what it is made of, in all.
     fn new(
+        generation: &Generation,
         pool: &Arc<SlotPool<W>>,
         (alone, bytes): (bool, u64),
-        request: &Arc<str>,
+        (request, begun): (&str, Begun<'_>),
         sources: &mut Sources,
         make: impl FnOnce(&W, &mut wasmtime::Store<crate::host::Guest>) -> wasmtime::Result<ResourceAny>,
     ) -> Result<Self, GuestError> {
+        let request: Arc<str> = request.into();
         let lease = if alone || bytes > ALONE {
             pool.lease_alone()?
         } else {
@@ -55,23 +61,27 @@ impl<W: World> Handle<W> {
         let resource = lease.call(
             Scope {
                 sources,
-                request,
+                request: &request,
                 large: bytes > LARGE,
             },
             make,
         )?;
+        let recorder = generation.watch.0.as_ref();
+        let transcript = recorder.and_then(|it| it.begin(generation, begun, sources));
         Ok(Self {
             lease,
             resource,
-            request: request.clone(),
+            request,
+            transcript: transcript.map(Mutex::new),
         })
     }
 
-    /// Calls into the guest, for this resource.
+    /// Steps this resource: whoever watches is told what goes in and what comes out.
     fn call<T>(
         &self,
         sources: &mut Sources,
         large: bool,
+        (inputs, answer): (Inputs<'_>, fn(&T) -> Answer<'_>),
         call: impl FnOnce(
             &W,
             &mut wasmtime::Store<crate::host::Guest>,
@@ -83,8 +93,22 @@ impl<W: World> Handle<W> {
             request: &self.request,
             large,
         };
-        self.lease
-            .call(scope, |world, store| call(world, store, self.resource))
+        let mut transcript = self.transcript.as_ref().map(Mutex::lock);
+        if let Some(transcript) = &mut transcript {
+            transcript.inputs(inputs, scope.sources);
+        }
+        let result = self
+            .lease
+            .call(scope, |world, store| call(world, store, self.resource));
+        if let Some(transcript) = &mut transcript {
+            transcript.answer(result.as_ref().map(answer));
+        }
+        result
+    }
+
+    /// Linear memory of its instance, in bytes.
+    fn memory(&self) -> u64 {
+        self.lease.memory()
     }
 }
 
@@ -113,12 +137,12 @@ impl Exchange {
         let Kind::Protocol(pool) = &generation.kind else {
             return Err(wrong_world(generation));
         };
-        let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
+            generation,
             pool,
             // Its constructor sees none of them.
             (alone || bytes > ALONE, 0),
-            &request,
+            (&context.request_id, Begun::Exchange { context, head }),
             &mut Sources::default(),
             |world, store| {
                 world
@@ -140,12 +164,20 @@ impl Exchange {
         inputs: &[frontend::Input],
         large: bool,
     ) -> Result<Vec<frontend::Action>, GuestError> {
-        self.0.call(sources, large, |world, store, resource| {
+        let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Exchange(it);
+        let told = (Inputs::Exchange(inputs), answer);
+        self.0.call(sources, large, told, |world, store, resource| {
             world
                 .tollgate_plugin_frontend()
                 .exchange()
                 .call_step(store, resource, inputs)
         })
+    }
+
+    /// Linear memory of the instance that it lives in, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.0.memory()
     }
 
     /// The guest broke the contract: its slot ends, as after a trap.
@@ -174,13 +206,24 @@ impl Attempt {
         let Kind::Protocol(pool) = &generation.kind else {
             return Err(wrong_world(generation));
         };
-        let request: Arc<str> = context.request_id.as_str().into();
-        Handle::new(pool, (false, bytes), &request, sources, |world, store| {
-            world
-                .tollgate_plugin_backend()
-                .attempt()
-                .call_constructor(store, context, worker, members)
-        })
+        let begun = Begun::Attempt {
+            context,
+            worker,
+            members,
+        };
+        Handle::new(
+            generation,
+            pool,
+            (false, bytes),
+            (&context.request_id, begun),
+            sources,
+            |world, store| {
+                world
+                    .tollgate_plugin_backend()
+                    .attempt()
+                    .call_constructor(store, context, worker, members)
+            },
+        )
         .map(Self)
     }
 
@@ -194,12 +237,20 @@ impl Attempt {
         inputs: &[backend::Input],
         large: bool,
     ) -> Result<Vec<backend::Action>, GuestError> {
-        self.0.call(sources, large, |world, store, resource| {
+        let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Attempt(it);
+        let told = (Inputs::Attempt(inputs), answer);
+        self.0.call(sources, large, told, |world, store, resource| {
             world
                 .tollgate_plugin_backend()
                 .attempt()
                 .call_step(store, resource, inputs)
         })
+    }
+
+    /// Linear memory of the instance that it lives in, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.0.memory()
     }
 
     /// The guest broke the contract: its slot ends, as after a trap.
@@ -227,11 +278,16 @@ impl Composition {
         let Kind::Compose(pool) = &generation.kind else {
             return Err(wrong_world(generation));
         };
-        let request: Arc<str> = context.request_id.as_str().into();
+        let begun = Begun::Composition {
+            context,
+            call,
+            capabilities,
+        };
         Handle::new(
+            generation,
             pool,
             (false, bytes),
-            &request,
+            (&context.request_id, begun),
             &mut Sources::default(),
             |world, store| {
                 world
@@ -251,13 +307,21 @@ impl Composition {
         &self,
         events: &[composition::SubEvent],
     ) -> Result<Vec<composition::Action>, GuestError> {
-        self.0
-            .call(&mut Sources::default(), true, |world, store, resource| {
-                world
-                    .tollgate_plugin_composition()
-                    .composition()
-                    .call_step(store, resource, events)
-            })
+        let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Composition(it);
+        let told = (Inputs::Composition(events), answer);
+        let sources = &mut Sources::default();
+        self.0.call(sources, true, told, |world, store, resource| {
+            world
+                .tollgate_plugin_composition()
+                .composition()
+                .call_step(store, resource, events)
+        })
+    }
+
+    /// Linear memory of the instance that it lives in, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.0.memory()
     }
 }
 
@@ -278,11 +342,11 @@ impl Session {
         let Kind::Worker(pool) = &generation.kind else {
             return Err(wrong_world(generation));
         };
-        let request: Arc<str> = context.request_id.as_str().into();
         Handle::new(
+            generation,
             pool,
             (false, bytes),
-            &request,
+            (&context.request_id, Begun::Session { context, call }),
             &mut Sources::default(),
             |world, store| {
                 world
@@ -299,13 +363,21 @@ impl Session {
     /// # Errors
     /// See [`GuestError`].
     pub fn step(&self) -> Result<serving::Stepped, GuestError> {
-        self.0
-            .call(&mut Sources::default(), true, |world, store, resource| {
-                world
-                    .tollgate_plugin_serving()
-                    .session()
-                    .call_step(store, resource)
-            })
+        let answer: fn(&_) -> Answer<'_> = |it| Answer::Session(it);
+        let told = (Inputs::Session, answer);
+        let sources = &mut Sources::default();
+        self.0.call(sources, true, told, |world, store, resource| {
+            world
+                .tollgate_plugin_serving()
+                .session()
+                .call_step(store, resource)
+        })
+    }
+
+    /// Linear memory of the instance that it lives in, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.0.memory()
     }
 }
 
@@ -324,7 +396,26 @@ fn once<W: World, T>(
     )
 }
 
+/// Linear memory of a configured instance that nobody has used.
+fn at_start<W: World>(pool: &Arc<SlotPool<W>>) -> Result<u64, GuestError> {
+    Ok(pool.lease_alone()?.memory())
+}
+
 impl Generation {
+    /// Linear memory of an instance that has been configured and has served nobody, in bytes.
+    ///
+    /// # Errors
+    /// See [`GuestError`].
+    pub fn memory_at_start(&self) -> Result<u64, GuestError> {
+        match &self.kind {
+            Kind::Protocol(pool) => at_start(pool),
+            Kind::Compose(pool) => at_start(pool),
+            Kind::Scheduler(pool) => at_start(pool),
+            Kind::Worker(pool) => at_start(pool),
+            Kind::None => Ok(0),
+        }
+    }
+
     /// Models of an in-process worker.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod precompiled;
 mod quarantine;
 mod slot;
 mod sources;
+pub mod tap;
 mod world;
 
 pub use bindings::{

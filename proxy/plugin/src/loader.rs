@@ -21,6 +21,7 @@ use crate::{
     manifest::{Claim, Manifest, Problem},
     precompiled::{self, Cache},
     slot::{Counters, SlotPool, instantiate_bare, prepare},
+    tap::{Recorder, Watch},
     world::World,
 };
 
@@ -99,6 +100,7 @@ pub struct Loader {
     sandbox: Sandbox,
     cache: Option<Cache>,
     numbers: AtomicU64,
+    watch: Watch,
 }
 
 const PACKAGE: &str = "tollgate:plugin/";
@@ -111,7 +113,15 @@ impl Loader {
             sandbox,
             cache,
             numbers: AtomicU64::new(1),
+            watch: Watch::default(),
         }
+    }
+
+    /// Has somebody watch what crosses the border of all that is loaded from now on.
+    #[must_use]
+    pub fn watched(mut self, recorder: Arc<dyn Recorder>) -> Self {
+        self.watch = Watch(Some(recorder));
+        self
     }
 
     /// The engine.
@@ -169,6 +179,8 @@ impl Loader {
             claims,
             counters,
             kind,
+            options: order.options.into(),
+            watch: self.watch.clone(),
         }))
     }
 }

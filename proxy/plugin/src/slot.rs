@@ -435,6 +435,13 @@ impl<W: World> Lease<W> {
         })
     }
 
+    /// Linear memory of its instance, in bytes; 0 when that has ended.
+    pub(crate) fn memory(&self) -> u64 {
+        let inner = self.slot.inner.lock();
+        let memory = inner.as_ref().map(|it| it.store.data().meter.memory());
+        memory.unwrap_or_default() as u64
+    }
+
     /// The guest answered what the contract forbids: ends the slot.
     pub(crate) fn condemn(&self, reason: String) -> GuestError {
         self.end(&mut self.slot.inner.lock());

@@ -5,6 +5,8 @@ use crate::workspace::Package;
 /// For each crate of the host, the crates of the house that it may name.
 const HOST: &[(&str, &[&str])] = &[
     ("tollgate-contract", &[]),
+    // Of use to both sides, before a component is loaded by anybody.
+    ("tollgate-component", &["tollgate-contract"]),
     ("tollgate-config", &[]),
     ("tollgate-telemetry", &[]),
     ("tollgate-wire", &["tollgate-contract"]),
@@ -35,6 +37,7 @@ const HOST: &[(&str, &[&str])] = &[
     (
         "tollgate",
         &[
+            "tollgate-component",
             "tollgate-config",
             "tollgate-contract",
             "tollgate-dispatch",
@@ -44,10 +47,12 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-reflect",
             "tollgate-simulate",
             "tollgate-telemetry",
+            "tollgate-transcript",
             "tollgate-upstream",
             "tollgate-wire",
         ],
     ),
+    ("tollgate-transcript", &["tollgate-plugin", "tollgate-wire"]),
     // It owns the same driver as the proxy, and knows nothing of sandboxes.
     ("tollgate-simulate", &["tollgate-dispatch"]),
     // The policies of plugins over that driver, natively.
@@ -62,7 +67,7 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-simulate",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["tollgate-component"]),
     // It measures both sides at the same work, and is neither.
     (
         "tollgate-bench-guests",

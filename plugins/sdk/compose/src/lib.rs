@@ -1,6 +1,8 @@
 //! The `compose` world: tasks made of other tasks.
 
 pub mod failure;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 /// Generated from `wit/`.
 #[allow(clippy::all, missing_docs, unreachable_pub)]
@@ -36,6 +38,41 @@ pub trait Compose: Sized + 'static {
         call: inference::Call,
         capabilities: Vec<composition::Capability>,
     ) -> Box<dyn Composition>;
+}
+
+/// The manifest of a composition that says no more than who it is: the rest is empty, to be filled in.
+#[must_use]
+pub fn manifest(
+    name: &str,
+    version: &str,
+    description: &str,
+    options_schema: &str,
+) -> plugin::Manifest {
+    plugin::Manifest {
+        name: name.into(),
+        version: version.into(),
+        description: description.into(),
+        dialects: Vec::new(),
+        tasks: Vec::new(),
+        options_schema: options_schema.into(),
+        descriptors: Vec::new(),
+        read_headers: Vec::new(),
+        strip_headers: Vec::new(),
+        telemetry: Vec::new(),
+        worker_metrics: Vec::new(),
+        errors: Vec::new(),
+        lowerings: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+/// Something is wrong with the options, at a JSON pointer.
+#[must_use]
+pub fn problem(at: &str, message: impl Into<String>) -> Vec<plugin::Problem> {
+    vec![plugin::Problem {
+        at: at.into(),
+        message: message.into(),
+    }]
 }
 
 /// Makes a component of a [`Compose`].

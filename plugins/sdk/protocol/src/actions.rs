@@ -96,6 +96,16 @@ pub fn keep(source: SourceId, keep_from: u64) -> Need {
     }
 }
 
+/// Wait until so much has arrived, or the end, and keep from an offset.
+#[must_use]
+pub fn at_least(source: SourceId, keep_from: u64, available: u64) -> Need {
+    Need {
+        source,
+        keep_from,
+        until: Want::AtLeast(available),
+    }
+}
+
 /// The same event for each of the first `members` members.
 #[must_use]
 pub fn to_all(members: usize, event: &crate::inference::Event) -> backend::Action {

@@ -1,4 +1,22 @@
 //! The `protocol` world: a serving protocol, both sides of it.
+//!
+//! A plugin implements [`Protocol`] and names itself by [`export_protocol!`]. What most of them
+//! need beside that:
+//!
+//! | for | there is |
+//! |---|---|
+//! | who it is, and where it is met | [`manifest`] |
+//! | a request that is one call | [`one_call`] |
+//! | an upstream request for one call | [`one_attempt`] |
+//! | answers of frontends and backends | [`actions`] |
+//! | calls, settings and events | [`neutral`] |
+//! | failures, statuses and codes | [`failure`] |
+//! | texts that the host holds | [`text`] |
+//! | Server-Sent Events, read and written | [`sse`] |
+//! | fields of protocol-buffers messages | [`fields`] |
+//! | streams that tell the input first and the reason last | [`pieces`] |
+//! | how a worker is | [`health`] |
+//! | tests without a proxy | `testing` |
 
 /// Generated from `wit/`. Types are plain data and work natively too; only the
 /// imported functions need a host.
@@ -17,6 +35,9 @@ pub mod actions;
 pub mod failure;
 pub mod fields;
 pub mod health;
+pub mod manifest;
+pub mod neutral;
+pub mod one_attempt;
 pub mod one_call;
 pub mod pieces;
 pub mod sse;

@@ -1,5 +1,9 @@
 //! The `worker` world: a model server inside the proxy.
 
+pub mod event;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
 /// Generated from `wit/`.
 #[allow(clippy::all, missing_docs, unreachable_pub)]
 pub mod bindings {
@@ -31,6 +35,59 @@ pub trait Worker: Sized + 'static {
     fn models(&self) -> Vec<inference::ModelInfo>;
     /// Begins to serve a call.
     fn session(&self, context: types::Context, call: inference::Call) -> Box<dyn Session>;
+}
+
+/// The manifest of a model server that says no more than who it is: the rest is empty, to be filled in.
+#[must_use]
+pub fn manifest(
+    name: &str,
+    version: &str,
+    description: &str,
+    options_schema: &str,
+) -> plugin::Manifest {
+    plugin::Manifest {
+        name: name.into(),
+        version: version.into(),
+        description: description.into(),
+        dialects: Vec::new(),
+        tasks: Vec::new(),
+        options_schema: options_schema.into(),
+        descriptors: Vec::new(),
+        read_headers: Vec::new(),
+        strip_headers: Vec::new(),
+        telemetry: Vec::new(),
+        worker_metrics: Vec::new(),
+        errors: Vec::new(),
+        lowerings: Vec::new(),
+        extensions: Vec::new(),
+    }
+}
+
+/// Something is wrong with the options, at a JSON pointer.
+#[must_use]
+pub fn problem(at: &str, message: impl Into<String>) -> Vec<plugin::Problem> {
+    vec![plugin::Problem {
+        at: at.into(),
+        message: message.into(),
+    }]
+}
+
+/// A model that is ready and does these tasks.
+#[must_use]
+pub fn model(name: &str, tasks: Vec<inference::TaskKind>) -> inference::ModelInfo {
+    inference::ModelInfo {
+        name: name.into(),
+        versions: Vec::new(),
+        max_length: None,
+        max_new_tokens: None,
+        parent: None,
+        tasks,
+        ready: true,
+        platform: String::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        extensions: Vec::new(),
+    }
 }
 
 /// Makes a component of a [`Worker`].

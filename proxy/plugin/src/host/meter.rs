@@ -38,6 +38,11 @@ impl Meter {
             .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Bytes of linear memory that it has.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// Bytes of linear memory that it has taken for requests. Memory never shrinks.
     pub(crate) fn grown(&self) -> usize {
         self.memory - self.base
