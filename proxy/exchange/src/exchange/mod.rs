@@ -244,8 +244,8 @@ pub(crate) struct Exchange<'a> {
     shown: Vec<Pin>,
     /// The same, for those that the guest needs for longer.
     kept: Vec<Pin>,
-    /// Bytes that events have brought since the guest last sent any: what it may still have to do
-    /// with them at its next step, whatever that brings.
+    /// Bytes that events have brought themselves since the guest last sent any: it may still have
+    /// to do with them at its next step, whatever that brings.
     unanswered: u64,
     /// Reads the client's next message, once there is room for it.
     parked: Option<Reader<Incoming>>,
@@ -438,7 +438,7 @@ impl Exchange<'_> {
                         busy_with = busy_with.max(self.sources.held(message.progress.source));
                     }
                     frontend::Input::Events(events) => {
-                        self.unanswered += self.shows() + told(events);
+                        self.unanswered += told(events);
                         many |= events.len() > 64;
                     }
                     // It is answered with the call, which is made of the whole request.
@@ -450,7 +450,7 @@ impl Exchange<'_> {
                     _ => {}
                 }
             }
-            let large = many || busy_with.max(self.unanswered) > LARGE;
+            let large = many || busy_with.max(self.unanswered + self.shows()) > LARGE;
             self.needs.clear();
             let step =
                 |exchange: &mut Self| exchange.guest.step(&mut exchange.sources, &inputs, large);
@@ -700,9 +700,11 @@ impl Exchange<'_> {
         Ok(todo)
     }
 
-    /// Bytes that the events of this step name, and do not hold.
+    /// Bytes that have arrived of what events named, in this step or earlier ones: a tensor is named
+    /// before it is there.
     fn shows(&self) -> u64 {
-        let progress = self.shown.iter().map(|pin| pin.source().progress());
+        let pins = self.shown.iter().chain(&self.kept);
+        let progress = pins.map(|pin| pin.source().progress());
         progress.map(|it| it.available - it.released).sum()
     }
 
