@@ -1,7 +1,14 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`. Never on a data port.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`, `/plugins`. Never on a data port.
+//!
+//! Whoever can reach it may read. What changes something needs a token where the section has a
+//! file of them, and else comes from this machine; what a browser sends on a page's behalf is
+//! refused either way.
+
+mod operate;
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -11,10 +18,10 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use crate::run::Running;
+use crate::{keeper, run::Running};
 
 /// Connections at once.
 const CONNECTIONS: usize = 64;
@@ -30,8 +37,8 @@ pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin: cannot accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -41,8 +48,8 @@ pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
         let running = running.clone();
         connections.spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&running, &request);
-                async move { Ok::<_, Infallible>(response) }
+                let running = running.clone();
+                async move { Ok::<_, Infallible>(answer(&running, peer, request).await) }
             });
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -55,7 +62,14 @@ pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
     }
 }
 
-fn answer(running: &Running, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    running: &Arc<Running>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    if let Some(order) = operate::Order::of(request.uri().path()) {
+        return operate::answer(running, peer, order, request).await;
+    }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
     }
@@ -67,10 +81,14 @@ fn answer(running: &Running, request: &Request<Incoming>) -> Response<Full<Bytes
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
             running.assembled.house.metrics.encode(),
         ),
-        "/status" => typed("application/json", status(running).to_string()),
+        "/status" => object(StatusCode::OK, &status(running)),
+        "/plugins" => object(
+            StatusCode::OK,
+            &json!({"plugins": plugins(running), "schedulers": schedulers(running)}),
+        ),
         _ => text(
             StatusCode::NOT_FOUND,
-            "try /livez, /readyz, /metrics or /status\n",
+            "try /livez, /readyz, /metrics, /status or /plugins\n",
         ),
     }
 }
@@ -94,30 +112,39 @@ fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     response
 }
 
-fn status(running: &Running) -> serde_json::Value {
+fn object(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = typed("application/json", value.to_string());
+    *response.status_mut() = status;
+    response
+}
+
+/// What of a file did not load, where that was the last that was heard of it.
+fn problem(running: &Running, subject: &keeper::Subject) -> Option<String> {
+    running.keeper.loads().remove(subject)?.problem
+}
+
+fn plugins(running: &Running) -> Vec<Value> {
+    let reports = running.assembled.house.shelf.reports().into_iter();
+    reports
+        .map(|report| {
+            let mut told = keeper::report(&report);
+            let subject = keeper::Subject::Plugin(report.name.to_string());
+            told["problem"] = problem(running, &subject).into();
+            told
+        })
+        .collect()
+}
+
+fn schedulers(running: &Running) -> Vec<Value> {
     let assembled = &running.assembled;
-    let house = &assembled.house;
-    let schedulers = running.schedulers.lock();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "contract": tollgate_plugin::CONTRACT,
-        "ready": running.ready.load(Ordering::Relaxed),
-        "plugins": house.shelf.all().iter().map(|generation| json!({
-            "name": &**generation.name(),
-            "world": generation.world(),
-            "version": generation.manifest().version,
-            "generation": generation.number(),
-            "sha256": generation.digest(),
-            "slots": generation.slots(),
-            "exchanges": generation.exchanges(),
-            "calls": generation.counters().calls.load(Ordering::Relaxed),
-            "traps": generation.counters().traps.load(Ordering::Relaxed),
-        })).collect::<Vec<_>>(),
-        "schedulers": assembled.crews.iter().map(|(name, crew)| {
+    let crews = assembled.crews.iter();
+    crews
+        .map(|(name, crew)| {
             let gauges = crew.pool.gauges();
-            json!({
+            let report = name.as_ref().and_then(|it| assembled.schedulers.report(it));
+            let mut told = report.as_ref().map_or_else(|| json!({}), keeper::report);
+            let of_pool = json!({
                 "name": name,
-                "sha256": name.as_ref().and_then(|name| schedulers.get(name)).map(|it| it.digest().to_owned()),
                 "pending": gauges.pending,
                 "pending-bytes": gauges.bytes,
                 "in-flight": gauges.in_flight,
@@ -126,8 +153,26 @@ fn status(running: &Running) -> serde_json::Value {
                 "refused": gauges.refused,
                 "steps": gauges.steps,
                 "fallback": gauges.fallback,
-            })
-        }).collect::<Vec<_>>(),
+                "problem": name.as_ref().and_then(|name| {
+                    problem(running, &keeper::Subject::Scheduler(name.clone()))
+                }),
+            });
+            if let (Value::Object(told), Value::Object(of_pool)) = (&mut told, of_pool) {
+                told.extend(of_pool);
+            }
+            told
+        })
+        .collect()
+}
+
+fn status(running: &Running) -> Value {
+    let assembled = &running.assembled;
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "contract": tollgate_plugin::CONTRACT,
+        "ready": running.ready.load(Ordering::Relaxed),
+        "plugins": plugins(running),
+        "schedulers": schedulers(running),
         "workers": assembled.workers.iter().map(|station| {
             let status = station.handle.status();
             json!({

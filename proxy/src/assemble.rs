@@ -5,8 +5,9 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::Notify;
 use tollgate_config::{
-    Auth, Config, NetworkAddress, Probe, ProbeSettings, VisibleModels, Worker, WorkerAddress,
+    Auth, Config, FilePath, NetworkAddress, Probe, ProbeSettings, VisibleModels, Worker, WorkerAddress,
 };
 use tollgate_dispatch::{
     catalogue::{Catalogue, Shown, View, Visible},
@@ -21,7 +22,7 @@ use tollgate_edge::{NoTokens, Tokens};
 use tollgate_exchange::{
     House, Member, Reach, Retries, Route, RouteLimits, RouteSpec, Station, tasks,
 };
-use tollgate_plugin::{Generation, Loader, Shelf};
+use tollgate_plugin::{Loader, Shelf};
 use tollgate_telemetry::Metrics;
 use tollgate_transcript::Recording;
 use tollgate_upstream::{Spec, Tls, Transport, Upstream};
@@ -54,8 +55,6 @@ const NAMES: usize = 65_536;
 /// A pool, and what it needs to be swapped.
 pub(crate) struct Crew {
     pub(crate) pool: Pool<Member>,
-    /// The scheduler in force; none: the fallback alone.
-    pub(crate) generation: Option<Arc<Generation>>,
     pub(crate) overseer: Arc<Overseer>,
 }
 
@@ -65,9 +64,16 @@ pub(crate) struct Assembled {
     pub(crate) house: Arc<House>,
     pub(crate) loader: Loader,
     pub(crate) routes: Vec<Arc<Route>>,
+    /// By scheduler; none: the built-in rules alone.
     pub(crate) crews: BTreeMap<Option<String>, Crew>,
+    /// The schedulers' generations, as the house's shelf has the plugins'.
+    pub(crate) schedulers: Shelf,
+    /// Rung when a plugin or a scheduler has failed.
+    pub(crate) bell: Arc<Notify>,
     pub(crate) workers: Vec<Arc<Station>>,
     pub(crate) tokens: Option<Arc<Tokens>>,
+    /// Of operators who change something; none: those on this machine may.
+    pub(crate) operators: Option<Arc<Tokens>>,
     pub(crate) timers: Vec<tollgate_dispatch::pool::Timer<Member>>,
     /// What plugins are told and answer is written down.
     pub(crate) recording: Option<Arc<Recording>>,
@@ -82,8 +88,15 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     }
     let shelf = Arc::new(Shelf::default());
     for generation in plugins::load_all(&loader, &config)? {
-        shelf.put(generation);
+        let mut sections = config.plugins.iter();
+        let section = sections.find(|(name, _)| name.as_str() == &**generation.name());
+        let life = section.map(|(_, plugin)| plugins::life_of(plugin));
+        shelf.begin_life(life.unwrap_or_default(), generation);
     }
+    let bell = Arc::new(Notify::new());
+    let rung = bell.clone();
+    loader.on_failure(move || rung.notify_one());
+    let schedulers = Shelf::default();
     let names = Arc::new(Interner::new(NAMES));
     let clock = Clock::start();
     let workers = Workers::new(config.workers.len().max(1), names.clone());
@@ -99,7 +112,8 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     for route in &config.routes {
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
-            let (crew, timer) = crew(&loader, &config, scheduler.as_deref(), clock)?;
+            let own = scheduler.as_deref();
+            let (crew, timer) = crew(&loader, &config, own, clock, (&schedulers, &bell))?;
             if let Some(folder) = &records.record {
                 let name = scheduler.as_deref().unwrap_or("built-in");
                 let recorder = recorder::record(folder, name)
@@ -131,13 +145,14 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
 
     let catalogue = Arc::new(Catalogue::new(config.routes.iter().map(view).collect()));
     catalogue.publish(&workers.all());
-    let tokens = config
-        .tokens
-        .as_ref()
-        .map(|section| tokens::load(section.file.as_ref()))
-        .transpose()
-        .map_err(other)?
-        .map(Arc::new);
+    let load_tokens = |file: Option<&FilePath>| {
+        file.map(|file| tokens::load(file.as_ref()).map(Arc::new))
+            .transpose()
+            .map_err(other)
+    };
+    let tokens = load_tokens(config.tokens.as_ref().map(|section| &section.file))?;
+    let operators = config.admin.as_ref().and_then(|it| it.tokens.as_ref());
+    let operators = load_tokens(operators)?;
     let house = Arc::new(House {
         shelf: shelf.clone(),
         catalogue,
@@ -170,8 +185,11 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         loader,
         routes,
         crews,
+        schedulers,
+        bell,
         workers: stations,
         tokens,
+        operators,
         timers,
         recording,
     })
@@ -189,6 +207,7 @@ fn crew(
     config: &Config,
     scheduler: Option<&str>,
     clock: Clock,
+    (schedulers, bell): (&Shelf, &Arc<Notify>),
 ) -> Result<(Crew, tollgate_dispatch::pool::Timer<Member>), AssembleError> {
     let mut spec = PoolSpec::default();
     let generation = scheduler
@@ -205,7 +224,9 @@ fn crew(
                 first: micros(limits.backoff.get()),
                 longest: micros(limits.longest_backoff.get()),
             };
-            plugins::load_scheduler(loader, name, section).map_err(AssembleError::from)
+            let generation = plugins::load_scheduler(loader, name, section)?;
+            schedulers.begin_life(plugins::life_of_scheduler(section), generation.clone());
+            Ok::<_, AssembleError>(generation)
         })
         .transpose()?;
     let source = generation.clone().map(|generation| {
@@ -225,14 +246,10 @@ fn crew(
         .sum::<u64>()
         .max(1);
     spec.limits.max_workers = config.workers.len().max(1);
-    let overseer = Arc::new(Overseer::new(scheduler.unwrap_or("built-in")));
+    let name = scheduler.unwrap_or("built-in");
+    let overseer = Arc::new(Overseer::new(name, generation, bell.clone()));
     let (pool, timer) = Pool::new(spec, source, clock, overseer.clone()).map_err(other)?;
-    let crew = Crew {
-        pool,
-        generation,
-        overseer,
-    };
-    Ok((crew, timer))
+    Ok((Crew { pool, overseer }, timer))
 }
 
 fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station, AssembleError> {

@@ -1,10 +1,9 @@
 //! Figures that the pools, the plugins and the workers' connections own, read when the
 //! metrics page is asked for: every bounded thing has its gauge here.
 
-use std::{
-    sync::{Arc, Weak, atomic::Ordering},
-    time::Duration,
-};
+mod generations;
+
+use std::sync::{Arc, Weak, atomic::Ordering};
 
 use tollgate_exchange::Reach;
 use tollgate_telemetry::Samples;
@@ -157,84 +156,7 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             process.refused(),
         );
     }
-    for generation in assembled.house.shelf.all() {
-        let labels: &[(&'static str, &str)] = &[("plugin", generation.name())];
-        let counters = generation.counters();
-        samples.gauge(
-            "plugin_slots",
-            "Instances of a plugin",
-            labels,
-            generation.slots() as f64,
-        );
-        samples.gauge(
-            "plugin_exchanges",
-            "Exchanges, attempts and sessions in a plugin's instances",
-            labels,
-            generation.exchanges() as f64,
-        );
-        samples.gauge(
-            "plugin_memory_bytes",
-            "Linear memory of a plugin's instances",
-            labels,
-            counters.memory.load(Ordering::Relaxed) as f64,
-        );
-        samples.counter(
-            "plugin_instances_made",
-            "Instances made of the generation in force",
-            labels,
-            counters.instantiated.load(Ordering::Relaxed),
-        );
-        samples.counter(
-            "plugin_instances_retired",
-            "Instances that were given no new exchange because they had grown",
-            labels,
-            counters.retired.load(Ordering::Relaxed),
-        );
-        if let Some(quarantine) = generation.quarantine() {
-            samples.gauge(
-                "plugin_quarantined",
-                "1 while a generation is kept out of service because it kept failing",
-                labels,
-                f64::from(u8::from(quarantine.is_on())),
-            );
-            samples.counter(
-                "plugin_quarantines",
-                "Times that the generation in force was put into quarantine",
-                labels,
-                quarantine.entered(),
-            );
-            samples.counter(
-                "plugin_quarantine_refused",
-                "Exchanges refused because the generation in force was in quarantine",
-                labels,
-                quarantine.refused(),
-            );
-        }
-        samples.counter(
-            "plugin_read_bytes",
-            "Bytes of requests and answers that were copied into a plugin's generation in force",
-            labels,
-            counters.read.load(Ordering::Relaxed),
-        );
-        samples.counter(
-            "plugin_calls",
-            "Calls into a plugin's generation in force",
-            labels,
-            counters.calls.load(Ordering::Relaxed),
-        );
-        samples.time(
-            "plugin_seconds",
-            "Time that these calls took, the host's part in them included",
-            labels,
-            Duration::from_nanos(counters.nanos.load(Ordering::Relaxed)),
-        );
-        samples.counter(
-            "plugin_traps",
-            "Instances of the generation in force that were ended by a trap or a limit",
-            labels,
-            counters.traps.load(Ordering::Relaxed),
-        );
-    }
+    generations::collect(&running, samples);
     for station in &assembled.workers {
         let labels: &[(&'static str, &str)] = &[("worker", &station.handle.spec().name)];
         let status = station.handle.status();

@@ -9,6 +9,7 @@ mod admin;
 mod assemble;
 mod bundled;
 mod gauges;
+mod keeper;
 mod overseer;
 mod plugin;
 mod plugins;

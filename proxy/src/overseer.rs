@@ -1,12 +1,18 @@
-//! Watches a scheduler for the log and the metrics: whose place the built-in rules had to take, how
-//! often, and why.
+//! Watches a scheduler for the log, the metrics and its life: whose place the built-in rules had to
+//! take, how often, and why.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tollgate_dispatch::{driver::Trouble, pool::Observer};
+use tollgate_plugin::Generation;
 
 /// What has been seen of one scheduler.
 #[derive(Debug)]
@@ -15,16 +21,32 @@ pub(crate) struct Overseer {
     steps: AtomicU64,
     nanos: AtomicU64,
     replaced: AtomicU64,
+    /// The generation whose policies decide; none: the built-in rules.
+    ruling: Mutex<Option<Arc<Generation>>>,
+    /// Told when the built-in rules had to take its place.
+    bell: Arc<Notify>,
 }
 
 impl Overseer {
-    pub(crate) fn new(scheduler: &str) -> Self {
+    pub(crate) fn new(
+        scheduler: &str,
+        ruling: Option<Arc<Generation>>,
+        bell: Arc<Notify>,
+    ) -> Self {
         Self {
             scheduler: scheduler.to_owned(),
             steps: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
+            ruling: Mutex::new(ruling),
+            bell,
         }
+    }
+
+    /// From now on this generation decides. False: it did already.
+    pub(crate) fn ruled_by(&self, generation: &Arc<Generation>) -> bool {
+        let before = self.ruling.lock().replace(generation.clone());
+        before.as_ref() != Some(generation)
     }
 
     /// Steps of the scheduler, without those of the built-in rules.
@@ -56,6 +78,10 @@ impl Observer for Overseer {
 
     fn trouble(&self, trouble: &Trouble) {
         self.replaced.fetch_add(1, Ordering::Relaxed);
+        if let Some(generation) = &*self.ruling.lock() {
+            generation.replaced();
+        }
+        self.bell.notify_one();
         // Its back-off bounds how often this is said.
         tracing::error!(
             scheduler = self.scheduler,

@@ -1,15 +1,17 @@
-//! From the configuration's plugins to generations in force, at start and at a reload.
+//! From the configuration's plugins and schedulers to generations: what is loaded, within which
+//! bounds, and on which terms it lives.
 
 use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use tollgate_config::{
-    Config, Isolation, Options, OptionsError, Plugin, PluginLimits, Quarantine, Source,
+    Config, Isolation, OnError, Options, OptionsError, Plugin, PluginLimits, Quarantine, Scheduler,
+    Source,
 };
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
-    Cache, CacheError, EngineError, Generation, GuestPolicy, HostLimits, Limits, LoadError, Loader,
-    Order, QuarantineSpec, Sandbox, Shelf, TimeLimits,
+    Cache, CacheError, CanarySpec, CanarySpecError, EngineError, Generation, GuestPolicy,
+    HostLimits, LifeSpec, Limits, LoadError, Loader, Order, QuarantineSpec, Sandbox, TimeLimits,
 };
 
 use crate::bundled;
@@ -138,36 +140,50 @@ pub(crate) fn policies(
     }
 }
 
-/// Loads anew what comes from files and has changed, and puts it in force. One that
-/// cannot be loaded leaves the one in force where it is.
-pub(crate) fn reload(loader: &Loader, config: &Config, shelf: &Shelf) -> Vec<Arc<Generation>> {
-    let mut changed = Vec::new();
-    for (name, plugin) in &config.plugins {
-        if !matches!(plugin.source, Source::File(_)) && !plugin.options.names_files() {
-            continue;
-        }
-        let loaded = order(name.as_str(), plugin).and_then(|order| Ok(loader.load(order)?));
-        match loaded {
-            Ok(generation) => {
-                let same = shelf
-                    .get(name.as_str())
-                    .is_some_and(|old| old.is_same(&generation));
-                if !same {
-                    tracing::info!(
-                        plugin = name.as_str(),
-                        digest = generation.digest(),
-                        "a new generation is in force"
-                    );
-                    shelf.put(generation.clone());
-                    changed.push(generation);
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "the generation in force stays");
-            }
-        }
+/// Loads one plugin. Takes up to seconds: off the path.
+pub(crate) fn load_plugin(
+    loader: &Loader,
+    name: &str,
+    plugin: &Plugin,
+) -> Result<Arc<Generation>, PluginError> {
+    Ok(loader.load(order(name, plugin)?)?)
+}
+
+/// How long things last in a plugin's life.
+pub(crate) fn life_of(plugin: &Plugin) -> LifeSpec {
+    LifeSpec {
+        probation: plugin.probation.get(),
+        drain: plugin.drain.get(),
     }
-    changed
+}
+
+/// The same of a scheduler. Its instances serve nothing that could drain.
+pub(crate) fn life_of_scheduler(scheduler: &Scheduler) -> LifeSpec {
+    LifeSpec {
+        probation: scheduler.probation.get(),
+        ..LifeSpec::default()
+    }
+}
+
+/// The terms of a plugin's canary: the configured ones, or with another share. None: it is in
+/// force at once.
+pub(crate) fn canary(
+    plugin: &Plugin,
+    percent: Option<u32>,
+) -> Result<Option<CanarySpec>, CanarySpecError> {
+    let terms = match (&plugin.canary, percent) {
+        (None, None) | (_, Some(0)) => return Ok(None),
+        (Some(canary), _) => canary.clone(),
+        (None, Some(_)) => tollgate_config::Canary::default(),
+    };
+    CanarySpec::new(
+        percent.unwrap_or(terms.percent.get_u32()),
+        terms.hold.get(),
+        terms.exchanges.get() as u64,
+        terms.traps.get() as u64,
+        terms.errors.get() as u64,
+    )
+    .map(Some)
 }
 
 fn read(options: &Options, kind: &'static str, name: &str) -> Result<String, PluginError> {
@@ -179,7 +195,10 @@ fn read(options: &Options, kind: &'static str, name: &str) -> Result<String, Plu
 }
 
 fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
-    let limits = limits(&plugin.limits, &plugin.quarantine);
+    let limits = Limits {
+        bypass: matches!(plugin.on_error, OnError::Bypass),
+        ..limits(&plugin.limits, &plugin.quarantine)
+    };
     Ok(Order {
         name: name.to_owned(),
         wasm: wasm(name, &plugin.source)?,

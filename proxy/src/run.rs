@@ -7,32 +7,32 @@
 
 use std::{
     collections::HashMap,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use parking_lot::Mutex;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
 use tollgate_config::{Config, Probe, match_order};
-use tollgate_edge::{Listener, ListenerLimits, ListenerSpec, TlsSpec, drain};
+use tollgate_edge::{Listener, ListenerLimits, ListenerSpec, TlsSpec, Tokens, drain};
 use tollgate_exchange::{Route, Router, Station, probe, serve};
-use tollgate_plugin::Generation;
 
 use crate::{
     admin,
     assemble::{AssembleError, Assembled, assemble},
-    gauges, plugins,
+    gauges,
+    keeper::{self, Keeper, Watches, Wish},
     records::Records,
     tokens,
 };
 
-/// How often files that may change are looked at.
+/// How often files of tokens are looked at.
 const WATCH: Duration = Duration::from_secs(2);
 
 /// Something keeps the proxy from serving.
@@ -54,8 +54,8 @@ pub(crate) struct Running {
     pub(crate) ready: AtomicBool,
     /// Lines that the log has lost.
     pub(crate) logs: Arc<AtomicU64>,
-    /// Schedulers in force, by name.
-    pub(crate) schedulers: Mutex<HashMap<String, Arc<Generation>>>,
+    /// Looks after the plugins' and schedulers' generations.
+    pub(crate) keeper: Keeper,
 }
 
 /// Serves until a signal.
@@ -77,6 +77,8 @@ async fn serve_all(
     logs: Arc<AtomicU64>,
     records: Records,
 ) -> Result<(), RunError> {
+    // Before they are loaded: what changes meanwhile is seen.
+    let watches = Watches::of(&config);
     let mut assembled = {
         let config = config.clone();
         tokio::task::spawn_blocking(move || assemble(config, &records))
@@ -87,16 +89,11 @@ async fn serve_all(
     for timer in std::mem::take(&mut assembled.timers) {
         keeping.spawn(timer.run());
     }
-    let schedulers = assembled
-        .crews
-        .iter()
-        .filter_map(|(name, crew)| Some((name.clone()?, crew.generation.clone()?)))
-        .collect();
     let running = Arc::new(Running {
+        keeper: Keeper::new(assembled.bell.clone(), watches.files()),
         assembled,
         ready: AtomicBool::new(false),
         logs,
-        schedulers: Mutex::new(schedulers),
     });
     gauges::register(&running);
     probe_all_once(&running).await;
@@ -125,6 +122,8 @@ async fn serve_all(
         keeping.spawn(admin::serve(listener, running.clone()));
     }
     keeping.spawn(keep_house(running.clone()));
+    keeping.spawn(keeper::keep(running.clone()));
+    keeping.spawn(keep_watching(running.clone(), watches));
     running.ready.store(true, Ordering::Relaxed);
     tracing::info!("ready");
 
@@ -276,88 +275,89 @@ async fn take_probe(running: &Running, station: &Station) {
     }
 }
 
-/// Takes in what changes while it serves.
+/// A file of tokens that is taken in when it changes.
+struct TokenFile {
+    path: PathBuf,
+    tokens: Arc<Tokens>,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl TokenFile {
+    fn new(path: &Path, tokens: &Arc<Tokens>) -> Self {
+        Self {
+            path: path.to_owned(),
+            tokens: tokens.clone(),
+            seen: Self::stamp(path),
+        }
+    }
+
+    fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    }
+
+    fn look(&mut self, in_any_case: bool) {
+        let now = Self::stamp(&self.path);
+        if in_any_case || (now.is_some() && now != self.seen) {
+            self.seen = now;
+            tokens::reload(&self.tokens, &self.path);
+        }
+    }
+}
+
+/// Takes in what changes while it serves: tokens, and at SIGHUP everything.
 async fn keep_house(running: Arc<Running>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
-    let tokens_file = running
-        .assembled
-        .config
-        .tokens
-        .as_ref()
-        .map(|section| section.file.as_path().to_owned());
-    let stamp = |path: &std::path::Path| {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    let mut seen = tokens_file.as_deref().and_then(stamp);
+    let Assembled {
+        config,
+        tokens,
+        operators,
+        ..
+    } = &running.assembled;
+    let clients = config.tokens.as_ref().map(|section| &section.file);
+    let admins = config.admin.as_ref().and_then(|it| it.tokens.as_ref());
+    let mut files: Vec<TokenFile> = [clients.zip(tokens.as_ref()), admins.zip(operators.as_ref())]
+        .into_iter()
+        .flatten()
+        .map(|(path, tokens)| TokenFile::new(path.as_path(), tokens))
+        .collect();
     loop {
         let hung_up = tokio::select! {
             got = hangup.recv() => got.is_some(),
             () = tokio::time::sleep(WATCH) => false,
         };
-        if let (Some(path), Some(tokens)) = (&tokens_file, &running.assembled.tokens) {
-            let now = stamp(path);
-            if hung_up || (now.is_some() && now != seen) {
-                seen = now;
-                tokens::reload(tokens, path);
-            }
+        for file in &mut files {
+            file.look(hung_up);
         }
         if hung_up {
-            let running = running.clone();
-            let _ = tokio::task::spawn_blocking(move || reload(&running)).await;
+            for subject in keeper::subjects(config) {
+                // What went wrong has been written to the log.
+                let _ = keeper::load(&running, subject, Wish::Changed).await;
+            }
         }
     }
 }
 
-/// Puts changed plugin and scheduler files in force. What runs keeps what it began with.
-fn reload(running: &Running) {
-    let Assembled {
-        config,
-        house,
-        loader,
-        routes,
-        crews,
-        ..
-    } = &running.assembled;
-    let changed = plugins::reload(loader, config, &house.shelf);
-    if !changed.is_empty() {
-        for route in routes {
-            if let Err(error) = route.refresh(&house.shelf) {
-                tracing::error!(%error, "the route keeps its claims");
-            }
-        }
+/// Takes in plugins and schedulers whose files have changed.
+async fn keep_watching(running: Arc<Running>, mut watches: Watches) {
+    let every = running.assembled.config.runtime.watch.get();
+    if every.is_zero() || watches.files() == 0 {
+        return;
     }
-    for (name, crew) in crews {
-        let Some((name, section)) = name.as_ref().and_then(|name| {
-            let (_, section) = config
-                .schedulers
-                .iter()
-                .find(|(known, _)| known.as_str() == name)?;
-            Some((name, section))
-        }) else {
-            continue;
+    loop {
+        tokio::time::sleep(every).await;
+        let looked = tokio::task::spawn_blocking(move || {
+            let changed = watches.changed();
+            (watches, changed)
+        });
+        let Ok((back, changed)) = looked.await else {
+            return;
         };
-        match plugins::load_scheduler(loader, name, section) {
-            Ok(generation) => {
-                let mut schedulers = running.schedulers.lock();
-                let same = schedulers
-                    .get(name)
-                    .is_some_and(|old| old.is_same(&generation));
-                if same {
-                    continue;
-                }
-                let source = Arc::new(plugins::policies(generation.clone()));
-                match crew.pool.swap(source) {
-                    Ok(()) => {
-                        tracing::info!(scheduler = name, "a new scheduler is in force");
-                        schedulers.insert(name.clone(), generation);
-                    }
-                    Err(error) => tracing::error!(%error, "the scheduler in force stays"),
-                }
-            }
-            Err(error) => tracing::error!(%error, "the scheduler in force stays"),
+        watches = back;
+        for subject in changed {
+            let _ = keeper::load(&running, subject, Wish::Changed).await;
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Setup {
     yaml: String,
     /// More of the section `runtime`.
     runtime: String,
+    /// More of the section `admin`.
+    admin: String,
     /// Schedulers are recorded in this folder beside the configuration.
     recorded: Option<String>,
     /// So are exchanges, with these further arguments.
@@ -48,6 +50,7 @@ impl Setup {
         Self {
             yaml: yaml.to_owned(),
             runtime: String::new(),
+            admin: String::new(),
             recorded: None,
             exchanges: None,
             folder: Arc::new(TempDir::new().expect("temporary files have a place")),
@@ -59,6 +62,14 @@ impl Setup {
     pub fn runtime(mut self, key: &str) -> Self {
         self.runtime.push_str(", ");
         self.runtime.push_str(key);
+        self
+    }
+
+    /// One more key of the section `admin`, such as `tokens: operators.yaml`.
+    #[must_use]
+    pub fn admin(mut self, key: &str) -> Self {
+        self.admin.push_str(", ");
+        self.admin.push_str(key);
         self
     }
 
@@ -121,7 +132,8 @@ impl Setup {
         if !yaml.starts_with("listeners:") && !yaml.contains("\nlisteners:") {
             yaml.push_str("\nlisteners: [{ name: plain, address: \"127.0.0.1:0\" }]\n");
         }
-        yaml.push_str(&format!("\nadmin: {{ address: \"{free}\" }}\n"));
+        let admin = &self.admin;
+        yaml.push_str(&format!("\nadmin: {{ address: \"{free}\"{admin} }}\n"));
         yaml.push_str("log: { format: json }\n");
         let cache = place::target().join("tests-cache");
         yaml.push_str(&format!(
@@ -309,6 +321,12 @@ impl Proxy {
     /// Asks the admin port.
     pub async fn ask_admin(&self, path: &str) -> Response {
         http1::ask(self.admin, &Request::get(path)).await
+    }
+
+    /// Asks the admin port to change something: `plugins/NAME/swap` and the like.
+    pub async fn order(&self, what: &str, body: &str) -> Response {
+        let path = format!("/{what}");
+        http1::ask(self.admin, &Request::post_bytes(&path, body.to_owned())).await
     }
 
     /// `/status`.

@@ -38,9 +38,9 @@ cargo xtask VERB
                        tests/CONFORMANCE.md; built: with the binary and components at hand;
                        groups: text, tensors, caikit, specification
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
-  soak [--minutes M] [--out DIR] [--built]
+  soak [--minutes M | --swaps N] [--out DIR] [--built]
                        everything at once, while workers die and plugins change: nothing may
-                       grow; into target/soak/DATE/
+                       grow; into target/soak/DATE/; swaps: so many, and nothing stays behind
   fuzz [--minutes M] [--keep] [TARGET…]
                        look for inputs that break a parser of foreign bytes; keep: take what
                        is useful into the corpus that the tests replay

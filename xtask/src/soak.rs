@@ -7,10 +7,13 @@
 //! 4. End the load, start the worker again, and wait until what was taken is given back.
 //! 5. SIGTERM, and the end.
 //! 6. Judge (`verdict.rs`); write `soak.json` and `index.html`.
+//!
+//! With `--swaps` it is another soak: so many swaps, one after the other (`swaps.rs`).
 
 mod mix;
 mod page;
 mod sample;
+mod swaps;
 mod trouble;
 mod verdict;
 
@@ -67,6 +70,7 @@ pub(crate) struct Soak {
 
 struct Asked {
     minutes: f64,
+    swaps: Option<u32>,
     out: Option<PathBuf>,
     built: bool,
 }
@@ -83,6 +87,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         build(&workspace, false)?;
     }
     many_files()?;
+    if let Some(many) = asked.swaps {
+        return swaps::run(&workspace, many);
+    }
     let out = match asked.out {
         Some(out) => out,
         None => workspace.target.join("soak").join(today()?),
@@ -232,6 +239,7 @@ impl Asked {
     fn read(arguments: &[String]) -> Result<Self> {
         let mut asked = Self {
             minutes: 10.0,
+            swaps: None,
             out: None,
             built: false,
         };
@@ -244,10 +252,16 @@ impl Asked {
             };
             match word.as_str() {
                 "--minutes" => asked.minutes = next()?.parse().context("--minutes")?,
+                "--swaps" => asked.swaps = Some(next()?.parse().context("--swaps")?),
                 "--out" => asked.out = Some(PathBuf::from(next()?)),
                 "--built" => asked.built = true,
-                _ => bail!("cargo xtask soak [--minutes M] [--out DIR] [--built]"),
+                _ => bail!(
+                    "cargo xtask soak [--minutes M | --swaps N] [--out DIR] [--built]"
+                ),
             }
+        }
+        if asked.swaps.is_some_and(|many| many < swaps::FEWEST) {
+            bail!("--swaps: {} at least, so that there are fifths to compare", swaps::FEWEST);
         }
         if !(0.5..=100_000.0).contains(&asked.minutes) {
             bail!("--minutes: half of one at least, so that there are fifths to compare");
@@ -265,7 +279,14 @@ mod tests {
         let read =
             |line: &str| Asked::read(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(read("--minutes 2.5 --built").unwrap().minutes, 2.5);
-        for line in ["--minutes", "--minutes 0", "--minutes NaN", "--hours 1"] {
+        assert_eq!(read("--swaps 300").unwrap().swaps, Some(300));
+        for line in [
+            "--minutes",
+            "--minutes 0",
+            "--minutes NaN",
+            "--hours 1",
+            "--swaps 3",
+        ] {
             assert!(read(line).is_err(), "{line}");
         }
         assert_eq!(Asked::read(&[]).unwrap().minutes, 10.0);

@@ -58,11 +58,11 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
             check.problems.push(problem);
         }
     }
-    if let Some(tokens) = &config.tokens
-        && check.readable(&tokens.file, steps!["tokens", "file"])
-        && let Err(errors) = TokenFile::load(tokens.file.as_path())
-    {
-        check.problems.extend(errors.problems().iter().cloned());
+    if let Some(tokens) = &config.tokens {
+        check.tokens(&tokens.file, steps!["tokens", "file"]);
+    }
+    if let Some(file) = config.admin.as_ref().and_then(|it| it.tokens.as_ref()) {
+        check.tokens(file, steps!["admin", "tokens"]);
     }
     check.problems
 }
@@ -74,6 +74,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn tokens(&mut self, file: &FilePath, path: &[Step<'_>]) {
+        if self.readable(file, path)
+            && let Err(errors) = TokenFile::load(file.as_path())
+        {
+            self.problems.extend(errors.problems().iter().cloned());
+        }
+    }
+
     fn readable(&mut self, file: &FilePath, path: &[Step<'_>]) -> bool {
         let opened = std::fs::File::open(file).and_then(|file| file.metadata());
         let reason = match opened {

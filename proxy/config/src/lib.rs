@@ -40,7 +40,8 @@ pub use listeners::{Certificate, Listener, ListenerLimits, ListenerTls};
 pub use matching::{Match, match_order};
 pub use options::{Options, OptionsError};
 pub use plugins::{
-    Isolation, Plugin, PluginLimits, Quarantine, Scheduler, SchedulerLimits, Source,
+    Canary, Isolation, OnError, Plugin, PluginLimits, Quarantine, Scheduler, SchedulerLimits,
+    Source,
 };
 pub use problem::{Errors, Position, Problem};
 pub use process::{Admin, Drain, Log, LogFormat, LogLevel, Runtime, Tokens};

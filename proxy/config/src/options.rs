@@ -71,9 +71,9 @@ impl Options {
         &self.object
     }
 
-    /// Whether some file belongs to them, which may change.
-    pub fn names_files(&self) -> bool {
-        !self.files.is_empty()
+    /// The files that belong to them.
+    pub fn paths(&self) -> impl Iterator<Item = &FilePath> {
+        self.files.iter().map(|reference| &reference.path)
     }
 
     pub(crate) fn files(&self) -> &[Reference] {
@@ -237,7 +237,7 @@ mod tests {
             folder.path(),
         )
         .unwrap();
-        assert!(options.names_files());
+        assert_eq!(options.paths().count(), 1);
         let read: Value = serde_json::from_str(&options.read().unwrap()).unwrap();
         let wanted = serde_json::json!({
             "x/y~z": [1, "one \"two\"\n"], "both": {"file": "f", "other": 1}, "file": 7

@@ -15,7 +15,8 @@ section! {
     /// A component of the world protocol, compose or worker.
     #[name = "plugin"]
     pub struct Plugin {
-        /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
+        /// `bundled:NAME`, or the path of a component file; a changed file is loaded when it is seen
+        /// (`runtime.watch`), at SIGHUP, and when an operator asks.
         pub source: Source,
         /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
@@ -25,6 +26,35 @@ section! {
         pub isolation: Isolation = Isolation::Shared,
         /// When it is kept out of service for a while, because it does nothing but fail.
         pub quarantine: Quarantine = Quarantine::default(),
+        /// How a changed component begins: with a share of the requests, until it has held. Absent:
+        /// it is in force at once.
+        pub canary: Option<Canary> = None,
+        /// A generation that is put into quarantine so soon after it came in force gives its place
+        /// back to the last good one.
+        pub probation: Period<0, 86_400_000> = Period::secs(600),
+        /// How long requests may stay with a generation that is no longer in force; then they end.
+        pub drain: Period<0, 86_400_000> = Period::secs(600),
+        /// What becomes of a response that passes through while the plugin looks on, when the plugin
+        /// fails.
+        pub on_error: OnError = OnError::Fail,
+    }
+}
+
+settings! {
+    /// The terms on which a changed component is tried beside the one in force.
+    #[name = "canary"]
+    pub struct Canary {
+        /// Its share of the requests, in hundredths.
+        pub percent: Count<1, 100> = Count::of(10),
+        /// How long it has to hold before it is in force.
+        pub hold: Period<0, 604_800_000> = Period::secs(300),
+        /// How many requests, and attempts at workers, it has to have served by then.
+        pub exchanges: Count<0, 1_000_000> = Count::of(50),
+        /// Instances ended by a trap or a limit after which it is taken back, unless as many requests
+        /// beside it do the same.
+        pub traps: Count<1, 1_000_000> = Count::of(1),
+        /// By how many hundredths its share of failed requests may be larger than beside it.
+        pub errors: Count<0, 100> = Count::of(5),
     }
 }
 
@@ -32,12 +62,16 @@ section! {
     /// A batching scheduler: a component of the world scheduler.
     #[name = "scheduler"]
     pub struct Scheduler {
-        /// `bundled:NAME`, or the path of a component file; a changed file is loaded at SIGHUP.
+        /// `bundled:NAME`, or the path of a component file; a changed file is loaded when it is seen
+        /// (`runtime.watch`), at SIGHUP, and when an operator asks.
         pub source: Source,
         /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
         /// What it may take.
         pub limits: SchedulerLimits = SchedulerLimits::default(),
+        /// A generation whose place the built-in rules had to take so soon after it came in force
+        /// gives it back to the last good one.
+        pub probation: Period<0, 86_400_000> = Period::secs(600),
     }
 }
 
@@ -95,6 +129,16 @@ settings! {
         pub exchanges_per_slot: Count<1, 10_000> = Count::of(64),
         /// Instances at once.
         pub slots: Count<1, 10_000> = Count::of(32),
+    }
+}
+
+choice! {
+    /// What becomes of a passed response that a plugin looks at, when the plugin fails.
+    pub enum OnError {
+        /// It breaks off: what the plugin counts of it is wanted whole.
+        Fail = "fail",
+        /// It goes on without the plugin, which counts no more of it.
+        Bypass = "bypass",
     }
 }
 

@@ -6,11 +6,14 @@ use crate::scalar::{Count, FilePath, GIB, KIB, MIB, Period, Size};
 use crate::section::{choice, section, settings};
 
 section! {
-    /// The port of operators: `/livez`, `/readyz`, `/metrics`, `/status`.
+    /// The port of operators: `/livez`, `/readyz`, `/metrics`, `/status`, `/plugins`.
     #[name = "admin section"]
     pub struct Admin {
-        /// IP address and port. Nothing here asks for a token: keep it off public networks.
+        /// IP address and port. Who reads here needs no token: keep it off public networks.
         pub address: SocketAddr,
+        /// File of hashed tokens, of the same form as that of `tokens`, for those who change
+        /// something; reloaded when it changes. Absent: changes are taken from this machine only.
+        pub tokens: Option<FilePath> = None,
     }
 }
 
@@ -43,6 +46,9 @@ settings! {
         /// Folder in which compiled components are kept from one start to the next. Only the
         /// process itself may write to it: what lies there is run. Absent: none are kept.
         pub cache_dir: Option<FilePath> = None,
+        /// How often the files of plugins, schedulers and their options are looked at; one that has
+        /// changed is loaded when it has then not changed again. 0: only at SIGHUP.
+        pub watch: Period<0, 3_600_000> = Period::secs(1),
     }
 }
 

@@ -98,6 +98,7 @@ pub(crate) async fn run(plan: Plan) -> bool {
         reading: None,
         first_output: Some(first_output),
         broke_off: false,
+        told_failure: false,
         keep: HashMap::new(),
         time_limit: None,
     };
@@ -114,6 +115,9 @@ pub(crate) async fn run(plan: Plan) -> bool {
             elsewhere: false,
         },
     };
+    attempt
+        .backend
+        .ended(!complete || attempt.told_failure);
     attempt.fail_open_members(&failed);
     complete
 }
@@ -151,6 +155,8 @@ struct Running {
     first_output: Option<Box<dyn Fn(Health) + Send + Sync>>,
     /// The worker broke its answer off.
     broke_off: bool,
+    /// The guest told a member that its call has failed.
+    told_failure: bool,
     /// What the guest asked to be kept and waits for, by source.
     keep: HashMap<u32, types::Need>,
     /// When what has come by then is the answer: the calls' own limit, a little late, so
@@ -317,6 +323,7 @@ impl Running {
         let Some(open) = member else {
             return Ok(());
         };
+        self.told_failure |= matches!(said.event, inference::Event::Failed(_));
         let last = matches!(
             said.event,
             inference::Event::End | inference::Event::Failed(_)

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use http::Method;
 use percent_encoding::percent_decode_str;
 use tollgate_plugin::{
-    Generation,
+    Generation, Standing,
     manifest::{Gathering, Surface},
 };
 
@@ -63,8 +63,17 @@ pub(crate) struct ClaimTable {
     fixed: HashMap<String, Vec<Rest>>,
     patterns: Vec<Rest>,
     grpc: HashMap<String, Arc<Claimed>>,
+    /// What the frontends on trial claim, by their name.
+    candidates: HashMap<Arc<str>, Candidate>,
     /// For errors before any claim has matched.
     pub(crate) wording: Wording,
+}
+
+/// A generation on trial, and what it claims.
+#[derive(Debug)]
+struct Candidate {
+    standing: Standing,
+    table: ClaimTable,
 }
 
 impl ClaimTable {
@@ -103,6 +112,24 @@ impl ClaimTable {
             }
         }
         table
+    }
+
+    /// Has a frontend's canary, if there is one, take its share of those claims that both have:
+    /// what only the canary claims has to wait until it is in force.
+    pub(crate) fn try_candidate(&mut self, name: &Arc<str>, standing: &Standing) {
+        if let Some(candidate) = standing.candidate() {
+            let table = Self::new(std::slice::from_ref(candidate));
+            let standing = standing.apart();
+            let candidate = Candidate { standing, table };
+            self.candidates.insert(name.clone(), candidate);
+        }
+    }
+
+    /// The claims of the canary of a frontend, when it is its turn. Each call is a turn.
+    pub(crate) fn drawn(&self, claimed: &Claimed) -> Option<&ClaimTable> {
+        let candidate = self.candidates.get(claimed.frontend.name())?;
+        let is_its_turn = candidate.standing.begin() != candidate.standing.force();
+        is_its_turn.then_some(&candidate.table)
     }
 
     fn add(&mut self, surface: &Surface, claimed: Arc<Claimed>) {

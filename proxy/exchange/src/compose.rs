@@ -11,7 +11,9 @@ use futures_util::{
 use tokio::time::Instant;
 use tollgate_dispatch::catalogue::Resolved;
 use tollgate_edge::Identity;
-use tollgate_plugin::{Composition, GuestError, Sources, composition, inference, types};
+use tollgate_plugin::{
+    Composition, Generation, GuestError, Sources, composition, inference, types,
+};
 use tollgate_wire::failure::Failure;
 
 use crate::{
@@ -50,13 +52,22 @@ pub(crate) struct Plan {
 /// Runs a composed call to its end: its last event is `end` or `failed`.
 pub(crate) async fn run(mut plan: Plan) {
     let events = std::mem::replace(&mut plan.events, events::channel(0).0);
-    if let Err(failure) = compose(plan, &events).await {
-        events.push(Said {
-            event: inference::Event::Failed(failures::to_guest(&failure)),
-            sources: Arc::default(),
-            pins: Vec::new(),
-        });
+    let Some(generation) = plan.house.shelf.begin(&plan.composition) else {
+        return tell(&events, &Failure::internal("the composition is not there"));
+    };
+    let composed = compose(plan, &generation, &events).await;
+    generation.ended(composed.is_err());
+    if let Err(failure) = composed {
+        tell(&events, &failure);
     }
+}
+
+fn tell(events: &EventSender, failure: &Failure) {
+    events.push(Said {
+        event: inference::Event::Failed(failures::to_guest(failure)),
+        sources: Arc::default(),
+        pins: Vec::new(),
+    });
 }
 
 type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
@@ -64,11 +75,12 @@ type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
 /// What a sub-call said, and who goes on listening.
 type Heard = (u32, Option<EventReceiver>, Result<Vec<Said>, Failure>);
 
-async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
+async fn compose(
+    plan: Plan,
+    generation: &Generation,
+    events: &EventSender,
+) -> Result<(), Failure> {
     let failed = |error: GuestError| failures::of_plugin(&error);
-    let Some(generation) = plan.house.shelf.get(&plan.composition) else {
-        return Err(Failure::internal("the composition is not there"));
-    };
     let mut call = plan.call.clone();
     inline_texts(&mut call, &plan.sources)?;
     call.model = plan.resolved.name.to_string();
@@ -85,7 +97,7 @@ async fn compose(plan: Plan, events: &EventSender) -> Result<(), Failure> {
         },
     ]);
     let bytes = plan.sources.arrived();
-    let guest = Composition::new(&generation, bytes, &context, &call, &capabilities);
+    let guest = Composition::new(generation, bytes, &context, &call, &capabilities);
     let guest = guest.map_err(failed)?;
     let mut waiting = Waiting::new();
     // Sub-calls run beside each other, all of them dropped with this one.

@@ -30,7 +30,17 @@ pub(crate) fn to_guest(failure: &Failure) -> types::Failure {
         message: failure.message.clone(),
         param: failure.param.clone(),
         retry_after_ms: failure.retry_after_ms,
-        extensions: Vec::new(),
+        extensions: failure.culprit.iter().map(culprit).collect(),
+    }
+}
+
+/// Name of the extension that tells which plugin failed.
+const CULPRIT: &str = "failed-plugin";
+
+fn culprit(name: &String) -> types::Extension {
+    types::Extension {
+        name: CULPRIT.to_owned(),
+        payload: name.clone().into_bytes(),
     }
 }
 
@@ -39,7 +49,17 @@ pub(crate) fn from_guest(failure: types::Failure) -> Failure {
     let mut told = Failure::of_label(label(&failure.kind), failure.message);
     told.param = failure.param;
     told.retry_after_ms = failure.retry_after_ms;
+    let mut extensions = failure.extensions.into_iter();
+    let culprit = extensions.find(|extension| extension.name == CULPRIT);
+    told.culprit = culprit.and_then(|it| String::from_utf8(it.payload).ok());
     told
+}
+
+/// `Proxy-Status` (RFC 9209) of a response that a plugin's failure is to blame for.
+pub(crate) fn proxy_status(plugin: &str) -> Option<(HeaderName, HeaderValue)> {
+    let status = format!("tollgate; error=proxy_internal_error; details=\"plugin {plugin} failed\"");
+    let value = HeaderValue::try_from(status).ok()?;
+    Some((HeaderName::from_static("proxy-status"), value))
 }
 
 /// What a client is told of a plugin's end. What happened, and to which plugin, is in
@@ -49,8 +69,13 @@ pub(crate) fn of_plugin(error: &GuestError) -> Failure {
         GuestError::Full { .. } => {
             Failure::overloaded("the proxy has no room for this request").with_retry_after(1000)
         }
+        GuestError::Overdue { .. } => {
+            Failure::plugin_failed("a plugin was replaced while it served this request")
+                .with_culprit(error.plugin())
+        }
         GuestError::Trapped { .. } | GuestError::Lost { .. } | GuestError::Quarantined { .. } => {
             Failure::plugin_failed("a plugin failed while it served this request")
+                .with_culprit(error.plugin())
         }
     }
 }
@@ -135,8 +160,10 @@ impl Wording {
         is_grpc: bool,
         request_id: &str,
     ) -> (Response<()>, Bytes) {
+        let proxy_status = failure.culprit.as_deref().and_then(proxy_status);
         if is_grpc {
             let mut response = trailers_only(grpc_status(failure.grpc(), &failure.message));
+            response.headers_mut().extend(proxy_status);
             // What a client may use instead, where its compression was not understood.
             response.headers_mut().insert(
                 GRPC_ACCEPT_ENCODING,
@@ -157,6 +184,7 @@ impl Wording {
         let mut response = Response::new(());
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().extend(proxy_status);
         let body = match worded {
             Some(worded) => {
                 if let Some(content_type) = &worded.content_type {

@@ -148,29 +148,54 @@ impl Route {
     /// # Errors
     /// See [`RouteError`]; then nothing has changed.
     pub fn refresh(&self, shelf: &Shelf) -> Result<(), RouteError> {
-        let route = || self.spec.name.clone();
-        let frontends = self
-            .spec
-            .frontends
-            .iter()
+        let frontends = self.frontends(shelf)?;
+        let reflection = self.reflection(&frontends)?;
+        let mut claims = ClaimTable::new(&frontends);
+        for name in &self.spec.frontends {
+            if let Some(standing) = shelf.standing(name) {
+                claims.try_candidate(name, &standing);
+            }
+        }
+        self.claims.store(Arc::new(claims));
+        self.reflection.store(Arc::new(reflection));
+        Ok(())
+    }
+
+    /// Whether the route could be served with another generation of one of its plugins.
+    ///
+    /// # Errors
+    /// See [`RouteError`].
+    pub fn accepts(&self, shelf: &Shelf, other: &Arc<Generation>) -> Result<(), RouteError> {
+        let mut frontends = self.frontends(shelf)?;
+        for frontend in &mut frontends {
+            if frontend.name() == other.name() {
+                *frontend = other.clone();
+            }
+        }
+        self.reflection(&frontends).map(drop)
+    }
+
+    fn frontends(&self, shelf: &Shelf) -> Result<Vec<Arc<Generation>>, RouteError> {
+        let names = self.spec.frontends.iter();
+        names
             .map(|name| shelf.get_world(name, "protocol"))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|missing| RouteError::Missing {
-                route: route(),
+                route: self.spec.name.clone(),
                 missing,
-            })?;
+            })
+    }
+
+    fn reflection(&self, frontends: &[Arc<Generation>]) -> Result<Reflection, RouteError> {
         let sets: Vec<&[u8]> = frontends
             .iter()
             .flat_map(|frontend| &frontend.manifest().descriptors)
             .map(Vec::as_slice)
             .collect();
-        let reflection = Reflection::new(&sets).map_err(|conflict| RouteError::Descriptors {
-            route: route(),
+        Reflection::new(&sets).map_err(|conflict| RouteError::Descriptors {
+            route: self.spec.name.clone(),
             conflict: conflict.to_string(),
-        })?;
-        self.claims.store(Arc::new(ClaimTable::new(&frontends)));
-        self.reflection.store(Arc::new(reflection));
-        Ok(())
+        })
     }
 
     /// Name in the configuration.
@@ -240,8 +265,13 @@ impl House {
         self.stations.get(&worker)
     }
 
-    /// The backend for a station that is reached over the network.
+    /// The backend in force for a station that is reached over the network.
     pub(crate) fn backend(&self, station: &Station) -> Option<Arc<Generation>> {
         self.shelf.get(station.protocol.as_ref()?)
+    }
+
+    /// The backend that the next attempt at such a station begins with.
+    pub(crate) fn begin_backend(&self, station: &Station) -> Option<Arc<Generation>> {
+        self.shelf.begin(station.protocol.as_ref()?)
     }
 }

@@ -35,7 +35,7 @@ impl Run {
         });
         match &self.station.reach {
             Reach::Component(name) => {
-                let generation = self.house.shelf.get(name);
+                let generation = self.house.shelf.begin(name);
                 session::run(generation, self.context, self.deadline, members, || {
                     first_output(Health::Answered)
                 })
@@ -43,7 +43,7 @@ impl Run {
                 self.batch.finish();
             }
             Reach::Network(upstream) => {
-                let Some(backend) = self.house.backend(&self.station) else {
+                let Some(backend) = self.house.begin_backend(&self.station) else {
                     return;
                 };
                 let complete = attempt::run(Plan {

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -32,7 +32,7 @@ use tollgate_wire::{
 
 use crate::{
     builtin::{self, Builtin},
-    claims::{Claimed, Found},
+    claims::{ClaimTable, Claimed, Found},
     context::{self, Trace},
     exchange::{self, Asked, ClientBody, Ended},
     failures::{self, Wording},
@@ -265,6 +265,10 @@ async fn way(
             return;
         }
     };
+    // A frontend's canary takes its share.
+    let drawn = claims.drawn(&claimed);
+    let drawn = drawn.and_then(|canary| claim(canary, is_grpc, &parts.method, &path));
+    let (claimed, parameters) = drawn.unwrap_or((claimed, parameters));
     arrived
         .record
         .frontend(claimed.frontend.name(), claimed.frontend.number());
@@ -300,10 +304,7 @@ async fn way(
             method: parts.method.to_string(),
             path,
             query: parts.uri.query().unwrap_or_default().to_owned(),
-            parameters: parameters
-                .into_iter()
-                .map(|(name, value)| frontend::Parameter { name, value })
-                .collect(),
+            parameters: named(parameters),
             headers: context::wanted(&parts.headers, &claimed.frontend.manifest().read_headers),
         },
         context: types::Context {
@@ -334,32 +335,77 @@ async fn way(
         is_grpc,
         record: arrived.record.clone(),
     };
-    converse(&asked, body, arrived.responder).await;
+    converse(asked, body, arrived.responder).await;
+}
+
+/// A claim, and what its pattern's names matched.
+type Claim = (Arc<Claimed>, Vec<(String, String)>);
+
+/// The claim on a request among these.
+fn claim(claims: &ClaimTable, is_grpc: bool, method: &Method, path: &str) -> Option<Claim> {
+    if is_grpc {
+        return Some((claims.grpc(path)?.clone(), Vec::new()));
+    }
+    match claims.rest(method, path) {
+        Found::Claim(claimed, parameters) => Some((claimed, parameters)),
+        Found::OtherMethod(_) | Found::Nothing => None,
+    }
 }
 
 /// Runs the exchange; a request that is lost with its plugin's instance, is still held
-/// and has not been answered runs once more, alone.
-async fn converse(asked: &Asked, body: ClientBody, mut responder: Responder) {
+/// and has not been answered runs once more, alone, with the generation that is in force by then:
+/// what a canary lost is nothing that its client notices.
+async fn converse(mut asked: Asked, body: ClientBody, mut responder: Responder) {
     let again = match &body {
         ClientBody::Nothing => Some(ClientBody::Nothing),
         ClientBody::Whole(source) => Some(ClientBody::Whole(source.clone())),
         ClientBody::Arriving(..) => None,
     };
-    let Ended::Lost(first) = exchange::run(asked, false, body, responder.clone()).await else {
-        return;
+    let Ended::Lost(first) = exchange::run(&asked, false, body, responder.clone()).await else {
+        return asked.claimed.frontend.ended(asked.record.has_failed());
     };
+    asked.claimed.frontend.ended(true);
     let lost = match again {
         Some(body) => {
             asked.record.retried();
-            match exchange::run(asked, true, body, responder.clone()).await {
-                Ended::Done => return,
-                Ended::Lost(second) => second,
+            claim_again(&mut asked);
+            match exchange::run(&asked, true, body, responder.clone()).await {
+                Ended::Done => {
+                    return asked.claimed.frontend.ended(asked.record.has_failed());
+                }
+                Ended::Lost(second) => {
+                    asked.claimed.frontend.ended(true);
+                    second
+                }
             }
         }
         None => first,
     };
     let failure = failures::of_plugin(&lost);
-    exchange::refuse(asked, &failure, &mut responder).await;
+    exchange::refuse(&asked, &failure, &mut responder).await;
+}
+
+/// The generation in force serves the request from the beginning, if it claims it still.
+fn claim_again(asked: &mut Asked) {
+    let claims = asked.route.claims.load_full();
+    let found = claim(&claims, asked.is_grpc, &asked.parts.method, &asked.head.path);
+    let Some((claimed, parameters)) = found else {
+        return;
+    };
+    let frontend = &claimed.frontend;
+    asked.head.claim = claimed.number;
+    asked.head.parameters = named(parameters);
+    let wanted = &frontend.manifest().read_headers;
+    asked.head.headers = context::wanted(&asked.parts.headers, wanted);
+    asked.record.frontend(frontend.name(), frontend.number());
+    asked.claimed = claimed;
+}
+
+fn named(parameters: Vec<(String, String)>) -> Vec<frontend::Parameter> {
+    let parameters = parameters.into_iter();
+    parameters
+        .map(|(name, value)| frontend::Parameter { name, value })
+        .collect()
 }
 
 impl Arrived {

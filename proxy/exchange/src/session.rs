@@ -39,13 +39,15 @@ pub(crate) async fn run(
         }
         let bytes = sources.arrived();
         let served = serve(generation, bytes, &context, &call, &events, &first_output);
-        match tokio::time::timeout_at(deadline, served).await {
-            Ok(Ok(())) => {}
-            Ok(Err(failure)) => fail(&events, &failure),
-            Err(_) => fail(
-                &events,
-                &Failure::deadline_exceeded("the deadline passed before the worker was done"),
-            ),
+        let failed = match tokio::time::timeout_at(deadline, served).await {
+            Ok(served) => served.err(),
+            Err(_) => Some(Failure::deadline_exceeded(
+                "the deadline passed before the worker was done",
+            )),
+        };
+        generation.ended(failed.is_some());
+        if let Some(failure) = failed {
+            fail(&events, &failure);
         }
     }
 }

@@ -1,20 +1,17 @@
 //! A plugin with its options and limits, as one thing that is swapped as one thing.
 //!
 //! An exchange keeps the generation that it began with: the handle that it holds keeps
-//! the instances alive. Replacing a generation in the [`Shelf`] stalls nobody.
+//! the instances alive. Replacing a generation on the [`Shelf`](crate::Shelf) stalls nobody.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::Ordering},
-};
-
-use arc_swap::ArcSwap;
+use std::sync::{Arc, atomic::Ordering};
 
 use crate::{
     bindings::{compose, protocol, scheduler, worker},
+    counters::Counters,
+    life::Signs,
     manifest::{Claim, Manifest},
     quarantine::Quarantine,
-    slot::{Counters, SlotPool},
+    slot::SlotPool,
     tap::Watch,
 };
 
@@ -25,6 +22,7 @@ pub struct Generation {
     pub(crate) digest: String,
     /// SHA-256 of its options.
     pub(crate) configured: [u8; 32],
+    pub(crate) bypass: bool,
     pub(crate) manifest: Manifest,
     pub(crate) claims: Vec<Claim>,
     pub(crate) counters: Arc<Counters>,
@@ -41,6 +39,28 @@ pub(crate) enum Kind {
     Worker(Arc<SlotPool<worker::Worker>>),
     None,
 }
+
+/// Does the same to the instances of any world.
+macro_rules! each {
+    ($kind:expr, $pool:ident => $do:expr, $none:expr) => {
+        match $kind {
+            Kind::Protocol($pool) => $do,
+            Kind::Compose($pool) => $do,
+            Kind::Scheduler($pool) => $do,
+            Kind::Worker($pool) => $do,
+            Kind::None => $none,
+        }
+    };
+}
+
+/// One generation is itself and no other: its number is no other's.
+impl PartialEq for Generation {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Generation {}
 
 impl std::fmt::Debug for Generation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,6 +103,12 @@ impl Generation {
         self.digest == other.digest && self.configured == other.configured
     }
 
+    /// Whether a response that passes through while it looks on goes on without it when it fails.
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        self.bypass
+    }
+
     /// What it says of itself.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
@@ -101,27 +127,66 @@ impl Generation {
         &self.counters
     }
 
-    /// Instances alive.
+    /// Instances alive that are given exchanges.
     #[must_use]
     pub fn slots(&self) -> usize {
-        match &self.kind {
-            Kind::Protocol(pool) => pool.slots(),
-            Kind::Compose(pool) => pool.slots(),
-            Kind::Scheduler(pool) => pool.slots(),
-            Kind::Worker(pool) => pool.slots(),
-            Kind::None => 0,
-        }
+        each!(&self.kind, pool => pool.slots(), 0)
+    }
+
+    /// Of these, those that have no exchange now.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        each!(&self.kind, pool => pool.idle(), 0)
     }
 
     /// Whether it is kept out of service.
     #[must_use]
     pub fn quarantine(&self) -> Option<&Quarantine> {
-        match &self.kind {
-            Kind::Protocol(pool) => Some(pool.quarantine()),
-            Kind::Compose(pool) => Some(pool.quarantine()),
-            Kind::Scheduler(pool) => Some(pool.quarantine()),
-            Kind::Worker(pool) => Some(pool.quarantine()),
-            Kind::None => None,
+        each!(&self.kind, pool => Some(pool.quarantine()), None)
+    }
+
+    /// It is no longer in force: instances are kept for what they serve, and then no more.
+    pub(crate) fn retire(&self) {
+        each!(&self.kind, pool => pool.retire(), ());
+    }
+
+    /// It is in force, maybe again.
+    pub(crate) fn revive(&self) {
+        each!(&self.kind, pool => pool.revive(), ());
+    }
+
+    /// Ends its instances, and what they serve: the next call of each exchange is told that its
+    /// instance is lost.
+    pub(crate) fn cut(&self) {
+        each!(&self.kind, pool => pool.cut(), ());
+    }
+
+    /// An exchange, attempt, composition or session that began with it is over.
+    pub fn ended(&self, failed: bool) {
+        self.counters.ended(failed);
+    }
+
+    /// A response goes on without it.
+    pub fn bypassed(&self) {
+        self.counters.bypassed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Something outside of its instances had to take its place: the built-in rules a scheduler's.
+    pub fn replaced(&self) {
+        self.counters.replaced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn signs(&self) -> Signs {
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let entered = self.quarantine().map_or(0, Quarantine::entered);
+        Signs {
+            served: count(&self.counters.served),
+            failed: count(&self.counters.failed),
+            traps: self.counters.traps(),
+            quarantines: entered + count(&self.counters.replaced),
+            exchanges: self.exchanges(),
         }
     }
 
@@ -144,73 +209,21 @@ impl Generation {
     }
 }
 
-/// A plugin is not there, or is of another world.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no {world} plugin named {name}")]
-pub struct NoSuchPlugin {
-    name: String,
-    world: &'static str,
-}
-
-/// The generations in force, by name. Bounded by the configuration's plugins.
-#[derive(Debug, Default)]
-pub struct Shelf {
-    plugins: ArcSwap<HashMap<Arc<str>, Arc<Generation>>>,
-}
-
-impl Shelf {
-    /// Puts a generation in force; gives back the one that it replaces.
-    pub fn put(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
-        let before = self.plugins.rcu(|plugins| {
-            let mut plugins = HashMap::clone(plugins);
-            plugins.insert(generation.name.clone(), generation.clone());
-            plugins
-        });
-        before.get(&generation.name).cloned()
-    }
-
-    /// The generation in force.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Generation>> {
-        self.plugins.load().get(name).cloned()
-    }
-
-    /// The generation in force, if it is of that world.
-    ///
-    /// # Errors
-    /// When it is not there or of another world.
-    pub fn get_world(
-        &self,
-        name: &str,
-        world: &'static str,
-    ) -> Result<Arc<Generation>, NoSuchPlugin> {
-        self.get(name)
-            .filter(|generation| generation.world() == world)
-            .ok_or_else(|| NoSuchPlugin {
-                name: name.to_owned(),
-                world,
-            })
-    }
-
-    /// All of them, by name.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Generation>> {
-        let mut all: Vec<_> = self.plugins.load().values().cloned().collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
-    }
-}
-
 impl Generation {
     /// A generation of no plugin at all: it claims nothing and serves nothing. For
     /// tests of what only needs a name.
     #[must_use]
     pub fn empty(name: &str) -> Arc<Self> {
+        Self::empty_of(name, "")
+    }
+
+    pub(crate) fn empty_of(name: &str, digest: &str) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             number: 0,
-            digest: String::new(),
+            digest: digest.to_owned(),
             configured: [0; 32],
+            bypass: false,
             manifest: Manifest::default(),
             claims: Vec::new(),
             counters: Arc::new(Counters::default()),

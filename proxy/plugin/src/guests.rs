@@ -18,6 +18,7 @@ use crate::{
     tap::{Answer, Begun, Inputs, Transcript},
     types,
     world::World,
+    written,
 };
 
 /// Inputs that name more bytes than this get the large budget.
@@ -166,12 +167,14 @@ impl Exchange {
     ) -> Result<Vec<frontend::Action>, GuestError> {
         let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Exchange(it);
         let told = (Inputs::Exchange(inputs), answer);
-        self.0.call(sources, large, told, |world, store, resource| {
+        let actions = self.0.call(sources, large, told, |world, store, resource| {
             world
                 .tollgate_plugin_frontend()
                 .exchange()
                 .call_step(store, resource, inputs)
-        })
+        })?;
+        self.0.lease.wrote(written::by_frontend(&actions));
+        Ok(actions)
     }
 
     /// Linear memory of the instance that it lives in, in bytes.
@@ -239,12 +242,14 @@ impl Attempt {
     ) -> Result<Vec<backend::Action>, GuestError> {
         let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Attempt(it);
         let told = (Inputs::Attempt(inputs), answer);
-        self.0.call(sources, large, told, |world, store, resource| {
+        let actions = self.0.call(sources, large, told, |world, store, resource| {
             world
                 .tollgate_plugin_backend()
                 .attempt()
                 .call_step(store, resource, inputs)
-        })
+        })?;
+        self.0.lease.wrote(written::by_backend(&actions));
+        Ok(actions)
     }
 
     /// Linear memory of the instance that it lives in, in bytes.
@@ -366,12 +371,14 @@ impl Session {
         let answer: fn(&_) -> Answer<'_> = |it| Answer::Session(it);
         let told = (Inputs::Session, answer);
         let sources = &mut Sources::default();
-        self.0.call(sources, true, told, |world, store, resource| {
+        let stepped = self.0.call(sources, true, told, |world, store, resource| {
             world
                 .tollgate_plugin_serving()
                 .session()
                 .call_step(store, resource)
-        })
+        })?;
+        self.0.lease.wrote(written::by_worker(&stepped.events));
+        Ok(stepped)
     }
 
     /// Linear memory of the instance that it lives in, in bytes.

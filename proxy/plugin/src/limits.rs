@@ -22,6 +22,8 @@ pub struct Limits {
     pub lifetime: u32,
     /// When a generation that keeps failing is kept out of service.
     pub quarantine: QuarantineSpec,
+    /// A response that passes through while the plugin looks on goes on without it when it fails.
+    pub bypass: bool,
 }
 
 impl Default for Limits {
@@ -35,6 +37,7 @@ impl Default for Limits {
             slots: 32,
             lifetime: 16_384,
             quarantine: QuarantineSpec::default(),
+            bypass: false,
         }
     }
 }

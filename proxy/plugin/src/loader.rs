@@ -1,4 +1,5 @@
-//! From bytes to a generation: digest, compile, type-check by trial, describe, configure.
+//! From bytes to a generation: digest, compile, type-check by trial, describe, configure, and try
+//! each resource once.
 //!
 //! A component that imports anything outside its world is refused by name, and one that
 //! speaks another version of the contract is refused with the difference in words:
@@ -13,14 +14,17 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
 
 use crate::{
+    alarm::Alarm,
     bindings::{compose, protocol, scheduler, worker},
+    counters::Counters,
     engine::Sandbox,
     generation::{Generation, Kind},
     host::Guest,
     limits::Limits,
     manifest::{Claim, Manifest, Problem},
     precompiled::{self, Cache},
-    slot::{Counters, SlotPool, instantiate_bare, prepare},
+    rehearsal::{Rehearse, Stage},
+    slot::{SlotPool, instantiate_bare, prepare},
     tap::{Recorder, Watch},
     world::World,
 };
@@ -60,7 +64,7 @@ pub enum LoadError {
     Trial {
         /// Its name in the configuration.
         plugin: String,
-        /// `instantiate`, `describe` or `configure`.
+        /// `instantiate`, `describe`, `configure`, or what was constructed.
         step: &'static str,
         /// Why.
         reason: String,
@@ -101,6 +105,7 @@ pub struct Loader {
     cache: Option<Cache>,
     numbers: AtomicU64,
     watch: Watch,
+    alarm: Alarm,
 }
 
 const PACKAGE: &str = "tollgate:plugin/";
@@ -114,6 +119,7 @@ impl Loader {
             cache,
             numbers: AtomicU64::new(1),
             watch: Watch::default(),
+            alarm: Alarm::default(),
         }
     }
 
@@ -122,6 +128,12 @@ impl Loader {
     pub fn watched(mut self, recorder: Arc<dyn Recorder>) -> Self {
         self.watch = Watch(Some(recorder));
         self
+    }
+
+    /// Has `ring` called whenever a plugin of this loader has failed: from within a request, so
+    /// that it must be quick. Who comes first stays.
+    pub fn on_failure(&self, ring: impl Fn() + Send + Sync + 'static) {
+        self.alarm.connect(Box::new(ring));
     }
 
     /// The engine.
@@ -175,6 +187,7 @@ impl Loader {
             name: order.name.into(),
             number: self.numbers.fetch_add(1, Ordering::Relaxed),
             digest,
+            bypass: order.limits.bypass,
             manifest,
             claims,
             counters,
@@ -293,7 +306,7 @@ struct Trial<'a> {
 type Tried<W> = (Manifest, Vec<Claim>, Arc<SlotPool<W>>);
 
 impl Trial<'_> {
-    fn run<W: World>(&self, counters: &Arc<Counters>) -> Result<Tried<W>, LoadError> {
+    fn run<W: World + Rehearse>(&self, counters: &Arc<Counters>) -> Result<Tried<W>, LoadError> {
         let plugin: Arc<str> = self.order.name.as_str().into();
         let sandbox = &self.loader.sandbox;
         let limits = &self.order.limits;
@@ -318,6 +331,14 @@ impl Trial<'_> {
                 plugin: self.order.name.clone(),
                 problems,
             })?;
+        let stage = Stage {
+            limits,
+            manifest: &manifest,
+            claims: &claims,
+        };
+        world
+            .rehearse(&mut store, &stage)
+            .map_err(|(step, error)| self.failed(step, &error))?;
         let pool = SlotPool::new(
             plugin,
             sandbox.clone(),
@@ -325,6 +346,7 @@ impl Trial<'_> {
             self.order.options.as_str().into(),
             limits.clone(),
             counters.clone(),
+            self.loader.alarm.clone(),
         );
         Ok((manifest, claims, pool))
     }

@@ -9,17 +9,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::{
+    alarm::Alarm,
     budget::Spent,
     clock::Running,
+    counters::{Counters, TrapKind},
     engine::{Place, Sandbox},
     host::Guest,
     limits::Limits,
@@ -47,6 +49,12 @@ pub enum GuestError {
         /// Its name in the configuration.
         plugin: Arc<str>,
     },
+    /// Its generation is no longer in force, and the time that its exchanges had is over.
+    #[error("plugin {plugin} was replaced, and the time to drain is over")]
+    Overdue {
+        /// Its name in the configuration.
+        plugin: Arc<str>,
+    },
     /// It has failed too often of late; see [`crate::quarantine`].
     #[error("plugin {plugin} is in quarantine")]
     Quarantined {
@@ -61,63 +69,17 @@ pub enum GuestError {
     },
 }
 
-/// Why a guest's store was ended. The label is a metric's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrapKind {
-    /// A trap of the code's own: unreachable, out of bounds, stack overflow.
-    Trap,
-    /// Processor or wall time.
-    Time,
-    /// Memory or table growth.
-    Memory,
-    /// It handed over more than `Limits::output`.
-    Output,
-    /// It named what it does not have, or answered what the contract forbids.
-    Nonsense,
-}
-
-impl TrapKind {
-    /// Metric label.
+impl GuestError {
+    /// The plugin's name in the configuration.
     #[must_use]
-    pub fn label(self) -> &'static str {
+    pub fn plugin(&self) -> &str {
         match self {
-            Self::Trap => "trap",
-            Self::Time => "time",
-            Self::Memory => "memory",
-            Self::Output => "output",
-            Self::Nonsense => "nonsense",
+            Self::Trapped { plugin, .. }
+            | Self::Lost { plugin }
+            | Self::Overdue { plugin }
+            | Self::Quarantined { plugin }
+            | Self::Full { plugin } => plugin,
         }
-    }
-}
-
-/// Counts of one generation, all monotonic but `exchanges` and `memory`.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Linear memory of its instances, in bytes.
-    pub memory: AtomicU64,
-    /// Instances that take no new exchange because they have grown.
-    pub retired: AtomicU64,
-    /// Bytes of requests and answers that were copied into the guest.
-    pub read: AtomicU64,
-    /// Calls into the guest.
-    pub calls: AtomicU64,
-    /// Time that they took, in nanoseconds: on the wall, with what the host did for the guest
-    /// when it was called back.
-    pub nanos: AtomicU64,
-    /// Stores ended by a trap or limit.
-    pub traps: AtomicU64,
-    /// Instances made.
-    pub instantiated: AtomicU64,
-    /// Exchanges, attempts and sessions that live now.
-    pub exchanges: AtomicUsize,
-}
-
-impl Counters {
-    /// A call that began then is over.
-    fn called(&self, began: Instant) {
-        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 }
 
@@ -143,6 +105,11 @@ pub(crate) struct SlotPool<W: World> {
     slots: RwLock<Vec<Arc<Slot<W>>>>,
     counters: Arc<Counters>,
     quarantine: Quarantine,
+    alarm: Alarm,
+    /// It is no longer in force: an instance ends with its last exchange.
+    retired: AtomicBool,
+    /// How often everything that it served was ended.
+    cuts: AtomicU64,
 }
 
 impl<W: World> SlotPool<W> {
@@ -153,6 +120,7 @@ impl<W: World> SlotPool<W> {
         options: Arc<str>,
         limits: Limits,
         counters: Arc<Counters>,
+        alarm: Alarm,
     ) -> Arc<Self> {
         Arc::new(Self {
             plugin,
@@ -163,7 +131,40 @@ impl<W: World> SlotPool<W> {
             limits,
             slots: RwLock::new(Vec::new()),
             counters,
+            alarm,
+            retired: AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
         })
+    }
+
+    /// Gives no instance to a second exchange any more, and ends those that have none.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        let mut slots = self.slots.write();
+        for slot in slots.iter() {
+            slot.remaining.store(0, Ordering::SeqCst);
+        }
+        let over: Vec<_> = slots
+            .extract_if(.., |slot| slot.live.load(Ordering::SeqCst) == 0)
+            .collect();
+        drop(slots);
+        // What stores hold is given back without the lock.
+        drop(over);
+    }
+
+    /// Is as it was before it was retired.
+    pub(crate) fn revive(&self) {
+        self.retired.store(false, Ordering::SeqCst);
+    }
+
+    /// Ends every instance, whatever it serves.
+    pub(crate) fn cut(&self) {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+        let slots = std::mem::take(&mut *self.slots.write());
+        for slot in slots {
+            slot.remaining.store(0, Ordering::SeqCst);
+            *slot.inner.lock() = None;
+        }
     }
 
     pub(crate) fn quarantine(&self) -> &Quarantine {
@@ -181,6 +182,12 @@ impl<W: World> SlotPool<W> {
 
     pub(crate) fn slots(&self) -> usize {
         self.slots.read().len()
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        let slots = self.slots.read();
+        let idle = slots.iter().map(|slot| slot.live.load(Ordering::Relaxed));
+        idle.filter(|live| *live == 0).count()
     }
 
     /// A place for one exchange: in a slot that is free at this moment if there is one,
@@ -216,6 +223,7 @@ impl<W: World> SlotPool<W> {
         Lease {
             slot,
             pool: self.clone(),
+            cuts: self.cuts.load(Ordering::SeqCst),
         }
     }
 
@@ -283,7 +291,10 @@ impl<W: World> SlotPool<W> {
                 _place: place,
             })),
             live: AtomicUsize::new(0),
-            remaining: AtomicU32::new(random_lifetime(self.limits.lifetime)),
+            remaining: AtomicU32::new(match self.retired.load(Ordering::SeqCst) {
+                true => 0,
+                false => random_lifetime(self.limits.lifetime),
+            }),
         })
     }
 
@@ -292,7 +303,7 @@ impl<W: World> SlotPool<W> {
     }
 
     fn failed(&self, kind: TrapKind, reason: String) -> GuestError {
-        self.counters.traps.fetch_add(1, Ordering::Relaxed);
+        self.counters.trapped(kind);
         tracing::warn!(plugin = &*self.plugin, kind = kind.label(), %reason, "a plugin failed");
         if let Some(time) = self.quarantine.trapped() {
             tracing::error!(
@@ -301,6 +312,7 @@ impl<W: World> SlotPool<W> {
                 "a plugin keeps failing: quarantine"
             );
         }
+        self.alarm.ring();
         GuestError::Trapped {
             plugin: self.plugin.clone(),
             reason,
@@ -396,6 +408,8 @@ fn random_lifetime(mean: u32) -> u32 {
 pub(crate) struct Lease<W: World> {
     slot: Arc<Slot<W>>,
     pool: Arc<SlotPool<W>>,
+    /// How often everything had been ended when it began.
+    cuts: u64,
 }
 
 /// For whom a call is made.
@@ -413,7 +427,13 @@ impl<W: World> Lease<W> {
         scope: Scope<'_>,
         call: impl FnOnce(&W, &mut Store<Guest>) -> wasmtime::Result<T>,
     ) -> Result<T, GuestError> {
-        let mut inner = self.slot.inner.lock();
+        let mut inner = self.turn();
+        if self.cuts != self.pool.cuts.load(Ordering::SeqCst) {
+            self.end(&mut inner);
+            return Err(GuestError::Overdue {
+                plugin: self.pool.plugin.clone(),
+            });
+        }
         let Some(Inner { store, world, .. }) = inner.as_mut() else {
             return Err(GuestError::Lost {
                 plugin: self.pool.plugin.clone(),
@@ -440,6 +460,23 @@ impl<W: World> Lease<W> {
         let inner = self.slot.inner.lock();
         let memory = inner.as_ref().map(|it| it.store.data().meter.memory());
         memory.unwrap_or_default() as u64
+    }
+
+    /// The instance, once nobody else calls it.
+    fn turn(&self) -> MutexGuard<'_, Option<Inner<W>>> {
+        if let Some(inner) = self.slot.inner.try_lock() {
+            return inner;
+        }
+        let since = Instant::now();
+        let inner = self.slot.inner.lock();
+        self.pool.counters.waited(since);
+        inner
+    }
+
+    /// The guest put out so many bytes of its own.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        let written = &self.pool.counters.written;
+        written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The guest answered what the contract forbids: ends the slot.
@@ -484,8 +521,9 @@ impl<W: World> Lease<W> {
 impl<W: World> Drop for Lease<W> {
     fn drop(&mut self) {
         self.pool.counters.exchanges.fetch_sub(1, Ordering::Relaxed);
-        let was = self.slot.live.fetch_sub(1, Ordering::AcqRel);
-        if was == 1 && self.slot.remaining.load(Ordering::Relaxed) == 0 {
+        // In one order with `retire`, which takes what this does not.
+        let was = self.slot.live.fetch_sub(1, Ordering::SeqCst);
+        if was == 1 && self.slot.remaining.load(Ordering::SeqCst) == 0 {
             self.pool
                 .slots
                 .write()

@@ -65,6 +65,7 @@ struct Notes {
     status: Option<u16>,
     grpc: Option<u32>,
     failure: Option<String>,
+    culprit: Option<String>,
     gone: bool,
     tokens_in: Option<u64>,
     tokens_out: Option<u64>,
@@ -148,6 +149,27 @@ impl Record {
         });
     }
 
+    /// A plugin that failed is to blame. The first one counts.
+    pub fn blame(&self, plugin: &str) {
+        self.note(|n| {
+            n.culprit.get_or_insert_with(|| short(plugin));
+        });
+    }
+
+    /// The plugin that is to blame, if one is.
+    #[must_use]
+    pub fn culprit(&self) -> Option<String> {
+        self.open.notes.lock().culprit.clone()
+    }
+
+    /// Whether it is known by now to have ended with an error, whoever's fault it was.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let notes = self.open.notes.lock();
+        let status = notes.status.is_some_and(|status| status >= 400);
+        notes.failure.is_some() || status || notes.grpc.is_some_and(|code| code != 0)
+    }
+
     /// The client went away while its response was on the way.
     pub fn gone(&self) {
         self.note(|n| n.gone = true);
@@ -226,6 +248,7 @@ impl Drop for Open {
             status = notes.status,
             grpc_status = notes.grpc,
             outcome,
+            failed_plugin = notes.culprit.as_deref(),
             input_tokens = notes.tokens_in,
             output_tokens = notes.tokens_out,
             sent_bytes = notes.sent,

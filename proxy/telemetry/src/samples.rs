@@ -31,13 +31,20 @@ pub struct Samples {
 struct Family {
     help: &'static str,
     kind: Kind,
-    samples: BTreeMap<LabelSet, f64>,
+    samples: BTreeMap<LabelSet, Sample>,
+}
+
+#[derive(Debug)]
+enum Sample {
+    Value(f64),
+    Histogram { sum: f64, buckets: Vec<(f64, u64)> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Gauge,
     Counter,
+    Histogram,
 }
 
 impl Samples {
@@ -61,7 +68,7 @@ impl Samples {
         labels: &[(&'static str, &str)],
         value: f64,
     ) {
-        self.add(Kind::Gauge, name, help, labels, value);
+        self.add(Kind::Gauge, name, help, labels, Sample::Value(value));
     }
 
     /// A value that only grows; `_total` is appended to its name.
@@ -74,7 +81,7 @@ impl Samples {
     ) {
         // Exact up to 2^53; a counter that grows a million times a second gets there in 285 years.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
-        self.add(Kind::Counter, name, help, labels, value as f64);
+        self.add(Kind::Counter, name, help, labels, Sample::Value(value as f64));
     }
 
     /// Time that only grows, in seconds; the name ends in `seconds`, and `_total` is appended.
@@ -85,7 +92,28 @@ impl Samples {
         labels: &[(&'static str, &str)],
         value: Duration,
     ) {
-        self.add(Kind::Counter, name, help, labels, value.as_secs_f64());
+        let value = Sample::Value(value.as_secs_f64());
+        self.add(Kind::Counter, name, help, labels, value);
+    }
+
+    /// Lengths of time in buckets; the name ends in `seconds`. Each bucket comes with its upper
+    /// bound, without one for the last, and counts what is not in the one before.
+    pub fn times(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&'static str, &str)],
+        sum: Duration,
+        buckets: impl Iterator<Item = (Option<Duration>, u64)>,
+    ) {
+        let seconds = |bound: Option<Duration>| bound.map_or(f64::MAX, |it| it.as_secs_f64());
+        let sample = Sample::Histogram {
+            sum: sum.as_secs_f64(),
+            buckets: buckets
+                .map(|(bound, count)| (seconds(bound), count))
+                .collect(),
+        };
+        self.add(Kind::Histogram, name, help, labels, sample);
     }
 
     fn add(
@@ -94,9 +122,14 @@ impl Samples {
         name: &'static str,
         help: &'static str,
         labels: &[(&'static str, &str)],
-        value: f64,
+        sample: Sample,
     ) {
-        if self.room == 0 {
+        // A histogram takes a line a bucket, and two more.
+        let lines = match &sample {
+            Sample::Value(_) => 1,
+            Sample::Histogram { buckets, .. } => buckets.len() + 2,
+        };
+        if self.room < lines {
             self.dropped += 1;
             return;
         }
@@ -112,8 +145,8 @@ impl Samples {
             self.dropped += 1;
             return;
         }
-        self.room -= 1;
-        family.samples.insert(labels, value);
+        self.room -= lines;
+        family.samples.insert(labels, sample);
     }
 }
 
@@ -158,13 +191,20 @@ impl Collector for Sources {
             let kind = match family.kind {
                 Kind::Gauge => MetricType::Gauge,
                 Kind::Counter => MetricType::Counter,
+                Kind::Histogram => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(name, family.help, None, kind)?;
-            for (labels, value) in &family.samples {
-                let encoder = metric.encode_family(labels)?;
-                match family.kind {
-                    Kind::Gauge => ConstGauge::new(*value).encode(encoder)?,
-                    Kind::Counter => ConstCounter::new(*value).encode(encoder)?,
+            for (labels, sample) in &family.samples {
+                let mut encoder = metric.encode_family(labels)?;
+                match (family.kind, sample) {
+                    (_, Sample::Histogram { sum, buckets }) => {
+                        let count = buckets.iter().map(|(_, count)| count).sum();
+                        encoder.encode_histogram::<LabelSet>(*sum, count, buckets, None)?;
+                    }
+                    (Kind::Counter, Sample::Value(value)) => {
+                        ConstCounter::new(*value).encode(encoder)?;
+                    }
+                    (_, Sample::Value(value)) => ConstGauge::new(*value).encode(encoder)?,
                 }
             }
         }
@@ -192,5 +232,16 @@ mod tests {
         samples.counter("b", "B", &[], 4);
         samples.gauge("c", "C", &[], 5.0);
         assert_eq!((samples.room, samples.dropped), (0, 3));
+    }
+
+    #[test]
+    fn a_histogram_takes_the_room_of_its_lines() {
+        let mut samples = Samples::new(5);
+        let buckets = [(Some(Duration::from_millis(1)), 2), (None, 1)];
+        let sum = Duration::from_secs(1);
+        samples.times("a_seconds", "A", &[], sum, buckets.into_iter());
+        assert_eq!((samples.room, samples.dropped), (1, 0));
+        samples.times("a_seconds", "A", &[("x", "1")], sum, buckets.into_iter());
+        assert_eq!((samples.room, samples.dropped), (1, 1));
     }
 }

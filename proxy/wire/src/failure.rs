@@ -14,6 +14,8 @@ pub struct Failure {
     pub param: Option<String>,
     /// Milliseconds after which a repetition may succeed.
     pub retry_after_ms: Option<u32>,
+    /// Name of the plugin that failed, where one did.
+    pub culprit: Option<String>,
     status: Option<u16>,
 }
 
@@ -86,6 +88,7 @@ impl Failure {
             message: message.into(),
             param: None,
             retry_after_ms: None,
+            culprit: None,
             status: None,
         }
     }
@@ -113,6 +116,13 @@ impl Failure {
     #[must_use]
     pub fn of_http(status: u16, message: impl Into<String>) -> Self {
         Self::of_label(label_of_http(status), message)
+    }
+
+    /// Names the plugin that failed.
+    #[must_use]
+    pub fn with_culprit(mut self, plugin: &str) -> Self {
+        self.culprit = Some(plugin.to_owned());
+        self
     }
 
     /// Names the request's member at fault.

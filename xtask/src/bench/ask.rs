@@ -1,4 +1,4 @@
-//! A GET over loopback, and waiting until one is answered with 200.
+//! Requests over loopback, and waiting until one is answered with 200.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -27,11 +27,27 @@ pub(crate) fn pause(time: Duration) {
 /// # Errors
 /// When there is no answer, or one of another status.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
+    ask("GET", address, path, PATIENCE)
+}
+
+/// The same of a POST without a body, which may take some time.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn post(address: SocketAddr, path: &str) -> Result<String> {
+    ask("POST", address, path, 10 * PATIENCE)
+}
+
+fn ask(method: &str, address: SocketAddr, path: &str, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(
-        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n"
+        )
+        .as_bytes(),
     )?;
     let mut answer = String::new();
     stream.take(ANSWER).read_to_string(&mut answer)?;
@@ -40,7 +56,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
         .with_context(|| format!("{address}{path}: no whole answer"))?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     if status != "200" {
-        bail!("{address}{path}: status {status}");
+        bail!("{address}{path}: status {status}: {body}");
     }
     Ok(body.to_owned())
 }

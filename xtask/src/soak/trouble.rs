@@ -96,7 +96,7 @@ impl Trouble {
 
     /// Writes a component as another file of the same behaviour: a mark is added that no runtime
     /// looks at, and its digest is another.
-    fn put(&self, name: &str, mark: u32) -> Result<()> {
+    pub(super) fn put(&self, name: &str, mark: u32) -> Result<()> {
         let source = self.components.join(format!("{name}.wasm"));
         let mut bytes = fs::read(&source).with_context(|| format!("{}", source.display()))?;
         bytes.extend(marked(mark));

@@ -432,6 +432,9 @@ impl Exchange<'_> {
                     None => failures::from_guest(failure.clone()),
                 };
                 self.asked.record.failed(failure.label());
+                if let Some(plugin) = &failure.culprit {
+                    self.asked.record.blame(plugin);
+                }
                 event = inference::Event::Failed(failures::to_guest(&failure));
             }
             if let (inference::TaskKind::ModelMetadata, inference::Event::Models(models)) =

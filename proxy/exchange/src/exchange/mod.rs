@@ -391,6 +391,7 @@ impl Exchange<'_> {
     async fn drive(&mut self) -> Stop {
         match self.turns().await {
             Ok(()) => Stop::Done,
+            Err(Stop::Guest(error)) if self.may_go_on() => self.go_on(&error).await,
             Err(stop) => stop,
         }
     }
@@ -817,6 +818,9 @@ pub(crate) async fn refuse(asked: &Asked, failure: &Failure, responder: &mut Res
     head.headers_mut()
         .insert(crate::context::REQUEST_ID, asked.trace.request_id.clone());
     asked.record.failed(failure.label());
+    if let Some(plugin) = &failure.culprit {
+        asked.record.blame(plugin);
+    }
     asked.record.status(head.status().as_u16());
     if asked.is_grpc {
         asked.record.grpc_status(failure.grpc());

@@ -97,6 +97,10 @@ impl Exchange<'_> {
     pub(super) fn begin_response(&mut self, mut head: Response<()>) {
         head.headers_mut()
             .insert(REQUEST_ID, self.asked.trace.request_id.clone());
+        // Its frontend words the failure of another plugin's, and does not name it.
+        let culprit = self.asked.record.culprit();
+        let status = culprit.and_then(|plugin| failures::proxy_status(&plugin));
+        head.headers_mut().extend(status);
         self.asked.record.status(head.status().as_u16());
         self.responder.head(head);
     }
@@ -129,6 +133,7 @@ impl Exchange<'_> {
             Stop::Guest(error) if !self.responder.begun() => return Ended::Lost(error),
             Stop::Guest(error) => {
                 self.asked.record.failed("plugin-failed");
+                self.asked.record.blame(error.plugin());
                 self.fail_begun(&failures::of_plugin(&error));
             }
             Stop::Failed(failure) => {

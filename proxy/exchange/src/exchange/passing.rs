@@ -1,9 +1,9 @@
 //! A call that is passed: the request spliced, the response blind, tapped or filtered.
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tollgate_dispatch::{health::Outcome as Health, pool::Assignment};
-use tollgate_plugin::{frontend, types};
+use tollgate_plugin::{GuestError, frontend, types};
 use tollgate_wire::{failure::Failure, grpc, source::Source};
 
 use super::{Call, Exchange, Happened, Stage, Stop, drive};
@@ -192,6 +192,53 @@ impl Exchange<'_> {
             Err(_) => return Err(Stop::Broken("the worker broke off")),
         }
         Err(Stop::Done)
+    }
+
+    /// Whether what goes out is the worker's answer as it came, which needs no guest, and the
+    /// plugin's configuration says that it goes on without one. What a filter sends is its own: what
+    /// it had taken and not yet sent cannot be known.
+    pub(super) fn may_go_on(&self) -> bool {
+        let tapped = |call: &Call| matches!(call.stage, Stage::Shown { tapped: true, .. });
+        self.asked.claimed.frontend.is_bypassed()
+            && (self.tapped_out || self.calls.values().any(tapped))
+    }
+
+    /// The guest is gone: what it would have been shown only goes through.
+    pub(super) async fn go_on(&mut self, error: &GuestError) -> Stop {
+        let asked = self.asked;
+        tracing::warn!(
+            plugin = error.plugin(),
+            request = asked.context.request_id,
+            "a response goes on without its plugin"
+        );
+        asked.claimed.frontend.bypassed();
+        // What the guest was shown last and could not let go of any more.
+        for source in self.calls.values().filter_map(Call::source) {
+            if let Ok(source) = self.sources.get(source) {
+                source.release(source.progress().available);
+            }
+        }
+        loop {
+            let inputs = std::mem::take(&mut self.inputs);
+            self.needs.clear();
+            self.settle_sources(&inputs);
+            if self.tapped_out {
+                return Stop::Done;
+            }
+            let happened = match self.backlog.pop_front() {
+                Some(happened) => Some(happened),
+                None => self.jobs.next().await,
+            };
+            match happened {
+                Some(Happened::Upstream(id, reader, read)) => {
+                    if let Err(stop) = self.upstream(id, reader, read).await {
+                        return stop;
+                    }
+                }
+                Some(_) => {}
+                None => return Stop::Broken("nothing more can come of it"),
+            }
+        }
     }
 
     pub(super) fn read_upstream(

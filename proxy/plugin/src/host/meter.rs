@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use wasmtime::{ResourceLimiter, StoreLimits};
 
-use crate::slot::Counters;
+use crate::counters::Counters;
 
 /// Bounds what a store takes, and counts its linear memory among its generation's.
 pub(crate) struct Meter {
@@ -69,6 +69,8 @@ impl ResourceLimiter for Meter {
             self.memory += more;
             let memory = &self.counters.memory;
             memory.fetch_add(more as u64, Ordering::Relaxed);
+            let peak = &self.counters.memory_peak;
+            peak.fetch_max(self.memory as u64, Ordering::Relaxed);
         }
         Ok(may)
     }

@@ -1,0 +1,141 @@
+//! What operators do, and who is one.
+
+use tollgate_tests::tokens;
+
+use super::*;
+
+#[tokio::test]
+async fn an_operator_swaps_and_goes_back() {
+    let proxy = bad("").start().await;
+    let first = standing(&proxy).await["generation"].clone();
+    let happened = done(&proxy, "plugins/bad/swap", "").await;
+    assert_eq!(happened[0]["what"], "swapped", "{happened}");
+    assert_eq!(happened[0]["from"], first);
+    let second = standing(&proxy).await;
+    assert_eq!(second["generation"], happened[0]["to"]);
+    assert_eq!(second["earlier"][0]["generation"], first);
+    assert_eq!(second["probation"], true);
+    assert_eq!(echo(&proxy, "").await.status, 200);
+
+    let happened = done(&proxy, "plugins/bad/rollback", "").await;
+    assert_eq!(happened[0]["what"], "rolled-back", "{happened}");
+    let third = standing(&proxy).await;
+    assert_eq!(third["generation"], first);
+    assert_eq!(third["barred"][0]["why"], "asked");
+    assert_eq!(echo(&proxy, "").await.status, 200);
+    let list = proxy.ask_admin("/plugins").await.with_status(200).json();
+    assert_eq!(list["plugins"][0]["generation"], first);
+    assert_eq!(list["plugins"][0]["changes"]["rolled-back"], 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_said() {
+    let proxy = bad("").start().await;
+    for (what, body, status, why) in [
+        ("plugins/nobody/swap", "", 404, "there is no plugin nobody"),
+        ("schedulers/none/swap", "", 404, "there is no scheduler none"),
+        ("plugins/bad/promote", "", 409, "there is no canary"),
+        ("plugins/bad/rollback", "", 409, "no earlier generation"),
+        ("plugins/bad/swap", "{\"canary\": 101}", 400, "0 to 100"),
+        ("plugins/bad/promote", "{\"canary\": 5}", 400, "by a swap"),
+        ("plugins/bad/swap", "nonsense", 400, "the body is"),
+    ] {
+        let got = proxy.order(what, body).await.with_status(status);
+        assert!(got.text().contains(why), "{what}: {}", got.text());
+    }
+    let get = proxy.ask_admin("/plugins/bad/swap").await.with_status(405);
+    assert_eq!(get.header("allow"), Some("POST"));
+    let long = proxy.order("plugins/bad/swap", &"x".repeat(5000)).await;
+    assert_eq!(long.status, 413);
+    proxy.rewrite("bad.wasm", "(component");
+    let got = proxy.order("plugins/bad/swap", "").await.with_status(422);
+    assert!(got.text().contains("not a WebAssembly component"));
+    let stands = standing(&proxy).await;
+    assert!(stands["problem"].as_str().is_some(), "{stands}");
+    assert_eq!(echo(&proxy, "").await.status, 200);
+    assert_eq!(
+        proxy.figure("loads_total{outcome=\"bad\",plugin=\"bad\"}").await,
+        Some(1.0)
+    );
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_is_no_operator() {
+    let proxy = bad("").start().await;
+    let request = Request::post_bytes("/plugins/bad/swap", "").header("origin", "http://evil");
+    let got = http1::ask(proxy.admin(), &request).await;
+    assert_eq!(got.status, 403);
+    assert_eq!(standing(&proxy).await["changes"]["swapped"], 0);
+}
+
+#[tokio::test]
+async fn with_tokens_a_change_needs_one_and_a_look_none() {
+    let file = tokens::file(&[tokens::entry("ops", "let-me", "models: [\"*\"]")]);
+    let proxy = bad("")
+        .file("operators.yaml", file)
+        .admin("tokens: operators.yaml")
+        .start()
+        .await;
+    let swap = || Request::post_bytes("/plugins/bad/swap", "");
+    for request in [swap(), swap().token("let-him")] {
+        let got = http1::ask(proxy.admin(), &request).await.with_status(401);
+        assert_eq!(got.header("www-authenticate"), Some("Bearer"));
+    }
+    assert_eq!(standing(&proxy).await["changes"]["swapped"], 0);
+    http1::ask(proxy.admin(), &swap().token("let-me"))
+        .await
+        .with_status(200);
+    assert_eq!(standing(&proxy).await["changes"]["swapped"], 1);
+    proxy.logged(|line| line.contains("\"operator\":\"ops\"")).await;
+}
+
+#[tokio::test]
+async fn a_swapped_scheduler_rules_and_one_that_fails_gives_its_place_back() {
+    let yaml = scene::embedded().replace("    auth: open", "    scheduler: lifo\n    auth: open");
+    let yaml = format!(
+        "{yaml}schedulers:\n  lifo: {{ source: \"{}\", options: {{ trap-after: 12 }}, limits: \
+         {{ step: 0ms, backoff: 1h, longest-backoff: 1h }} }}\n",
+        place::component("fixtures/lifo").display()
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let ask = async || {
+        let body = json!({"model": "tollgate-ngram", "prompt": "The", "max_tokens": 1});
+        let request = Request::post("/v1/completions", &body);
+        http1::ask(proxy.http(), &request).await.with_status(200);
+    };
+    let stands = async || proxy.status().await["schedulers"][0].clone();
+    ask().await;
+    let first = stands().await["generation"].clone();
+    let happened = done(&proxy, "schedulers/lifo/swap", "").await;
+    assert_eq!(happened[0]["what"], "swapped");
+    ask().await;
+    let second = stands().await;
+    assert_eq!(second["generation"], happened[0]["to"]);
+    assert_eq!(second["fallback"], false);
+    assert_eq!(second["exchanges"], 1, "its one policy: {second}");
+    let refused = proxy.order("schedulers/lifo/swap", "{\"canary\": 5}").await;
+    assert_eq!(refused.status, 409);
+
+    // Twelve steps later it traps, on probation.
+    let third = eventually("it gives its place back", async || {
+        ask().await;
+        let third = stands().await;
+        (third["generation"] == first).then_some(third)
+    })
+    .await;
+    assert_eq!(third["barred"][0]["why"], "failing", "{third}");
+    assert_eq!(third["fallback"], false, "and the one before it rules");
+    proxy
+        .logged(|line| {
+            line.contains("an earlier generation is in force again")
+                && line.contains("scheduler lifo")
+        })
+        .await;
+    // It is proven: when it fails the built-in rules have its place, and it stays.
+    eventually("the built-in rules have its place", async || {
+        ask().await;
+        (stands().await["fallback"] == true).then_some(())
+    })
+    .await;
+    assert_eq!(stands().await["generation"], first);
+}
