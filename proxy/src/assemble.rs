@@ -7,7 +7,8 @@ use std::{
 
 use tokio::sync::Notify;
 use tollgate_config::{
-    Auth, Config, FilePath, NetworkAddress, Probe, ProbeSettings, VisibleModels, Worker, WorkerAddress,
+    Auth, Config, FilePath, NetworkAddress, Probe, ProbeSettings, VisibleModels, Worker,
+    WorkerAddress,
 };
 use tollgate_dispatch::{
     catalogue::{Catalogue, Shown, View, Visible},

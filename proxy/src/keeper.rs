@@ -80,7 +80,9 @@ pub(crate) enum KeepError {
     Shelf(#[from] ShelfError),
     #[error(transparent)]
     Canary(#[from] CanarySpecError),
-    #[error("scheduler {0}: a pool has one scheduler at a time, so that none can be tried beside it")]
+    #[error(
+        "scheduler {0}: a pool has one scheduler at a time, so that none can be tried beside it"
+    )]
     Alone(String),
     #[error("the proxy is ending")]
     Ending,
@@ -231,8 +233,11 @@ pub(crate) async fn keep(running: Arc<Running>) {
             () = running.keeper.bell.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
-        let plugins = running.assembled.house.shelf.tend();
-        let schedulers = running.assembled.schedulers.tend();
+        // Instances that are ended are waited for: a call into one may be running.
+        let (plugins, schedulers) = tokio::task::block_in_place(|| {
+            let assembled = &running.assembled;
+            (assembled.house.shelf.tend(), assembled.schedulers.tend())
+        });
         if plugins.is_empty() && schedulers.is_empty() {
             continue;
         }
@@ -287,9 +292,9 @@ fn follow(running: &Running) {
 /// The generation that a change is about.
 fn concerned(change: &GenerationChange) -> &Arc<Generation> {
     match change {
-        Change::Swapped { to, .. } | Change::Promoted { to, .. } | Change::RolledBack { to, .. } => {
-            to
-        }
+        Change::Swapped { to, .. }
+        | Change::Promoted { to, .. }
+        | Change::RolledBack { to, .. } => to,
         Change::Canary { candidate } | Change::Withdrawn { candidate, .. } => candidate,
         Change::Overdue { generation } => generation,
     }

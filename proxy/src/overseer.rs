@@ -28,11 +28,7 @@ pub(crate) struct Overseer {
 }
 
 impl Overseer {
-    pub(crate) fn new(
-        scheduler: &str,
-        ruling: Option<Arc<Generation>>,
-        bell: Arc<Notify>,
-    ) -> Self {
+    pub(crate) fn new(scheduler: &str, ruling: Option<Arc<Generation>>, bell: Arc<Notify>) -> Self {
         Self {
             scheduler: scheduler.to_owned(),
             steps: AtomicU64::new(0),

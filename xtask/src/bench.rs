@@ -80,6 +80,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                 &workspace,
                 asked.scenarios.iter().any(|it| it.name == "guests"),
             )?;
+            if asked
+                .scenarios
+                .iter()
+                .any(|it| it.name == "hostile" || it.name == "swap")
+            {
+                components::build(&workspace, Which::Named(&["bad".to_owned()]))?;
+            }
         }
         running::many_files()?;
         let house = House::prepare(&workspace, workspace.target.join("bench/work"), true)?;

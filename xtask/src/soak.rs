@@ -36,6 +36,7 @@ use crate::process::shown;
 use crate::workspace::Workspace;
 use sample::Sample;
 use trouble::Trouble;
+pub(crate) use trouble::put_marked;
 use verdict::Check;
 
 const CONFIG: &str = "soak.yaml";
@@ -255,13 +256,14 @@ impl Asked {
                 "--swaps" => asked.swaps = Some(next()?.parse().context("--swaps")?),
                 "--out" => asked.out = Some(PathBuf::from(next()?)),
                 "--built" => asked.built = true,
-                _ => bail!(
-                    "cargo xtask soak [--minutes M | --swaps N] [--out DIR] [--built]"
-                ),
+                _ => bail!("cargo xtask soak [--minutes M | --swaps N] [--out DIR] [--built]"),
             }
         }
         if asked.swaps.is_some_and(|many| many < swaps::FEWEST) {
-            bail!("--swaps: {} at least, so that there are fifths to compare", swaps::FEWEST);
+            bail!(
+                "--swaps: {} at least, so that there are fifths to compare",
+                swaps::FEWEST
+            );
         }
         if !(0.5..=100_000.0).contains(&asked.minutes) {
             bail!("--minutes: half of one at least, so that there are fifths to compare");

@@ -115,9 +115,7 @@ pub(crate) async fn run(plan: Plan) -> bool {
             elsewhere: false,
         },
     };
-    attempt
-        .backend
-        .ended(!complete || attempt.told_failure);
+    attempt.backend.ended(!complete || attempt.told_failure);
     attempt.fail_open_members(&failed);
     complete
 }

@@ -75,11 +75,7 @@ type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
 /// What a sub-call said, and who goes on listening.
 type Heard = (u32, Option<EventReceiver>, Result<Vec<Said>, Failure>);
 
-async fn compose(
-    plan: Plan,
-    generation: &Generation,
-    events: &EventSender,
-) -> Result<(), Failure> {
+async fn compose(plan: Plan, generation: &Generation, events: &EventSender) -> Result<(), Failure> {
     let failed = |error: GuestError| failures::of_plugin(&error);
     let mut call = plan.call.clone();
     inline_texts(&mut call, &plan.sources)?;

@@ -57,7 +57,8 @@ pub(crate) fn from_guest(failure: types::Failure) -> Failure {
 
 /// `Proxy-Status` (RFC 9209) of a response that a plugin's failure is to blame for.
 pub(crate) fn proxy_status(plugin: &str) -> Option<(HeaderName, HeaderValue)> {
-    let status = format!("tollgate; error=proxy_internal_error; details=\"plugin {plugin} failed\"");
+    let status =
+        format!("tollgate; error=proxy_internal_error; details=\"plugin {plugin} failed\"");
     let value = HeaderValue::try_from(status).ok()?;
     Some((HeaderName::from_static("proxy-status"), value))
 }

@@ -388,7 +388,12 @@ async fn converse(mut asked: Asked, body: ClientBody, mut responder: Responder) 
 /// The generation in force serves the request from the beginning, if it claims it still.
 fn claim_again(asked: &mut Asked) {
     let claims = asked.route.claims.load_full();
-    let found = claim(&claims, asked.is_grpc, &asked.parts.method, &asked.head.path);
+    let found = claim(
+        &claims,
+        asked.is_grpc,
+        &asked.parts.method,
+        &asked.head.path,
+    );
     let Some((claimed, parameters)) = found else {
         return;
     };

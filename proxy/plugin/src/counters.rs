@@ -154,7 +154,9 @@ impl Took {
     /// Each bucket's upper bound, with the calls in it and not in the one before; the last one has
     /// none.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
-        let bounds = BOUNDS.iter().map(|bound| Some(Duration::from_nanos(*bound)));
+        let bounds = BOUNDS
+            .iter()
+            .map(|bound| Some(Duration::from_nanos(*bound)));
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         bounds.chain([None]).zip(counts)
     }

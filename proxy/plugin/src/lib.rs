@@ -44,8 +44,8 @@ pub use bindings::{
     worker::exports::tollgate::plugin::serving,
 };
 pub use budget::{Spent, TimeLimits, thread_cpu_time};
-pub use engine::{EngineError, HostLimits, Sandbox};
 pub use counters::{Counters, Took, TrapKind};
+pub use engine::{EngineError, HostLimits, Sandbox};
 pub use generation::Generation;
 pub use guests::{ALONE, Attempt, Composition, Exchange, LARGE, Session};
 pub use life::{CanarySpec, CanarySpecError, Change, Choice, LifeError, LifeSpec, Reason, Signs};
@@ -54,9 +54,7 @@ pub use loader::{LoadError, Loader, Order};
 pub use policy::GuestPolicy;
 pub use precompiled::{Cache, CacheError};
 pub use quarantine::{Quarantine, QuarantineSpec};
-pub use shelf::{
-    Barred, GenerationChange, NoSuchPlugin, Report, Shelf, ShelfError, Standing,
-};
+pub use shelf::{Barred, GenerationChange, NoSuchPlugin, Report, Shelf, ShelfError, Standing};
 pub use slot::GuestError;
 /// Version of the contract that this host links.
 pub const CONTRACT: &str = tollgate_contract::VERSION;

@@ -314,9 +314,9 @@ impl Shelf {
 /// Who is given exchanges from now on.
 fn gains(change: &GenerationChange) -> Option<&Arc<Generation>> {
     match change {
-        Change::Swapped { to, .. } | Change::Promoted { to, .. } | Change::RolledBack { to, .. } => {
-            Some(to)
-        }
+        Change::Swapped { to, .. }
+        | Change::Promoted { to, .. }
+        | Change::RolledBack { to, .. } => Some(to),
         Change::Canary { candidate } => Some(candidate),
         Change::Withdrawn { .. } | Change::Overdue { .. } => None,
     }

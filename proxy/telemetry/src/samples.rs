@@ -81,7 +81,13 @@ impl Samples {
     ) {
         // Exact up to 2^53; a counter that grows a million times a second gets there in 285 years.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
-        self.add(Kind::Counter, name, help, labels, Sample::Value(value as f64));
+        self.add(
+            Kind::Counter,
+            name,
+            help,
+            labels,
+            Sample::Value(value as f64),
+        );
     }
 
     /// Time that only grows, in seconds; the name ends in `seconds`, and `_total` is appended.

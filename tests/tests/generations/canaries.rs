@@ -52,7 +52,9 @@ async fn one_that_held_is_promoted_by_itself() {
     .await;
     assert_eq!(promoted["generation"], happened[0]["to"]);
     assert_eq!(promoted["changes"]["promoted"], 1);
-    proxy.logged(|line| line.contains("a canary is in force")).await;
+    proxy
+        .logged(|line| line.contains("a canary is in force"))
+        .await;
 }
 
 #[tokio::test]
@@ -82,7 +84,9 @@ async fn one_that_traps_is_taken_back_and_no_client_notices() {
         .await;
     // Neither a hangup nor a look puts it there again; an operator may.
     proxy.hangup();
-    proxy.logged(|line| line.contains("lost its place stays out")).await;
+    proxy
+        .logged(|line| line.contains("lost its place stays out"))
+        .await;
     assert!(standing(&proxy).await["candidate"].is_null());
 }
 
@@ -151,7 +155,7 @@ async fn a_generation_that_only_fails_gives_its_place_back_to_the_last_good_one(
     assert_eq!(stands["barred"][0]["why"], "failing");
     assert_eq!(
         proxy
-            .figure("generation_changes_total{change=\"rolled-back\",plugin=\"bad\"}")
+            .figure("generation_changes_total{plugin=\"bad\",change=\"rolled-back\"}")
             .await,
         Some(1.0)
     );

@@ -7,14 +7,14 @@ use std::sync::{
 
 use super::*;
 
-/// Each one misbehaves after so many honest calls of an instance.
-const FAULTS: [(&str, &str); 6] = [
-    ("trap", "step"),
-    ("loop", "step"),
-    ("allocate", "step"),
-    ("huge-output", "step"),
-    ("bad-span", "step"),
-    ("trap", "constructor"),
+/// What they do, where, and after how many honest times of an instance.
+const FAULTS: [(&str, &str, u32); 6] = [
+    ("trap", "step", 0),
+    ("loop", "step", 3),
+    ("allocate", "step", 0),
+    ("huge-output", "step", 1),
+    ("bad-span", "step", 0),
+    ("trap", "constructor", 2),
 ];
 
 /// Plugins that misbehave, each on a prefix of its own, and the embedded models beside them.
@@ -23,9 +23,9 @@ fn crowd() -> String {
     let mut plugins = String::new();
     let mut workers = String::new();
     let mut routes = String::new();
-    for (at, (fault, when)) in FAULTS.into_iter().enumerate() {
+    for (at, (fault, when, after)) in FAULTS.into_iter().enumerate() {
         plugins.push_str(&format!(
-            "  bad{at}: {{ source: \"{}\", options: {{ fault: {fault}, when: {when}, after: 2 }}, \
+            "  bad{at}: {{ source: \"{}\", options: {{ fault: {fault}, when: {when}, after: {after} }}, \
              limits: {{ memory: 16MiB, output: 1MiB, cpu: 20ms }}, \
              quarantine: {{ first: 50ms, longest: 200ms }} }}\n",
             bad.display()
@@ -98,23 +98,29 @@ async fn healthy_plugins_are_not_hurt_by_those_beside_them() {
 
 #[tokio::test]
 async fn the_culprit_is_named_to_client_log_and_page() {
-    let proxy = bad(", options: { fault: loop, marked: true }").start().await;
+    let proxy = bad(", options: { fault: loop, marked: true }")
+        .start()
+        .await;
     let got = echo(&proxy, "?bad").await.with_status(502);
     assert_eq!(
         got.header("proxy-status"),
         Some("tollgate; error=proxy_internal_error; details=\"plugin bad failed\"")
     );
     proxy
-        .logged(|line| line.contains("\"target\":\"access\"") && line.contains("\"failed_plugin\":\"bad\""))
+        .logged(|line| {
+            line.contains("\"target\":\"access\"") && line.contains("\"failed_plugin\":\"bad\"")
+        })
         .await;
     let stands = standing(&proxy).await;
     assert_eq!(stands["traps-by-kind"]["time"], 2, "{stands}");
     assert_eq!(stands["traps-by-kind"]["trap"], 0);
     let number = stands["generation"].as_u64().expect("a number");
-    let series = format!("generation=\"{number}\",plugin=\"bad\"");
-    let labels = format!("generation_traps_total{{generation=\"{number}\",kind=\"time\",plugin=\"bad\"}}");
-    assert_eq!(proxy.figure(&labels).await, Some(2.0));
-    let failed = proxy.figure(&format!("generation_failed_total{{{series}}}")).await;
+    let series = format!("plugin=\"bad\",generation=\"{number}\"");
+    let killed = format!("generation_traps_total{{{series},kind=\"time\"}}");
+    assert_eq!(proxy.figure(&killed).await, Some(2.0));
+    let failed = proxy
+        .figure(&format!("generation_failed_total{{{series}}}"))
+        .await;
     assert_eq!(failed, Some(2.0), "the first run of it, and the second");
     assert_eq!(echo(&proxy, "").await.header("proxy-status"), None);
 }
@@ -154,7 +160,11 @@ async fn a_response_that_is_looked_at_goes_on_without_its_plugin_where_that_is_w
         let proxy = bad_at(worker.address, &more).start().await;
         let address = proxy.http();
         let asking = tokio::spawn(async move {
-            http1::ask(address, &Request::post("/bad/tap", &json!({}))).await
+            let mut connection = http1::Connection::open(address).await;
+            connection
+                .send(&Request::post("/bad/tap", &json!({})))
+                .await;
+            connection.try_response().await
         });
         worker.journal.holding(0).await;
         proxy
@@ -162,16 +172,16 @@ async fn a_response_that_is_looked_at_goes_on_without_its_plugin_where_that_is_w
             .await;
         worker.release();
         let got = asking.await.expect("it is answered");
-        assert_eq!(got.status, 200, "{on_error}");
-        let text = String::from_utf8_lossy(&got.body);
         if whole {
+            let got = got.expect("a response").with_status(200);
             assert_eq!(got.text(), "data: one\n\ndata: two\n\ndata: three\n\n");
             proxy
                 .logged(|line| line.contains("a response goes on without its plugin"))
                 .await;
         } else {
-            assert_eq!(got.end, tollgate_tests::client::End::Cut, "{text}");
-            assert!(!text.contains("three"), "{text}");
+            // The head may or may not have gone out by then.
+            let cut = got.is_none_or(|got| got.end == tollgate_tests::client::End::Cut);
+            assert!(cut, "{on_error}");
         }
     }
 }

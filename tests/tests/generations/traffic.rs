@@ -61,7 +61,10 @@ async fn swaps_under_traffic_break_nothing() {
         client.await.expect("every answer was whole");
     }
     let asked = asked.load(Ordering::Relaxed);
-    assert!(swaps >= 5 && asked >= swaps, "{asked} requests, {swaps} swaps");
+    assert!(
+        swaps >= 5 && asked >= swaps,
+        "{asked} requests, {swaps} swaps"
+    );
     let status = proxy.status().await;
     for plugin in status["plugins"].as_array().expect("a list") {
         assert_eq!(plugin["traps"], 0, "{plugin}");
@@ -108,9 +111,9 @@ async fn hundreds_of_swaps_leave_nothing_behind() {
     assert!(proxy.figure("instances").await.expect("it is told") <= instances);
     // Series of generations that are gone are gone.
     let page = proxy.metrics().await;
-    let series = page.lines().filter(|line| {
-        line.starts_with("tollgate_generation_slots{") && line.contains("openai")
-    });
+    let series = page
+        .lines()
+        .filter(|line| line.starts_with("tollgate_generation_slots{") && line.contains("openai"));
     assert_eq!(series.count(), 1, "{page}");
 }
 
@@ -167,5 +170,9 @@ async fn what_has_not_is_asked_again_of_the_one_in_force() {
     let (proxy, _worker, asking) = overdue("/bad/call").await;
     let got = asking.await.expect("it is answered").with_status(200);
     assert!(got.text().contains("done"), "{}", got.text());
-    assert_eq!(standing(&proxy).await["served"], 4, "two, and an attempt for each");
+    assert_eq!(
+        standing(&proxy).await["served"],
+        4,
+        "two, and an attempt for each"
+    );
 }

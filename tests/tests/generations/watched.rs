@@ -50,7 +50,7 @@ async fn what_does_not_load_is_tried_again_when_it_changes() {
     let whole = marked(component("fixtures/bad"), 1);
     // Half of it is there, and its writer has been stopped.
     proxy.rewrite("bad.wasm", &whole[..whole.len() / 2]);
-    let bad = "loads_total{outcome=\"bad\",plugin=\"bad\"}";
+    let bad = "loads_total{plugin=\"bad\",outcome=\"bad\"}";
     proxy.becomes(bad, 1.0).await;
     proxy
         .logged(|line| line.contains("the generation in force stays"))

@@ -90,6 +90,11 @@ impl House {
         self.target.join("release/tollgate-bench-guests")
     }
 
+    /// The components, as they are built.
+    pub(crate) fn components(&self) -> PathBuf {
+        self.target.join("components")
+    }
+
     /// Why a subject cannot take part; none when it can.
     pub(crate) fn absent(&self, subject: Subject) -> Option<&str> {
         let peer = match subject {
@@ -157,7 +162,11 @@ impl House {
                     .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warn"]);
                 command
             }
-            Subject::Tollgate | Subject::Again | Subject::Open => self.tollgate_with(way.config),
+            Subject::Tollgate
+            | Subject::Again
+            | Subject::Open
+            | Subject::Swapped
+            | Subject::Beside => self.tollgate_with(way.config),
         })
     }
 

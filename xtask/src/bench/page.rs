@@ -152,7 +152,14 @@ fn grouped<R>(
 }
 
 fn class(subject: &str) -> &'static str {
-    let ours = [Subject::Tollgate, Subject::Again, Subject::Open].map(Subject::name);
+    let ours = [
+        Subject::Tollgate,
+        Subject::Again,
+        Subject::Open,
+        Subject::Swapped,
+        Subject::Beside,
+    ]
+    .map(Subject::name);
     if ours.contains(&subject) || subject == super::scenarios::guests::SANDBOX {
         "ours"
     } else {

@@ -5,6 +5,7 @@ pub(crate) mod idle;
 mod prompts;
 pub(crate) mod start;
 pub(crate) mod stream;
+mod swap;
 mod tensors;
 mod unary;
 mod wave;
@@ -58,6 +59,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         name: "tensors",
         about: "tensors of 16 MiB, passed and translated",
         run: tensors::run,
+    },
+    Scenario {
+        name: "swap",
+        about: "2,000 requests a second, whole and streamed, while two plugins and a scheduler are swapped",
+        run: swap::swap,
+    },
+    Scenario {
+        name: "hostile",
+        about: "the same load while a plugin beside the others traps, loops and grows",
+        run: swap::hostile,
     },
     Scenario {
         name: "guests",

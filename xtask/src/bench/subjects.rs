@@ -27,6 +27,10 @@ pub(crate) enum Subject {
     Again,
     /// Tollgate without token check: what is left is what the check costs.
     Open,
+    /// Tollgate while its plugins and its scheduler are swapped.
+    Swapped,
+    /// Tollgate while a hostile plugin beside the others is asked.
+    Beside,
 }
 
 impl Subject {
@@ -42,12 +46,17 @@ impl Subject {
             Self::Tollgate => "Tollgate",
             Self::Again => "Tollgate again",
             Self::Open => "Tollgate, no tokens",
+            Self::Swapped => "Tollgate, swapped",
+            Self::Beside => "Tollgate, attacked",
         }
     }
 
     /// Whether it is our own.
     pub(crate) const fn ours(self) -> bool {
-        matches!(self, Self::Tollgate | Self::Again | Self::Open)
+        matches!(
+            self,
+            Self::Tollgate | Self::Again | Self::Open | Self::Swapped | Self::Beside
+        )
     }
 }
 
@@ -94,6 +103,16 @@ pub(crate) const V2_REST_GRPC: Way =
 pub(crate) const V2_GRPC_REST: Way =
     way("V2 gRPC → V2 REST", "v2-grpc", true, false, TENSORS, 21087);
 
+/// Two protocols on one listener, told apart by the load generator's mix.
+pub(crate) const MIXED: Way = way(
+    "mixed",
+    "openai-completion",
+    false,
+    false,
+    "swaps.yaml",
+    21088,
+);
+
 const fn way(
     name: &'static str,
     protocol: &'static str,
@@ -116,7 +135,9 @@ impl Way {
     /// Where clients of this way find somebody; none where nobody could answer.
     pub(crate) const fn address(&self, subject: Subject) -> Option<SocketAddr> {
         match subject {
-            Subject::Tollgate | Subject::Again => Some(local(self.port)),
+            Subject::Tollgate | Subject::Again | Subject::Swapped | Subject::Beside => {
+                Some(local(self.port))
+            }
             Subject::Open => Some(local(self.port + OPEN)),
             _ if !self.pass => None,
             Subject::Nobody if self.grpc => Some(STUB_GRPC),
@@ -143,7 +164,7 @@ impl Way {
 mod tests {
     use super::*;
 
-    const WAYS: [&Way; 8] = [
+    const WAYS: [&Way; 9] = [
         &OPENAI,
         &TGIS,
         &OPENAI_TGIS,
@@ -152,6 +173,7 @@ mod tests {
         &V2_GRPC,
         &V2_REST_GRPC,
         &V2_GRPC_REST,
+        &MIXED,
     ];
 
     #[test]

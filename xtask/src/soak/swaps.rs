@@ -86,7 +86,11 @@ pub(super) fn run(workspace: &Workspace, many: u32) -> Result<()> {
         .collect();
     let checks = [
         verdict::memory(&samples),
-        verdict::check("no request noticed", &errors, &format!("{answered} answered")),
+        verdict::check(
+            "no request noticed",
+            &errors,
+            &format!("{answered} answered"),
+        ),
         verdict::check("generations are gone", &left, "all but those that are kept"),
         verdict::check("no panic, no trap, nothing refused", &faults, "none"),
     ];

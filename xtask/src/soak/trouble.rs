@@ -2,7 +2,7 @@
 //! change under it and SIGHUP tells it so.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
@@ -97,15 +97,23 @@ impl Trouble {
     /// Writes a component as another file of the same behaviour: a mark is added that no runtime
     /// looks at, and its digest is another.
     pub(super) fn put(&self, name: &str, mark: u32) -> Result<()> {
-        let source = self.components.join(format!("{name}.wasm"));
-        let mut bytes = fs::read(&source).with_context(|| format!("{}", source.display()))?;
-        bytes.extend(marked(mark));
-        let file = self.folder.join(format!("{name}.wasm"));
-        let new = self.folder.join(format!("{name}.new"));
-        fs::write(&new, bytes)?;
-        fs::rename(&new, &file)?;
-        Ok(())
+        put_marked(&self.components, &self.folder, name, mark)
     }
+}
+
+/// Writes one of the `components` into a folder, marked, and renames it into place.
+///
+/// # Errors
+/// When it is not built, or cannot be written.
+pub(crate) fn put_marked(components: &Path, folder: &Path, name: &str, mark: u32) -> Result<()> {
+    let source = components.join(format!("{name}.wasm"));
+    let mut bytes = fs::read(&source).with_context(|| format!("{}", source.display()))?;
+    bytes.extend(marked(mark));
+    let file = folder.join(format!("{name}.wasm"));
+    let new = folder.join(format!("{name}.new"));
+    fs::write(&new, bytes)?;
+    fs::rename(&new, &file)?;
+    Ok(())
 }
 
 /// A custom section (WebAssembly core specification, section 5.5.3): its id, its size, the length

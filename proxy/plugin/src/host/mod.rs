@@ -10,9 +10,7 @@ use std::sync::Arc;
 pub(crate) use meter::Meter;
 use wasmtime::StoreLimitsBuilder;
 
-use crate::{
-    budget::Budget, clock::Pacer, counters::Counters, limits::Limits, sources::Sources,
-};
+use crate::{budget::Budget, clock::Pacer, counters::Counters, limits::Limits, sources::Sources};
 
 /// The state of one instance's store.
 pub(crate) struct Guest {

@@ -105,7 +105,11 @@ fn one_that_only_fails_on_probation_gives_its_place_back() {
     assert_eq!(it.tend(11), [back]);
     assert_eq!(*it.life.force(), 0);
     assert!(it.earlier().is_empty(), "it is not kept");
-    assert_eq!(it.tend(12), [], "and the one that came back is looked at afresh");
+    assert_eq!(
+        it.tend(12),
+        [],
+        "and the one that came back is looked at afresh"
+    );
 }
 
 #[test]

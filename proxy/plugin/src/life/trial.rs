@@ -165,7 +165,10 @@ mod tests {
 
     #[test]
     fn it_is_promoted_when_it_held_and_served_enough() {
-        assert_eq!(judged(59, signs(100, 0, 0), signs(900, 0, 0)), Verdict::Wait);
+        assert_eq!(
+            judged(59, signs(100, 0, 0), signs(900, 0, 0)),
+            Verdict::Wait
+        );
         assert_eq!(judged(60, signs(19, 0, 0), signs(900, 0, 0)), Verdict::Wait);
         assert_eq!(
             judged(60, signs(20, 0, 0), signs(180, 0, 0)),
@@ -187,7 +190,10 @@ mod tests {
         let back = Verdict::Withdraw(Reason::Errors);
         assert_eq!(judged(1, signs(9, 9, 0), signs(90, 0, 0)), Verdict::Wait);
         assert_eq!(judged(1, signs(10, 10, 0), signs(90, 0, 0)), back);
-        assert_eq!(judged(1, signs(100, 25, 0), signs(900, 180, 0)), Verdict::Wait);
+        assert_eq!(
+            judged(1, signs(100, 25, 0), signs(900, 180, 0)),
+            Verdict::Wait
+        );
         assert_eq!(judged(1, signs(100, 26, 0), signs(900, 180, 0)), back);
         // Nobody beside it: it is compared with one without errors.
         assert_eq!(judged(1, signs(10, 1, 0), Signs::default()), back);
