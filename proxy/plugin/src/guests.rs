@@ -167,12 +167,14 @@ impl Exchange {
     ) -> Result<Vec<frontend::Action>, GuestError> {
         let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Exchange(it);
         let told = (Inputs::Exchange(inputs), answer);
-        let actions = self.0.call(sources, large, told, |world, store, resource| {
-            world
-                .tollgate_plugin_frontend()
-                .exchange()
-                .call_step(store, resource, inputs)
-        })?;
+        let actions = self
+            .0
+            .call(sources, large, told, |world, store, resource| {
+                world
+                    .tollgate_plugin_frontend()
+                    .exchange()
+                    .call_step(store, resource, inputs)
+            })?;
         self.0.lease.wrote(written::by_frontend(&actions));
         Ok(actions)
     }
@@ -242,12 +244,14 @@ impl Attempt {
     ) -> Result<Vec<backend::Action>, GuestError> {
         let answer: fn(&Vec<_>) -> Answer<'_> = |it| Answer::Attempt(it);
         let told = (Inputs::Attempt(inputs), answer);
-        let actions = self.0.call(sources, large, told, |world, store, resource| {
-            world
-                .tollgate_plugin_backend()
-                .attempt()
-                .call_step(store, resource, inputs)
-        })?;
+        let actions = self
+            .0
+            .call(sources, large, told, |world, store, resource| {
+                world
+                    .tollgate_plugin_backend()
+                    .attempt()
+                    .call_step(store, resource, inputs)
+            })?;
         self.0.lease.wrote(written::by_backend(&actions));
         Ok(actions)
     }

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod inspect;
 mod new;
+mod remote;
 pub(crate) mod source;
 mod test;
 mod transcripts;
@@ -37,6 +38,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Writes the contract, for plugins in other languages than Rust.
     Wit(wit::Arguments),
+    #[command(flatten)]
+    Remote(remote::Verb),
 }
 
 /// Does it.
@@ -48,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Verb::Test(arguments) => test::run(arguments),
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::Wit(arguments) => wit::run(arguments),
+        Verb::Remote(verb) => remote::run(verb),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked of a running proxy.
 #[derive(Subcommand)]
-pub(crate) enum Verb {
+pub(super) enum Verb {
     /// Shows the plugins and schedulers of a running proxy, and their generations.
     List {
         #[command(flatten)]
@@ -48,7 +48,7 @@ pub(crate) enum Verb {
 
 /// Where the proxy is.
 #[derive(Args)]
-pub(crate) struct Place {
+pub(super) struct Place {
     /// Its admin listener, as `admin.address` in its configuration has it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     admin: SocketAddr,
@@ -59,7 +59,7 @@ pub(crate) struct Place {
 
 /// Whose generations.
 #[derive(Args)]
-pub(crate) struct Whom {
+pub(super) struct Whom {
     /// Name in the configuration.
     name: String,
     /// It is a scheduler.
@@ -71,23 +71,30 @@ pub(crate) struct Whom {
 
 /// The proxy was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RemoteError {
+enum RemoteError {
     #[error("{path}: {error}")]
-    Token {
-        path: String,
-        error: std::io::Error,
-    },
+    Token { path: String, error: std::io::Error },
     #[error("{address}: {what}")]
     Unreached { address: SocketAddr, what: String },
     #[error("{0}")]
     Refused(String),
 }
 
+/// Asks, and says what there is to say.
+pub(super) fn run(verb: &Verb) -> super::Outcome {
+    let said = ask(verb)?;
+    if crate::say(&said) {
+        Ok(())
+    } else {
+        Err("it could not be written".into())
+    }
+}
+
 /// Asks; gives what there is to say.
 ///
 /// # Errors
 /// See [`RemoteError`].
-pub(crate) fn ask(verb: &Verb) -> Result<String, RemoteError> {
+fn ask(verb: &Verb) -> Result<String, RemoteError> {
     match verb {
         Verb::List { place, json } => {
             let said = place.ask(Method::GET, "/plugins", None)?;
@@ -181,12 +188,7 @@ fn of(part: &str, it: &Value) -> String {
 // === impl Place ===
 
 impl Place {
-    fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Value, RemoteError> {
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, RemoteError> {
         let unreached = |what: String| RemoteError::Unreached {
             address: self.admin,
             what,

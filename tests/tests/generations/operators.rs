@@ -148,3 +148,61 @@ async fn a_swapped_scheduler_rules_and_one_that_fails_gives_its_place_back() {
     .await;
     assert_eq!(stands().await["generation"], first);
 }
+
+/// What the binary says to an operator's words, and whether it went well.
+async fn words(words: Vec<String>) -> (bool, String) {
+    let run = move || {
+        let mut command = std::process::Command::new(place::binary());
+        let out = command.arg("plugin").args(words).output();
+        let out = out.expect("the binary runs");
+        let said = [out.stdout, out.stderr].concat();
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    tokio::task::spawn_blocking(run).await.expect("it ends")
+}
+
+#[tokio::test]
+async fn the_binary_does_the_same_by_its_verbs() {
+    let file = tokens::file(&[tokens::entry("ops", "let-me", "models: [\"*\"]")]);
+    let proxy = bad("")
+        .file("operators.yaml", file)
+        .file("token", "let-me\n")
+        .admin("tokens: operators.yaml")
+        .start()
+        .await;
+    let admin = proxy.admin().to_string();
+    let token = proxy.folder().path().join("token").display().to_string();
+    let say = async |line: &str| {
+        let line = format!("{line} --admin {admin}");
+        words(line.split(' ').map(str::to_owned).collect()).await
+    };
+    let (well, said) = say("list").await;
+    assert!(
+        well && said.contains("plugin bad\n  in force: generation 1"),
+        "{said}"
+    );
+    let (well, said) = say("swap bad").await;
+    assert!(!well && said.contains("a token is needed"), "{said}");
+    for (line, wanted) in [
+        ("swap bad", "swapped from generation 1 to generation 2"),
+        ("swap bad --canary 5", "canary to generation 3"),
+        ("promote bad", "promoted from generation 2 to generation 3"),
+        (
+            "rollback bad",
+            "rolled-back from generation 3 to generation 2 (asked)",
+        ),
+    ] {
+        let (well, said) = say(&format!("{line} --token-file {token}")).await;
+        assert!(well && said.contains(wanted), "{line}: {said}");
+    }
+    let (well, said) = say(&format!("promote bad --token-file {token}")).await;
+    assert!(
+        !well && said.contains("there is no canary to promote"),
+        "{said}"
+    );
+    let (well, said) = say("list --json").await;
+    assert!(well && said.contains("\"generation\": 2"), "{said}");
+}
