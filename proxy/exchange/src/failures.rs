@@ -30,17 +30,22 @@ pub(crate) fn to_guest(failure: &Failure) -> types::Failure {
         message: failure.message.clone(),
         param: failure.param.clone(),
         retry_after_ms: failure.retry_after_ms,
-        extensions: failure.culprit.iter().map(culprit).collect(),
+        extensions: failure
+            .culprit
+            .as_deref()
+            .map(culprit)
+            .into_iter()
+            .collect(),
     }
 }
 
 /// Name of the extension that tells which plugin failed.
 const CULPRIT: &str = "failed-plugin";
 
-fn culprit(name: &String) -> types::Extension {
+fn culprit(name: &str) -> types::Extension {
     types::Extension {
         name: CULPRIT.to_owned(),
-        payload: name.clone().into_bytes(),
+        payload: name.as_bytes().to_vec(),
     }
 }
 
