@@ -316,6 +316,8 @@ async fn keep_house(running: Arc<Running>) {
         operators,
         ..
     } = &running.assembled;
+    // What is built in does not change.
+    let changing: Vec<_> = Watches::of(config).subjects().cloned().collect();
     let clients = config.tokens.as_ref().map(|section| &section.file);
     let admins = config.admin.as_ref().and_then(|it| it.tokens.as_ref());
     let mut files: Vec<TokenFile> = [clients.zip(tokens.as_ref()), admins.zip(operators.as_ref())]
@@ -332,9 +334,9 @@ async fn keep_house(running: Arc<Running>) {
             file.look(hung_up);
         }
         if hung_up {
-            for subject in keeper::subjects(config) {
+            for subject in &changing {
                 // What went wrong has been written to the log.
-                let _ = keeper::load(&running, subject, Wish::Changed).await;
+                let _ = keeper::load(&running, subject.clone(), Wish::Changed).await;
             }
         }
     }

@@ -56,6 +56,11 @@ impl Watches {
         )
     }
 
+    /// Whose files they are.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.0.iter().map(|(subject, _)| subject)
+    }
+
     /// How many files there are.
     pub(crate) fn files(&self) -> usize {
         self.0.iter().map(|(_, watch)| watch.files.len()).sum()

@@ -10,10 +10,10 @@ use std::{
 
 use super::*;
 
-/// The embedded models behind two frontends and a scheduler.
+/// The embedded models behind two frontends and a scheduler, whose pace is not what is tested.
 fn scheduled() -> String {
     let yaml = scene::embedded().replace("    auth: open", "    scheduler: fcfs\n    auth: open");
-    format!("{yaml}schedulers:\n  fcfs: {{ source: \"bundled:fcfs\" }}\n")
+    format!("{yaml}schedulers:\n  fcfs: {{ source: \"bundled:fcfs\", limits: {{ step: 0ms }} }}\n")
 }
 
 /// Asks until it is over; gives how many answers came. Each has to be whole.
