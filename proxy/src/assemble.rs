@@ -34,6 +34,7 @@ use crate::{
     plugins::{self, PluginError},
     recorder,
     records::Records,
+    supply::Supply,
     tokens,
 };
 
@@ -64,6 +65,7 @@ pub(crate) struct Assembled {
     pub(crate) config: Arc<Config>,
     pub(crate) house: Arc<House>,
     pub(crate) loader: Loader,
+    pub(crate) supply: Supply,
     pub(crate) routes: Vec<Arc<Route>>,
     /// By scheduler; none: the built-in rules alone.
     pub(crate) crews: BTreeMap<Option<String>, Crew>,
@@ -87,8 +89,9 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     if let Some(recording) = &recording {
         loader = loader.watched(recording.clone());
     }
+    let supply = Supply::new(config.clone()).map_err(other)?;
     let shelf = Arc::new(Shelf::default());
-    for generation in plugins::load_all(&loader, &config)? {
+    for generation in plugins::load_all(&loader, &supply, &config)? {
         let mut sections = config.plugins.iter();
         let section = sections.find(|(name, _)| name.as_str() == &**generation.name());
         let life = section.map(|(_, plugin)| plugins::life_of(plugin));
@@ -114,7 +117,7 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
             let own = scheduler.as_deref();
-            let (crew, timer) = crew(&loader, &config, own, clock, (&schedulers, &bell))?;
+            let (crew, timer) = crew(&loader, &supply, &config, own, clock, (&schedulers, &bell))?;
             if let Some(folder) = &records.record {
                 let name = scheduler.as_deref().unwrap_or("built-in");
                 let recorder = recorder::record(folder, name)
@@ -184,6 +187,7 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         config,
         house,
         loader,
+        supply,
         routes,
         crews,
         schedulers,
@@ -205,6 +209,7 @@ fn named<'a>(stations: &'a [Arc<Station>], name: &str) -> Result<&'a Arc<Station
 
 fn crew(
     loader: &Loader,
+    supply: &Supply,
     config: &Config,
     scheduler: Option<&str>,
     clock: Clock,
@@ -225,7 +230,7 @@ fn crew(
                 first: micros(limits.backoff.get()),
                 longest: micros(limits.longest_backoff.get()),
             };
-            let generation = plugins::load_scheduler(loader, name, section)?;
+            let generation = plugins::load_scheduler(loader, supply, name, section)?;
             schedulers.begin_life(plugins::life_of_scheduler(section), generation.clone());
             Ok::<_, AssembleError>(generation)
         })

@@ -156,6 +156,20 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             process.refused(),
         );
     }
+    samples.gauge(
+        "pulled_cache_bytes",
+        "Bytes of pulled components that are kept on disk",
+        &[],
+        assembled.supply.kept() as f64,
+    );
+    if let Some(cache) = assembled.loader.cache() {
+        samples.gauge(
+            "compiled_cache_bytes",
+            "Bytes of compiled components that are kept on disk",
+            &[],
+            cache.held() as f64,
+        );
+    }
     generations::collect(&running, samples);
     for station in &assembled.workers {
         let labels: &[(&'static str, &str)] = &[("worker", &station.handle.spec().name)];

@@ -68,7 +68,11 @@ pub(crate) enum KeepError {
     Unknown(Subject),
     #[error(transparent)]
     Load(#[from] PluginError),
-    #[error("plugin {name} is a component of the world {found}; the one in force is of {wanted}")]
+    #[error(
+        "plugin {name} is a component of the world {found}, and the one in force is of the world \
+         {wanted}: routes and workers use it as that; give another kind of component a name of its \
+         own"
+    )]
     World {
         name: String,
         found: &'static str,
@@ -403,7 +407,7 @@ fn load_plugin(
             Wish::Asked(percent) => percent,
         },
     )?;
-    let generation = plugins::load_plugin(&assembled.loader, name, section)?;
+    let generation = plugins::load_plugin(&assembled.loader, &assembled.supply, name, section)?;
     if generation.world() != force.world() {
         return Err(KeepError::World {
             name: name.to_owned(),
@@ -430,5 +434,10 @@ fn load_scheduler(
     if matches!(wish, Wish::Asked(Some(1..))) {
         return Err(KeepError::Alone(name.to_owned()));
     }
-    Ok(plugins::load_scheduler(&assembled.loader, name, section)?)
+    Ok(plugins::load_scheduler(
+        &assembled.loader,
+        &assembled.supply,
+        name,
+        section,
+    )?)
 }

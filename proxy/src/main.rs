@@ -15,8 +15,10 @@ mod plugin;
 mod plugins;
 mod recorder;
 mod records;
+mod refresh;
 mod run;
 mod simulate;
+mod supply;
 mod tokens;
 
 use std::{

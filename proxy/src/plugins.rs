@@ -1,12 +1,12 @@
 //! From the configuration's plugins and schedulers to generations: what is loaded, within which
 //! bounds, and on which terms it lives.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tollgate_config::{
     Config, Isolation, OnError, Options, OptionsError, Plugin, PluginLimits, Quarantine, Scheduler,
-    Source,
+    Source, tokens::Digest,
 };
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
@@ -14,7 +14,7 @@ use tollgate_plugin::{
     HostLimits, LifeSpec, Limits, LoadError, Loader, Order, QuarantineSpec, Sandbox, TimeLimits,
 };
 
-use crate::bundled;
+use crate::supply::{Supply, SupplyError};
 
 /// A plugin cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -23,17 +23,12 @@ pub(crate) enum PluginError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Cache(#[from] CacheError),
-    #[error("plugin {plugin}: there is no bundled component {name}; this binary carries {carried}")]
-    NotBundled {
-        plugin: String,
+    #[error("{kind} {name} ({source_of_it}): {error}")]
+    Supply {
+        kind: &'static str,
         name: String,
-        carried: String,
-    },
-    #[error("plugin {plugin}: {path}: {error}")]
-    Read {
-        plugin: String,
-        path: String,
-        error: std::io::Error,
+        source_of_it: String,
+        error: SupplyError,
     },
     #[error("{kind} {name}: options: {error}")]
     Options {
@@ -43,7 +38,10 @@ pub(crate) enum PluginError {
     },
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("{kind} {name} is a component of the world {world}")]
+    #[error(
+        "{kind} {name} is a component of the world {world}: schedulers stand in `schedulers`, and \
+         every other component in `plugins`"
+    )]
     World {
         kind: &'static str,
         name: String,
@@ -68,7 +66,7 @@ pub(crate) fn loader(config: &Config) -> Result<Loader, PluginError> {
         .runtime
         .cache_dir
         .as_ref()
-        .map(|folder| Cache::open(folder.as_ref()))
+        .map(|folder| Cache::open(folder.as_ref(), config.runtime.cache_size.get_u64()))
         .transpose()?;
     Ok(Loader::new(sandbox, cache))
 }
@@ -76,17 +74,14 @@ pub(crate) fn loader(config: &Config) -> Result<Loader, PluginError> {
 /// Loads all plugins of a configuration, several at once.
 pub(crate) fn load_all(
     loader: &Loader,
+    supply: &Supply,
     config: &Config,
 ) -> Result<Vec<Arc<Generation>>, PluginError> {
-    let orders = config
-        .plugins
-        .iter()
-        .map(|(name, plugin)| order(name.as_str(), plugin))
-        .collect::<Result<Vec<_>, _>>()?;
+    let load = |name: &str, plugin| load_plugin(loader, supply, name, plugin);
     let generations = std::thread::scope(|scope| {
-        let loading: Vec<_> = orders
-            .into_iter()
-            .map(|order| scope.spawn(move || loader.load(order)))
+        let plugins = config.plugins.iter();
+        let loading: Vec<_> = plugins
+            .map(|(name, plugin)| scope.spawn(move || load(name.as_str(), plugin)))
             .collect();
         loading
             .into_iter()
@@ -108,12 +103,19 @@ pub(crate) fn load_all(
 /// Loads one scheduler.
 pub(crate) fn load_scheduler(
     loader: &Loader,
+    supply: &Supply,
     name: &str,
     scheduler: &tollgate_config::Scheduler,
 ) -> Result<Arc<Generation>, PluginError> {
     let generation = loader.load(Order {
         name: name.to_owned(),
-        wasm: wasm(name, &scheduler.source)?,
+        wasm: wasm(
+            supply,
+            "scheduler",
+            name,
+            &scheduler.source,
+            scheduler.sha256.as_ref(),
+        )?,
         options: read(&scheduler.options, "scheduler", name)?,
         limits: Limits::default(),
     })?;
@@ -143,10 +145,11 @@ pub(crate) fn policies(
 /// Loads one plugin. Takes up to seconds: off the path.
 pub(crate) fn load_plugin(
     loader: &Loader,
+    supply: &Supply,
     name: &str,
     plugin: &Plugin,
 ) -> Result<Arc<Generation>, PluginError> {
-    Ok(loader.load(order(name, plugin)?)?)
+    Ok(loader.load(order(supply, name, plugin)?)?)
 }
 
 /// How long things last in a plugin's life.
@@ -194,14 +197,20 @@ fn read(options: &Options, kind: &'static str, name: &str) -> Result<String, Plu
     })
 }
 
-fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
+fn order(supply: &Supply, name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
     let limits = Limits {
         bypass: matches!(plugin.on_error, OnError::Bypass),
         ..limits(&plugin.limits, &plugin.quarantine)
     };
     Ok(Order {
         name: name.to_owned(),
-        wasm: wasm(name, &plugin.source)?,
+        wasm: wasm(
+            supply,
+            "plugin",
+            name,
+            &plugin.source,
+            plugin.sha256.as_ref(),
+        )?,
         options: read(&plugin.options, "plugin", name)?,
         limits: match plugin.isolation {
             Isolation::Shared => limits,
@@ -210,26 +219,21 @@ fn order(name: &str, plugin: &Plugin) -> Result<Order, PluginError> {
     })
 }
 
-fn wasm(plugin: &str, source: &Source) -> Result<Bytes, PluginError> {
-    match source {
-        Source::Bundled(name) => bundled::component(name.as_str())
-            .map(Bytes::from_static)
-            .ok_or_else(|| PluginError::NotBundled {
-                plugin: plugin.to_owned(),
-                name: name.to_string(),
-                carried: bundled::names(),
-            }),
-        Source::File(path) => {
-            let path: &Path = path.as_ref();
-            std::fs::read(path)
-                .map(Bytes::from)
-                .map_err(|error| PluginError::Read {
-                    plugin: plugin.to_owned(),
-                    path: path.display().to_string(),
-                    error,
-                })
-        }
-    }
+fn wasm(
+    supply: &Supply,
+    kind: &'static str,
+    name: &str,
+    source: &Source,
+    pin: Option<&Digest>,
+) -> Result<Bytes, PluginError> {
+    supply
+        .component(source, pin)
+        .map_err(|error| PluginError::Supply {
+            kind,
+            name: name.to_owned(),
+            source_of_it: source.to_string(),
+            error,
+        })
 }
 
 fn limits(limits: &PluginLimits, quarantine: &Quarantine) -> Limits {

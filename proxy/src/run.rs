@@ -29,7 +29,7 @@ use crate::{
     gauges,
     keeper::{self, Keeper, Watches, Wish},
     records::Records,
-    tokens,
+    refresh, tokens,
 };
 
 /// How often files of tokens are looked at.
@@ -124,6 +124,7 @@ async fn serve_all(
     keeping.spawn(keep_house(running.clone()));
     keeping.spawn(keeper::keep(running.clone()));
     keeping.spawn(keep_watching(running.clone(), watches));
+    keeping.spawn(refresh::keep(running.clone()));
     running.ready.store(true, Ordering::Relaxed);
     tracing::info!("ready");
 

@@ -1,5 +1,5 @@
 //! What the tests need beyond the toolchain, fetched when it is missing: Python with the real
-//! clients, curl, cargo-deny.
+//! clients, curl, an OCI registry, cargo-deny.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,49 @@ pub(crate) fn curl() -> Result<()> {
         return Ok(());
     }
     apt(&["curl", "ca-certificates"])
+}
+
+/// Debian's OCI registry, unpacked into `target/tools/docker-registry` and not installed: a test
+/// starts it where it likes, and no service of the system's is left behind. Returns the program.
+///
+/// # Errors
+/// When this is no Debian, or the package cannot be fetched.
+pub(crate) fn registry(workspace: &Workspace) -> Result<PathBuf> {
+    let tools = workspace.target.join("tools");
+    let folder = tools.join("docker-registry");
+    let program = folder.join("usr/bin/docker-registry");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let fetched = tools.join("docker-registry.fetched");
+    fs::remove_dir_all(&fetched).ok();
+    fs::create_dir_all(&fetched)?;
+    let fetch = || {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["download", "-qq", "docker-registry"])
+            .current_dir(&fetched)
+            .stderr(Stdio::null());
+        command
+    };
+    println!("registry: fetching Debian's docker-registry");
+    if run(&mut fetch()).is_err() {
+        run(Command::new("apt-get").args(["update", "-qq"]))?;
+        run(&mut fetch())?;
+    }
+    let package = fs::read_dir(&fetched)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
+        .context("apt-get downloaded no package")?;
+    let unpacked = fetched.join("unpacked");
+    run(Command::new("dpkg-deb")
+        .arg("--extract")
+        .args([&package, &unpacked]))?;
+    // Last: a half-unpacked one is fetched again.
+    fs::remove_dir_all(&folder).ok();
+    fs::rename(&unpacked, &folder)?;
+    fs::remove_dir_all(&fetched).ok();
+    Ok(program)
 }
 
 /// A Python environment in `target/venv` with the packages of `requirements.txt`, made anew

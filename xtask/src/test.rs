@@ -35,12 +35,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
     let mut deny = None;
     let mut venv = PathBuf::new();
+    let mut registry = PathBuf::new();
     let clients = stages.check("clients", || {
         needs::curl()?;
         if !quick {
             deny = Some(Deny::start(&workspace)?);
         }
         venv = needs::python(&workspace)?;
+        registry = needs::registry(&workspace)?;
         Ok(())
     });
     stages.check("format", || {
@@ -60,7 +62,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         });
         if compiled {
             if clients {
-                stages.counted("tests", || tests(&workspace, &venv));
+                stages.counted("tests", || tests(&workspace, &venv, &registry));
             } else {
                 stages.skip("tests");
             }
@@ -111,10 +113,11 @@ fn lints(workspace: &Workspace) -> Result<()> {
 }
 
 /// Runs every test of the workspace and counts them by cargo's own closing lines.
-fn tests(workspace: &Workspace, venv: &Path) -> Result<Counts> {
+fn tests(workspace: &Workspace, venv: &Path, registry: &Path) -> Result<Counts> {
     let mut command = plain(workspace, &["test", "--workspace", "--no-fail-fast"]);
     command
         .env("TOLLGATE_VENV", venv)
+        .env("TOLLGATE_REGISTRY", registry)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = command

@@ -13,9 +13,11 @@ use crate::listeners::Listener;
 use crate::plugins::{Plugin, Scheduler};
 use crate::problem::{Errors, Problem};
 use crate::process::{Admin, Drain, Log, Runtime, Tokens};
+use crate::registries::Registries;
 use crate::routes::Route;
 use crate::scalar::{MIB, Name};
 use crate::section::{Context, Decode, section};
+use crate::trust::Trust;
 use crate::workers::Worker;
 use crate::yaml::{self, Node};
 
@@ -38,6 +40,10 @@ section! {
         pub plugins: BTreeMap<Name, Plugin> = BTreeMap::new(),
         /// Batching schedulers, by name.
         pub schedulers: BTreeMap<Name, Scheduler> = BTreeMap::new(),
+        /// Whose components may run.
+        pub trust: Trust = Trust::default(),
+        /// How registries of components are reached.
+        pub registries: Registries = Registries::default(),
         /// The model servers.
         pub workers: Vec<Worker> = Vec::new(),
         /// Who is served by what. The most particular host wins, then the longest prefix.

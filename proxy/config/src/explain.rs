@@ -6,6 +6,8 @@ use std::fmt::{self, Display, Write};
 use crate::config::Config;
 use crate::matching::{Match, match_order};
 use crate::routes::{Auth, Route, VisibleModels};
+use crate::tokens::Digest;
+use crate::trust::Unsigned;
 use crate::workers::{Probe, Worker, WorkerAddress};
 
 /// Listeners with their routes in the order in which they are tried, then what each route does,
@@ -61,11 +63,32 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
             limits.cpu,
             limits.cpu_large
         )?;
+        write_pin(out, plugin.sha256.as_ref())?;
     }
     for (name, scheduler) in &config.schedulers {
         writeln!(out, "scheduler {name}: {}", scheduler.source)?;
+        write_pin(out, scheduler.sha256.as_ref())?;
+    }
+    let keys: Vec<_> = config.trust.keys.iter().map(|key| &key.name).collect();
+    if !keys.is_empty() {
+        let unsigned = match config.trust.unsigned {
+            Some(Unsigned::Allow) => "and what nobody signed",
+            Some(Unsigned::Refuse) | None => "and nothing else",
+        };
+        writeln!(
+            out,
+            "components are loaded that are signed by: {}, {unsigned}",
+            list(&keys)
+        )?;
     }
     Ok(())
+}
+
+fn write_pin(out: &mut String, pin: Option<&Digest>) -> fmt::Result {
+    match pin {
+        Some(digest) => writeln!(out, "  only with SHA-256 {digest}"),
+        None => Ok(()),
+    }
 }
 
 struct Pattern<'m>(&'m Match<'m>);

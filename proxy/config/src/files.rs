@@ -58,6 +58,17 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
             check.problems.push(problem);
         }
     }
+    for (index, key) in config.trust.keys.iter().enumerate() {
+        check.readable(&key.file, steps!["trust", "keys", index, "file"]);
+    }
+    for (key, file) in [
+        ("ca", &config.registries.ca),
+        ("credentials", &config.registries.credentials),
+    ] {
+        if let Some(file) = file {
+            check.readable(file, steps!["registries", key]);
+        }
+    }
     if let Some(tokens) = &config.tokens {
         check.tokens(&tokens.file, steps!["tokens", "file"]);
     }

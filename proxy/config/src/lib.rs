@@ -26,10 +26,12 @@ mod options;
 mod plugins;
 mod problem;
 mod process;
+mod registries;
 mod routes;
 mod scalar;
 mod section;
 pub mod tokens;
+mod trust;
 mod workers;
 mod yaml;
 
@@ -45,8 +47,10 @@ pub use plugins::{
 };
 pub use problem::{Errors, Position, Problem};
 pub use process::{Admin, Drain, Log, LogFormat, LogLevel, Runtime, Tokens};
+pub use registries::{Reference, Registries, RegistryHost};
 pub use routes::{Auth, Queue, Retry, Route, RouteLimits, VisibleModel, VisibleModels};
 pub use scalar::{Count, FilePath, Invalid, ModelName, Name, Period, Size};
+pub use trust::{Trust, TrustedKey, Unsigned};
 pub use workers::{
     Connections, Model, NetworkAddress, Probe, ProbeSettings, Scheme, ServerName, Worker,
     WorkerAddress, WorkerTls,

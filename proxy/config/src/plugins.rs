@@ -7,17 +7,25 @@ use serde::{Serialize, Serializer};
 
 use crate::options::Options;
 use crate::problem::nearest;
+use crate::registries::Reference;
 use crate::scalar::{Count, FilePath, GIB, Invalid, KIB, MIB, Name, Period, Size, text};
 use crate::section::{Context, Decode, choice, section, settings};
+use crate::tokens::Digest;
 use crate::yaml::Node;
 
 section! {
     /// A component of the world protocol, compose or worker.
     #[name = "plugin"]
     pub struct Plugin {
-        /// `bundled:NAME`, or the path of a component file; a changed file is loaded when it is seen
-        /// (`runtime.watch`), at SIGHUP, and when an operator asks.
+        /// `bundled:NAME`, the path of a component file, or `oci://REGISTRY/REPOSITORY` with `:TAG`
+        /// or `@sha256:DIGEST`. A changed file is loaded when it is seen (`runtime.watch`), what a
+        /// tag names now by `refresh`, and both at SIGHUP and when an operator asks.
         pub source: Source,
+        /// SHA-256 of the component, as 64 hexadecimal digits. One with another is refused.
+        pub sha256: Option<Digest> = None,
+        /// How often it is looked whether the tag of an `oci://` source names something new.
+        /// Absent: only at SIGHUP and when an operator asks.
+        pub refresh: Option<Period<1_000, 604_800_000>> = None,
         /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
         /// What an instance may use.
@@ -62,9 +70,15 @@ section! {
     /// A batching scheduler: a component of the world scheduler.
     #[name = "scheduler"]
     pub struct Scheduler {
-        /// `bundled:NAME`, or the path of a component file; a changed file is loaded when it is seen
-        /// (`runtime.watch`), at SIGHUP, and when an operator asks.
+        /// `bundled:NAME`, the path of a component file, or `oci://REGISTRY/REPOSITORY` with `:TAG`
+        /// or `@sha256:DIGEST`. A changed file is loaded when it is seen (`runtime.watch`), what a
+        /// tag names now by `refresh`, and both at SIGHUP and when an operator asks.
         pub source: Source,
+        /// SHA-256 of the component, as 64 hexadecimal digits. One with another is refused.
+        pub sha256: Option<Digest> = None,
+        /// How often it is looked whether the tag of an `oci://` source names something new.
+        /// Absent: only at SIGHUP and when an operator asks.
+        pub refresh: Option<Period<1_000, 604_800_000>> = None,
         /// Options, by the component's own schema. `{ file: PATH }` stands for a file's text.
         pub options: Options = Options::default(),
         /// What it may take.
@@ -159,6 +173,8 @@ pub enum Source {
     Bundled(Name),
     /// A component file.
     File(FilePath),
+    /// An artefact in a registry.
+    Oci(Reference),
 }
 
 impl fmt::Display for Source {
@@ -166,6 +182,7 @@ impl fmt::Display for Source {
         match self {
             Self::Bundled(name) => write!(f, "bundled:{name}"),
             Self::File(path) => path.fmt(f),
+            Self::Oci(reference) => write!(f, "oci://{reference}"),
         }
     }
 }
@@ -179,14 +196,18 @@ impl Serialize for Source {
 impl Decode for Source {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         let base = cx.base.to_owned();
-        text(node, cx, "`bundled:NAME` or a path", |word| {
+        text(node, cx, "`bundled:NAME`, `oci://…` or a path", |word| {
+            if let Some(reference) = word.strip_prefix("oci://") {
+                return Reference::parse(reference).map(Self::Oci);
+            }
             match word.split_once(':') {
                 Some(("bundled", name)) => Name::new(name).map(Self::Bundled),
                 // Paths with a colon are rare, misspelt schemes are not.
                 Some((scheme, _)) if !scheme.contains('/') => Err(Invalid::new(
-                    "a source is `bundled:NAME` or a path; write a path with a colon as `./…`",
+                    "a source is `bundled:NAME`, `oci://REGISTRY/REPOSITORY` or a path; write a path \
+                     with a colon as `./…`",
                 )
-                .hint(nearest(scheme, ["bundled"]))),
+                .hint(nearest(scheme, ["bundled", "oci"]))),
                 _ => FilePath::resolve(&base, word).map(Self::File),
             }
         })
@@ -206,7 +227,7 @@ impl JsonSchema for Source {
         json_schema!({
             "type": "string",
             "minLength": 1,
-            "examples": ["bundled:fcfs", "plugins/mine.wasm"],
+            "examples": ["bundled:fcfs", "plugins/mine.wasm", "oci://registry.example.com/mine:1.0"],
         })
     }
 }

@@ -49,6 +49,8 @@ settings! {
         /// How often the files of plugins, schedulers and their options are looked at; one that has
         /// changed is loaded when it has then not changed again. 0: only at SIGHUP.
         pub watch: Period<0, 3_600_000> = Period::secs(1),
+        /// Compiled components in that folder, in bytes; what was not used for longest goes first.
+        pub cache_size: Size<MIB, { 1024 * GIB }> = Size::of(GIB),
     }
 }
 

@@ -145,7 +145,8 @@ choice! {
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads 64 hexadecimal digits.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digit = |d: u8| char::from(d).to_digit(16);
         let mut digest = [0; 32];
         if text.len() != 2 * digest.len() {

@@ -33,7 +33,7 @@ fn the_ingress_is_loaded_with_its_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let certs = folder.path().join("example-certs");
     fs::create_dir(&certs).expect("made");
-    for name in ["ingress.yaml", "tokens.example.yaml"] {
+    for name in ["ingress.yaml", "tokens.example.yaml", "release.example.pub"] {
         fs::copy(golden::examples().join(name), folder.path().join(name)).expect("copied");
     }
     let ingress = folder.path().join("ingress.yaml");

@@ -16,15 +16,17 @@ use wasmtime::component::{Component, Linker};
 use crate::{
     alarm::Alarm,
     bindings::{compose, protocol, scheduler, worker},
-    counters::Counters,
+    counters::{Counters, TrapKind},
     engine::Sandbox,
+    foreign,
     generation::{Generation, Kind},
     host::Guest,
     limits::Limits,
     manifest::{Claim, Manifest, Problem},
     precompiled::{self, Cache},
     rehearsal::{Rehearse, Stage},
-    slot::{SlotPool, instantiate_bare, prepare},
+    shape::{Shape, WorldName},
+    slot::{SlotPool, classify, instantiate_bare, prepare},
     tap::{Recorder, Watch},
     world::World,
 };
@@ -51,16 +53,18 @@ pub enum LoadError {
         /// One line a difference, each after a newline.
         difference: String,
     },
-    /// It wants what no world gives.
-    #[error("plugin {plugin} imports {import}, which is outside its world")]
+    /// It wants what its world does not give.
+    #[error("plugin {plugin} imports {import}, which is outside its world{advice}")]
     Import {
         /// Its name in the configuration.
         plugin: String,
-        /// What it imports.
+        /// The first that it imports.
         import: String,
+        /// What else it imports, and what to do; each on a line of its own.
+        advice: String,
     },
     /// It trapped or passed a limit on trial.
-    #[error("plugin {plugin} failed on trial, in {step}: {reason}")]
+    #[error("plugin {plugin} failed on trial, in {step}: {reason}\n  {advice}")]
     Trial {
         /// Its name in the configuration.
         plugin: String,
@@ -68,6 +72,8 @@ pub enum LoadError {
         step: &'static str,
         /// Why.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// It refuses its options.
     #[error("plugin {plugin} refuses its options:{}", list(.problems))]
@@ -99,6 +105,14 @@ pub struct Order {
     pub limits: Limits,
 }
 
+/// Bytes that a manifest, or the claims, may have.
+const MANIFEST: usize = 4 << 20;
+
+/// What to do about a component that does not validate.
+const DAMAGED: &str = "it is damaged or cut off, or uses what is not supported here: compare its \
+     size and digest with its author's, and fetch or build it again (`wasm-tools validate` says \
+     the same)";
+
 /// Makes generations.
 pub struct Loader {
     sandbox: Sandbox,
@@ -107,8 +121,6 @@ pub struct Loader {
     watch: Watch,
     alarm: Alarm,
 }
-
-const PACKAGE: &str = "tollgate:plugin/";
 
 impl Loader {
     /// A loader over an engine; with a cache, compiled code is kept there.
@@ -142,21 +154,56 @@ impl Loader {
         &self.sandbox
     }
 
+    /// Where compiled code is kept, if it is.
+    #[must_use]
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    fn compile(&self, plugin: &str, wasm: &[u8]) -> Result<(Component, Shape), LoadError> {
+        let none = |reason: String| LoadError::NotAComponent {
+            plugin: plugin.to_owned(),
+            reason,
+        };
+        if let Some(reason) = foreign::name(wasm) {
+            return Err(none(reason));
+        }
+        let digest = hex::encode(Sha256::digest(wasm));
+        let component = precompiled::component(&self.sandbox, self.cache.as_ref(), &digest, wasm)
+            .map_err(|error| {
+            let said = format!("{error:#}");
+            let advice = match is_too_large(&said) {
+                true => MEMORY,
+                false => DAMAGED,
+            };
+            none(format!("{said}\n  {advice}"))
+        })?;
+        let shape = Shape::of(&self.sandbox, &component);
+        Ok((component, shape))
+    }
+
+    /// Names of what a component imports and exports. Compiles it.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn names(
+        &self,
+        plugin: &str,
+        wasm: &[u8],
+    ) -> Result<(Vec<String>, Vec<String>), LoadError> {
+        Ok(self.compile(plugin, wasm)?.1.into_names())
+    }
+
     /// Compiles and tries a component. Takes up to seconds: call it off the path.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&self, order: Order) -> Result<Arc<Generation>, LoadError> {
         let digest = hex::encode(Sha256::digest(&order.wasm));
-        let component =
-            precompiled::component(&self.sandbox, self.cache.as_ref(), &digest, &order.wasm)
-                .map_err(|error| LoadError::NotAComponent {
-                    plugin: order.name.clone(),
-                    reason: format!("{error:#}"),
-                })?;
-        let shape = Shape::of(&self.sandbox, &component);
+        let (component, shape) = self.compile(&order.name, &order.wasm)?;
         shape.check_imports(&order.name)?;
         let world = shape.world(&order.name)?;
+        shape.check_grants(&order.name, world)?;
         let trial = Trial {
             loader: self,
             order: &order,
@@ -198,104 +245,6 @@ impl Loader {
     }
 }
 
-#[derive(Clone, Copy)]
-enum WorldName {
-    Protocol,
-    Compose,
-    Scheduler,
-    Worker,
-}
-
-/// Names of what a component imports and exports.
-struct Shape {
-    imports: Vec<String>,
-    exports: Vec<String>,
-}
-
-impl Shape {
-    fn of(sandbox: &Sandbox, component: &Component) -> Self {
-        let engine = sandbox.engine();
-        let shape = component.component_type();
-        Self {
-            imports: shape
-                .imports(engine)
-                .map(|(name, _)| name.to_owned())
-                .collect(),
-            exports: shape
-                .exports(engine)
-                .map(|(name, _)| name.to_owned())
-                .collect(),
-        }
-    }
-
-    fn check_imports(&self, plugin: &str) -> Result<(), LoadError> {
-        match self.imports.iter().find(|name| !name.starts_with(PACKAGE)) {
-            None => Ok(()),
-            Some(import) => Err(LoadError::Import {
-                plugin: plugin.to_owned(),
-                import: import.clone(),
-            }),
-        }
-    }
-
-    fn exports(&self, interface: &str) -> bool {
-        let wanted = format!("{PACKAGE}{interface}@{}", tollgate_contract::VERSION);
-        self.exports.contains(&wanted)
-    }
-
-    fn world(&self, plugin: &str) -> Result<WorldName, LoadError> {
-        const WORLDS: [(&str, &[&str], WorldName); 4] = [
-            (
-                "protocol",
-                &["plugin", "frontend", "backend"],
-                WorldName::Protocol,
-            ),
-            ("compose", &["plugin", "composition"], WorldName::Compose),
-            ("scheduler", &["plugin", "scheduling"], WorldName::Scheduler),
-            ("worker", &["plugin", "serving"], WorldName::Worker),
-        ];
-        if let Some((_, _, name)) = WORLDS
-            .iter()
-            .find(|(_, interfaces, _)| interfaces.iter().all(|name| self.exports(name)))
-        {
-            return Ok(*name);
-        }
-        let nearest = WORLDS
-            .iter()
-            .max_by_key(|(_, interfaces, _)| {
-                interfaces
-                    .iter()
-                    .filter(|name| self.other_version(name).is_some() || self.exports(name))
-                    .count()
-            })
-            .expect("there are worlds");
-        let mut difference = format!("\n  it is nearest to the world `{}`", nearest.0);
-        for interface in nearest.1 {
-            if self.exports(interface) {
-                continue;
-            }
-            difference.push_str(&match self.other_version(interface) {
-                Some(version) => format!(
-                    "\n  export {interface}: it has version {version}, this proxy links {}",
-                    tollgate_contract::VERSION
-                ),
-                None => format!("\n  export {interface}: missing"),
-            });
-        }
-        Err(LoadError::Contract {
-            plugin: plugin.to_owned(),
-            difference,
-        })
-    }
-
-    fn other_version(&self, interface: &str) -> Option<&str> {
-        self.exports.iter().find_map(|name| {
-            let (found, version) = name.strip_prefix(PACKAGE)?.split_once('@')?;
-            (found == interface && version != tollgate_contract::VERSION).then_some(version)
-        })
-    }
-}
-
 struct Trial<'a> {
     loader: &'a Loader,
     order: &'a Order,
@@ -320,10 +269,12 @@ impl Trial<'_> {
         let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits, counters)
             .map_err(|error| self.contract(&error))?;
         let _running = prepare(&mut store, limits, true);
+        store.set_hostcall_fuel(limits.output.min(MANIFEST));
         let manifest = world
             .describe(&mut store)
             .map_err(|error| self.failed("describe", &error))?;
         let _running = prepare(&mut store, limits, true);
+        store.set_hostcall_fuel(limits.output.min(MANIFEST));
         let claims = world
             .configure(&mut store, &self.order.options)
             .map_err(|error| self.failed("configure", &error))?
@@ -353,21 +304,55 @@ impl Trial<'_> {
 
     fn contract(&self, error: &wasmtime::Error) -> LoadError {
         let causes: String = error.chain().map(|cause| format!("\n  {cause}")).collect();
-        // A start function that traps is no matter of types.
-        if error.is::<wasmtime::Trap>() || error.is::<crate::budget::Spent>() {
+        // A start function that traps is no matter of types, and neither is a memory that is
+        // larger than it may be.
+        let too_large = is_too_large(&causes);
+        if error.is::<wasmtime::Trap>() || error.is::<crate::budget::Spent>() || too_large {
             return self.failed("instantiate", error);
         }
         LoadError::Contract {
             plugin: self.order.name.clone(),
-            difference: format!("{causes}\n  it exports {}", self.shape.exports.join(", ")),
+            difference: format!(
+                "{causes}\n  it exports {}\n  build it against the contract of this proxy \
+                 ({}), with its SDK",
+                self.shape.exports(),
+                tollgate_contract::VERSION
+            ),
         }
     }
 
     fn failed(&self, step: &'static str, error: &wasmtime::Error) -> LoadError {
+        let reason = error.root_cause().to_string();
+        let large = is_too_large(&reason);
+        let advice = match classify(error) {
+            _ if large => MEMORY,
+            TrapKind::Memory => MEMORY,
+            TrapKind::Time => {
+                "`limits.cpu-large` and `limits.wall` bound it: make it do less there (what is \
+                 costly can wait for the first request), or raise them"
+            }
+            TrapKind::Output => {
+                "a manifest, and a plugin's claims, may have 4 MiB and no more than \
+                 `limits.output`: leave out what nobody reads, such as sources in descriptors"
+            }
+            TrapKind::Trap | TrapKind::Nonsense => {
+                "it panicked, or hit `unreachable`, or ran out of stack: its own tests, run with \
+                 these options, should show where"
+            }
+        };
         LoadError::Trial {
             plugin: self.order.name.clone(),
             step,
-            reason: error.root_cause().to_string(),
+            reason,
+            advice,
         }
     }
 }
+
+/// Whether a memory is said to be larger than it may be.
+fn is_too_large(said: &str) -> bool {
+    said.contains("memory") && said.contains("exceeds")
+}
+
+const MEMORY: &str = "`limits.memory` bounds it: build it with less (a smaller initial memory, no \
+     large tables), or raise the limit";

@@ -4,17 +4,14 @@
 //! HMAC-SHA-256 is right under a key that lives beside the cache, readable by this
 //! user alone, and only under the fingerprint (wasmtime's version, its settings, this
 //! processor) and the digest of the component that it was made from. A file that does
-//! not fit is compiled anew and replaced. Without a cache folder nothing is kept.
+//! not fit is compiled anew and replaced. The folder is bounded, and what was not used
+//! for longest goes first (`tollgate-keep`). Without a cache folder nothing is kept.
 
-use std::{
-    fs,
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use tollgate_keep::{Folder, FolderError, secret};
 use wasmtime::{Engine, component::Component};
 
 use crate::engine::Sandbox;
@@ -24,53 +21,41 @@ const TAG: usize = 32;
 /// A folder of compiled components, with the key that vouches for them.
 #[derive(Debug)]
 pub struct Cache {
-    folder: PathBuf,
+    folder: Folder,
     key: [u8; 32],
 }
 
 /// The cache folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cache folder {folder}: {problem}")]
-pub struct CacheError {
-    folder: PathBuf,
-    problem: String,
+pub enum CacheError {
+    /// It cannot be made or read, or others could have written to it.
+    #[error("the cache of compiled components: {0}")]
+    Folder(#[from] FolderError),
+    /// Its key cannot be made or read, or others could have read it.
+    #[error("the cache of compiled components: {0}")]
+    Key(#[from] io::Error),
 }
 
 impl Cache {
-    /// Opens or makes the folder (mode 0700) and its key (mode 0600).
+    /// Opens or makes the folder (mode 0700) and its key (mode 0600). Compiled components in it
+    /// have `bound` bytes together at most.
     ///
     /// # Errors
     /// When it cannot be made or read, or when others could have written to it.
-    pub fn open(folder: &Path) -> Result<Self, CacheError> {
-        let fail = |problem: String| CacheError {
-            folder: folder.to_owned(),
-            problem,
-        };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| fail(error.to_string()))?;
-        let mode = fs::metadata(folder)
-            .map_err(|error| fail(error.to_string()))?
-            .permissions()
-            .mode();
-        if mode & 0o022 != 0 {
-            return Err(fail(format!(
-                "others may write to it (mode {:o})",
-                mode & 0o777
-            )));
-        }
-        let key = read_or_make_key(&folder.join("key")).map_err(|error| fail(error.to_string()))?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            key,
-        })
+    pub fn open(folder: &Path, bound: u64) -> Result<Self, CacheError> {
+        let folder = Folder::open(folder, ".cwasm", bound)?;
+        let key = secret(&folder.path().join("key"))?;
+        Ok(Self { folder, key })
     }
 
-    fn path(&self, sandbox: &Sandbox, digest: &str) -> PathBuf {
-        self.folder
-            .join(format!("{digest}-{}.cwasm", sandbox.fingerprint()))
+    /// Bytes of the compiled components in it.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.folder.held()
+    }
+
+    fn name(sandbox: &Sandbox, digest: &str) -> String {
+        format!("{digest}-{}", sandbox.fingerprint())
     }
 
     fn mac(&self, sandbox: &Sandbox, digest: &str, code: &[u8]) -> Hmac<Sha256> {
@@ -85,15 +70,18 @@ impl Cache {
     }
 
     fn load(&self, sandbox: &Sandbox, digest: &str) -> Option<Component> {
-        let kept = fs::read(self.path(sandbox, digest)).ok()?;
-        let (tag, code) = kept.split_at_checked(TAG)?;
-        if self.mac(sandbox, digest, code).verify_slice(tag).is_err() {
+        let kept = self.folder.read(&Self::name(sandbox, digest))?;
+        let genuine = kept.split_at_checked(TAG).filter(|(tag, code)| {
+            let mac = self.mac(sandbox, digest, code);
+            mac.verify_slice(tag).is_ok()
+        });
+        let Some((_, code)) = genuine else {
             tracing::warn!(
                 digest,
                 "a compiled component failed its check; compiling anew"
             );
             return None;
-        }
+        };
         deserialize(sandbox.engine(), code)
             .inspect_err(|error| tracing::info!(digest, %error, "stale compiled component"))
             .ok()
@@ -101,55 +89,18 @@ impl Cache {
 
     fn store(&self, sandbox: &Sandbox, digest: &str, code: &[u8]) -> io::Result<()> {
         let tag = self.mac(sandbox, digest, code).finalize().into_bytes();
-        let path = self.path(sandbox, digest);
-        let mut suffix = [0; 8];
-        getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-        let partial = self.folder.join(format!("partial-{}", hex::encode(suffix)));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?;
-        let written = file
-            .write_all(&tag)
-            .and_then(|()| file.write_all(code))
-            .and_then(|()| fs::rename(&partial, &path));
-        if written.is_err() {
-            let _ = fs::remove_file(&partial);
+        let kept = self
+            .folder
+            .write(&Self::name(sandbox, digest), &[&tag, code])?;
+        if !kept {
+            tracing::warn!(
+                digest,
+                bytes = code.len(),
+                "a compiled component is larger than the whole cache and is not kept"
+            );
         }
-        written
+        Ok(())
     }
-}
-
-/// The key of a folder. Several proxies may start over a new folder at once: a key is
-/// linked to its name when it is complete, and whoever comes second takes the first's.
-fn read_or_make_key(path: &Path) -> io::Result<[u8; 32]> {
-    if !path.exists() {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(io::Error::other)?;
-        let mut suffix = [0; 8];
-        getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-        let partial = path.with_file_name(format!("partial-{}", hex::encode(suffix)));
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?
-            .write_all(&key)?;
-        let linked = fs::hard_link(&partial, path);
-        fs::remove_file(&partial)?;
-        match linked {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-    }
-    let mut file = fs::File::open(path)?;
-    if file.metadata()?.permissions().mode() & 0o077 != 0 {
-        return Err(io::Error::other("the key can be read by others"));
-    }
-    let mut key = [0; 32];
-    file.read_exact(&mut key)?;
-    Ok(key)
 }
 
 /// Compiles a component, or takes it from the cache.
@@ -174,18 +125,36 @@ pub(crate) fn component(
 /// Loads compiled code.
 #[expect(unsafe_code, reason = "compiled code cannot be checked; its origin is")]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `code` came out of `Engine::precompile_component`, and has not changed since.
-    // Either this process has just compiled it, with this engine's settings; or a process
-    // that held the cache's key had: the caller checked its HMAC, which also binds it to
-    // this engine's fingerprint. Whoever can read the key can already run code as this
-    // user. wasmtime itself refuses another version or configuration.
+    // SAFETY: `Component::deserialize` asks that `code` came out of `Engine::precompile_component`
+    // and has not changed since. Reviewed for each of the two ways here:
+    //
+    // 1. From `component`: this process has just compiled it, by an engine of the same settings,
+    //    and holds it in its own memory.
+    // 2. From `Cache::load`: a process that held the cache's key had compiled it. The HMAC over
+    //    these very bytes (they are in our memory, not mapped: nobody can change them after the
+    //    check) was right, and is bound to this engine's fingerprint and to the component's digest,
+    //    so that neither another build's code nor another component's passes under this name. The
+    //    key is in a file of mode 0600 that belongs to us, in a folder that nobody else can write
+    //    to: whoever can read it can run code as this user without our help.
+    //
+    // A guest cannot bring code here: what it can influence is the component, which is compiled,
+    // and a `.cwasm` in a component's place is refused for its magic by the compiler. wasmtime
+    // itself refuses code of another version, configuration or processor.
     unsafe { Component::deserialize(engine, code) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, symlink},
+        path::PathBuf,
+    };
+
     use super::*;
     use crate::engine::HostLimits;
+
+    const ROOM: u64 = 64 << 20;
 
     /// The eight bytes of a component with nothing in it.
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -198,36 +167,122 @@ mod tests {
         .unwrap()
     }
 
+    fn path(cache: &Cache, sandbox: &Sandbox, digest: &str) -> PathBuf {
+        cache.folder.entry(&Cache::name(sandbox, digest))
+    }
+
     #[test]
     fn a_kept_component_is_found_and_a_planted_one_is_not_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let sandbox = sandbox();
-        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), ROOM).unwrap();
         component(&sandbox, Some(&cache), "abc", EMPTY).unwrap();
         assert!(cache.load(&sandbox, "abc").is_some());
         assert!(cache.load(&sandbox, "abd").is_none());
 
-        let path = cache.path(&sandbox, "abc");
-        let mut code = fs::read(&path).unwrap();
-        let last = code.len() - 1;
-        code[last] ^= 1;
-        fs::write(&path, &code).unwrap();
-        assert!(cache.load(&sandbox, "abc").is_none(), "one bit was turned");
+        let kept = path(&cache, &sandbox, "abc");
+        let whole = fs::read(&kept).unwrap();
+        let mut turned = whole.clone();
+        for at in [0, TAG, whole.len() / 2, whole.len() - 1] {
+            turned[at] ^= 1;
+            fs::write(&kept, &turned).unwrap();
+            assert!(cache.load(&sandbox, "abc").is_none(), "bit of byte {at}");
+            turned[at] ^= 1;
+        }
+        for end in [0, 1, TAG - 1, TAG, TAG + 1, whole.len() - 1] {
+            fs::write(&kept, &whole[..end]).unwrap();
+            assert!(cache.load(&sandbox, "abc").is_none(), "cut at {end}");
+        }
+        let longer = [whole.as_slice(), &[0]].concat();
+        fs::write(&kept, longer).unwrap();
+        assert!(cache.load(&sandbox, "abc").is_none(), "one byte more");
 
-        code[last] ^= 1;
-        fs::write(cache.path(&sandbox, "abd"), &code).unwrap();
+        fs::write(path(&cache, &sandbox, "abd"), &whole).unwrap();
         assert!(
             cache.load(&sandbox, "abd").is_none(),
             "another component's code"
         );
 
-        let stranger = Cache::open(&folder.path().join("stranger")).unwrap();
+        let stranger = Cache::open(&folder.path().join("stranger"), ROOM).unwrap();
         component(&sandbox, Some(&stranger), "abe", EMPTY).unwrap();
-        fs::copy(stranger.path(&sandbox, "abe"), cache.path(&sandbox, "abe")).unwrap();
+        fs::copy(
+            path(&stranger, &sandbox, "abe"),
+            path(&cache, &sandbox, "abe"),
+        )
+        .unwrap();
         assert!(
             cache.load(&sandbox, "abe").is_none(),
             "made under another key"
         );
+
+        // What failed its check is made anew, and is good then.
+        component(&sandbox, Some(&cache), "abe", EMPTY).unwrap();
+        assert!(cache.load(&sandbox, "abe").is_some());
+    }
+
+    #[test]
+    fn code_of_another_engine_is_not_loaded_under_this_ones_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), ROOM).unwrap();
+        let ours = sandbox();
+        let other = Sandbox::new(HostLimits {
+            instances: 4,
+            memory: 2 << 20,
+        })
+        .unwrap();
+        component(&other, Some(&cache), "abc", EMPTY).unwrap();
+        let theirs = path(&cache, &other, "abc");
+        if theirs == path(&cache, &ours, "abc") {
+            // Without room for pooled memories these two are the same.
+            return;
+        }
+        fs::copy(&theirs, path(&cache, &ours, "abc")).unwrap();
+        assert!(cache.load(&ours, "abc").is_none());
+    }
+
+    #[test]
+    fn a_link_and_a_file_that_others_write_are_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let sandbox = sandbox();
+        let cache = Cache::open(&folder.path().join("cache"), ROOM).unwrap();
+        component(&sandbox, Some(&cache), "abc", EMPTY).unwrap();
+        let kept = path(&cache, &sandbox, "abc");
+        fs::set_permissions(&kept, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(cache.load(&sandbox, "abc").is_none(), "others may write it");
+        fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(cache.load(&sandbox, "abc").is_some());
+        let elsewhere = folder.path().join("elsewhere");
+        fs::rename(&kept, &elsewhere).unwrap();
+        symlink(&elsewhere, &kept).unwrap();
+        assert!(cache.load(&sandbox, "abc").is_none(), "a link");
+        // It is replaced, and not written through.
+        let before = fs::read(&elsewhere).unwrap();
+        component(&sandbox, Some(&cache), "abc", EMPTY).unwrap();
+        assert!(cache.load(&sandbox, "abc").is_some());
+        assert!(fs::symlink_metadata(&kept).unwrap().is_file());
+        assert_eq!(fs::read(&elsewhere).unwrap(), before);
+    }
+
+    #[test]
+    fn compiled_components_are_bounded_and_the_latest_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let sandbox = sandbox();
+        let one = {
+            let cache = Cache::open(folder.path(), ROOM).unwrap();
+            component(&sandbox, Some(&cache), "first", EMPTY).unwrap();
+            cache.held()
+        };
+        let cache = Cache::open(folder.path(), 2 * one + one / 2).unwrap();
+        for digest in ["second", "third", "fourth"] {
+            component(&sandbox, Some(&cache), digest, EMPTY).unwrap();
+            assert!(cache.held() <= 2 * one + one / 2);
+        }
+        assert!(cache.load(&sandbox, "first").is_none());
+        assert!(cache.load(&sandbox, "fourth").is_some());
+        // One that alone is too large is compiled, and not kept.
+        let tiny = Cache::open(&folder.path().join("tiny"), 8).unwrap();
+        component(&sandbox, Some(&tiny), "fifth", EMPTY).unwrap();
+        assert_eq!(tiny.held(), 0);
     }
 
     #[test]
@@ -241,7 +296,7 @@ mod tests {
                     .map(|_| {
                         scope.spawn(|| {
                             barrier.wait();
-                            Cache::open(&path).unwrap().key
+                            Cache::open(&path, ROOM).unwrap().key
                         })
                     })
                     .collect();
@@ -257,15 +312,11 @@ mod tests {
         let open = folder.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(
-            Cache::open(&open)
-                .unwrap_err()
-                .to_string()
-                .contains("others may write")
-        );
+        let error = Cache::open(&open, ROOM).unwrap_err();
+        assert!(error.to_string().contains("others may write"), "{error}");
         fs::set_permissions(&open, fs::Permissions::from_mode(0o700)).unwrap();
-        Cache::open(&open).unwrap();
+        Cache::open(&open, ROOM).unwrap();
         fs::set_permissions(open.join("key"), fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Cache::open(&open).is_err());
+        assert!(Cache::open(&open, ROOM).is_err());
     }
 }

@@ -368,7 +368,7 @@ pub(crate) fn prepare(store: &mut Store<Guest>, limits: &Limits, large: bool) ->
     store.data().pacer.running()
 }
 
-fn classify(error: &wasmtime::Error) -> TrapKind {
+pub(crate) fn classify(error: &wasmtime::Error) -> TrapKind {
     if error.is::<Spent>() {
         return TrapKind::Time;
     }

@@ -17,6 +17,7 @@ use std::{
 use tollgate_config::{Config, Options, Source};
 
 use super::Subject;
+use crate::supply;
 
 /// What is noted of a file: device, number, length, and when content and inode were written.
 type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
@@ -79,10 +80,13 @@ impl Watches {
 fn files(source: &Source, options: &Options) -> Vec<PathBuf> {
     let component = match source {
         Source::File(path) => Some(path),
-        Source::Bundled(_) => None,
+        Source::Bundled(_) | Source::Oci(_) => None,
     };
+    // A signature may come after what it signs.
+    let signature = component.map(|path| supply::signature_file(path.as_path()));
     let files = component.into_iter().chain(options.paths());
-    files.map(|path| path.as_path().to_owned()).collect()
+    let files = files.map(|path| path.as_path().to_owned());
+    files.chain(signature).collect()
 }
 
 /// Files that are loaded together; `S` is what is noted of one.

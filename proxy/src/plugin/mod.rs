@@ -2,12 +2,19 @@
 
 mod bench;
 mod build;
+mod files;
 mod inspect;
+mod keygen;
 mod new;
+mod pull;
+mod push;
+mod registry;
 mod remote;
+mod sign;
 pub(crate) mod source;
 mod test;
 mod transcripts;
+mod verify;
 mod wit;
 
 use std::{error::Error, process::ExitCode};
@@ -40,6 +47,16 @@ enum Verb {
     Wit(wit::Arguments),
     #[command(flatten)]
     Remote(remote::Verb),
+    /// Makes a pair of keys for signing components.
+    Keygen(keygen::Arguments),
+    /// Signs a component, beside it or inside it.
+    Sign(sign::Arguments),
+    /// Says who has signed a component, or why that does not hold.
+    Verify(verify::Arguments),
+    /// Puts a component into an OCI registry.
+    Push(push::Arguments),
+    /// Takes a component out of an OCI registry.
+    Pull(pull::Arguments),
 }
 
 /// Does it.
@@ -52,6 +69,11 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         Verb::Bench(arguments) => bench::run(arguments),
         Verb::Wit(arguments) => wit::run(arguments),
         Verb::Remote(verb) => remote::run(verb),
+        Verb::Keygen(arguments) => keygen::run(arguments),
+        Verb::Sign(arguments) => sign::run(arguments),
+        Verb::Verify(arguments) => verify::run(arguments),
+        Verb::Push(arguments) => push::run(arguments),
+        Verb::Pull(arguments) => pull::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,9 +13,20 @@ const HOST: &[(&str, &[&str])] = &[
     ("tollgate-upstream", &["tollgate-wire"]),
     ("tollgate-dispatch", &[]),
     ("tollgate-reflect", &[]),
+    ("tollgate-keep", &[]),
+    (
+        "tollgate-registry",
+        &["tollgate-config", "tollgate-keep", "tollgate-upstream"],
+    ),
+    ("tollgate-trust", &[]),
     (
         "tollgate-plugin",
-        &["tollgate-wire", "tollgate-dispatch", "tollgate-contract"],
+        &[
+            "tollgate-wire",
+            "tollgate-dispatch",
+            "tollgate-contract",
+            "tollgate-keep",
+        ],
     ),
     (
         "tollgate-edge",
@@ -45,9 +56,11 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-exchange",
             "tollgate-plugin",
             "tollgate-reflect",
+            "tollgate-registry",
             "tollgate-simulate",
             "tollgate-telemetry",
             "tollgate-transcript",
+            "tollgate-trust",
             "tollgate-upstream",
             "tollgate-wire",
         ],

@@ -8,10 +8,11 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use crate::config::Config;
-use crate::plugins::{PluginLimits, Quarantine, SchedulerLimits};
+use crate::plugins::{PluginLimits, Quarantine, SchedulerLimits, Source};
 use crate::problem::suggest;
 use crate::scalar::Name;
 use crate::section::Context;
+use crate::trust::Unsigned;
 use crate::workers::{Worker, WorkerAddress};
 use crate::yaml::{Node, Step, steps};
 
@@ -19,6 +20,7 @@ pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
     let mut check = Check { config, root, cx };
     check.listeners();
     check.plugins();
+    check.trust();
     for (index, worker) in config.workers.iter().enumerate() {
         check.worker(index, worker);
     }
@@ -125,6 +127,36 @@ impl<'a> Check<'a, '_> {
                     None,
                 );
             }
+        }
+    }
+
+    fn trust(&mut self) {
+        let config = self.config;
+        let trust = &config.trust;
+        self.unique("key", trust.keys.iter().map(|key| &key.name), |i| {
+            vec!["trust".into(), "keys".into(), i.into(), "name".into()]
+        });
+        if trust.unsigned == Some(Unsigned::Refuse) && trust.keys.is_empty() {
+            let what = "without keys no signature can be good, and no component would be let in";
+            let hint = Some("name the signers' public keys in `keys`".to_owned());
+            self.refuse(steps!["trust", "unsigned"], what, hint);
+        }
+        let plugins = config
+            .plugins
+            .iter()
+            .map(|(name, it)| ("plugins", name, &it.source, it.refresh));
+        let schedulers = config
+            .schedulers
+            .iter()
+            .map(|(name, it)| ("schedulers", name, &it.source, it.refresh));
+        for (section, name, source, refresh) in plugins.chain(schedulers) {
+            let what = match source {
+                _ if refresh.is_none() => continue,
+                Source::Oci(reference) if reference.digest().is_none() => continue,
+                Source::Oci(_) => "what a digest names never changes",
+                Source::Bundled(_) | Source::File(_) => "only tags of registries are looked up",
+            };
+            self.refuse(steps![section, name.as_str(), "refresh"], what, None);
         }
     }
 
