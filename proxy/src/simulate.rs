@@ -1,19 +1,23 @@
 //! `tollgate simulate`: schedulers on virtual time, the same components as the live proxy runs.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fs::File,
     io::{BufReader, BufWriter, Write},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::Args;
 use serde_json::json;
 use tollgate_dispatch::{Limits as QueueLimits, policy::Policy};
-use tollgate_plugin::{Generation, GuestPolicy, HostLimits, Limits, Loader, Sandbox};
+use tollgate_plugin::{
+    Generation, GuestPolicy, HostLimits, Limits, Loader, Sandbox, TimeLimits,
+};
 use tollgate_simulate::{
-    Generator, Job, Report, Service, Setup, page::page, recording, run, table::table, trace,
+    Generator, Job, Report, Service, Setup, page::page, recording, run, suite, table::table, trace,
 };
 
 use crate::{plugin, say};
@@ -23,8 +27,11 @@ use crate::{plugin, say};
 pub(crate) struct Arguments {
     /// A component: FILE.wasm, `bundled:NAME`, or `fallback` for the built-in rules. Options follow
     /// as JSON: `bundled:dynamic-batch={"max-queue-delay-us":2000}`.
-    #[arg(long, value_name = "SCHEDULER")]
-    scheduler: String,
+    #[arg(long, value_name = "SCHEDULER", required_unless_present = "suite")]
+    scheduler: Option<String>,
+    /// Plays what the bundled schedulers promise, and prints the figures as Markdown.
+    #[arg(long, conflicts_with_all = ["scheduler", "compare", "replay"])]
+    suite: bool,
     /// More schedulers, on the same requests.
     #[arg(long, value_name = "SCHEDULER", num_args = 1.., conflicts_with = "replay")]
     compare: Vec<String>,
@@ -86,10 +93,19 @@ struct Scheduler {
     generation: Option<Arc<Generation>>,
 }
 
-/// Simulates. False: a replay went another way than the recording.
+/// A call may take so long here: only one that never ends takes longer. How busy the machine is must
+/// not show in what comes out, and with the proxy's own limit it would.
+const FOREVER: Duration = Duration::from_secs(60);
+
+/// Simulates. False: a replay went another way than the recording, or a promise was not kept.
 pub(crate) fn simulate(arguments: &Arguments) -> Result<bool, Anything> {
     let loader = Loader::new(Sandbox::new(HostLimits::default())?, None);
-    let schedulers = std::iter::once(&arguments.scheduler)
+    if arguments.suite {
+        return promises(&loader);
+    }
+    let schedulers = arguments
+        .scheduler
+        .iter()
         .chain(&arguments.compare)
         .map(|text| load(&loader, text))
         .collect::<Result<Vec<_>, _>>()?;
@@ -132,6 +148,37 @@ pub(crate) fn simulate(arguments: &Arguments) -> Result<bool, Anything> {
         std::fs::write(file, text)?;
     }
     Ok(true)
+}
+
+/// Plays the suite with the bundled components.
+fn promises(loader: &Loader) -> Result<bool, Anything> {
+    let mut all = true;
+    for (at, scenario) in suite::scenarios().into_iter().enumerate() {
+        let mut wrong = None;
+        let mut loaded: HashMap<String, Scheduler> = HashMap::new();
+        for contender in &scenario.contenders {
+            let text = match (contender.scheduler, contender.options) {
+                ("fallback", _) => "fallback".to_owned(),
+                (name, "") => format!("bundled:{name}"),
+                (name, options) => format!("bundled:{name}={options}"),
+            };
+            loaded.insert(contender.name(), load(loader, &text)?);
+        }
+        let outcome = scenario.play(|contender| {
+            let scheduler = loaded.get(&contender.name())?;
+            scheduler.policy().unwrap_or_else(|error| {
+                wrong = Some(error);
+                None
+            })
+        })?;
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        let gap = if at > 0 { "\n" } else { "" };
+        say(&format!("{gap}{}", scenario.markdown(&outcome)));
+        all &= outcome.kept;
+    }
+    Ok(all)
 }
 
 fn setup(arguments: &Arguments) -> Result<Setup, Anything> {
@@ -189,7 +236,15 @@ fn load(loader: &Loader, text: &str) -> Result<Scheduler, Anything> {
             generation: None,
         });
     }
-    let generation = plugin::source::load(loader, source, &options, Limits::default())?;
+    let limits = Limits {
+        time: TimeLimits {
+            cpu: FOREVER,
+            cpu_large: FOREVER,
+            wall: FOREVER,
+        },
+        ..Limits::default()
+    };
+    let generation = plugin::source::load(loader, source, &options, limits)?;
     if generation.world() != "scheduler" {
         return Err(format!(
             "{source} is a component of the world {}",

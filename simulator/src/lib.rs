@@ -5,6 +5,7 @@
 //! load       what is asked, and when         (generators and CSV traces)
 //! worker     how long it takes               (one-shot batches, continuous batching)
 //! run        the event loop                  (a heap of instants; several proxies share workers)
+//! suite      what schedulers promise, and whether they keep it
 //! report     what came of it                 (figures; table, JSON, HTML page)
 //! recording  what a live driver was told and decided, to be played again
 //! ```
@@ -21,6 +22,7 @@ pub mod recording;
 pub mod report;
 pub mod run;
 pub mod spec;
+pub mod suite;
 pub mod table;
 pub mod trace;
 pub mod worker;

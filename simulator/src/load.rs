@@ -5,6 +5,9 @@
 //! | `poisson` | independent of one another |
 //! | `bursty` | two states, each for `period` seconds in the mean; in one the rate is `factor` times that of the other, and the mean of both is `rate` |
 //! | `diurnal` | a sine of `period` seconds around `rate`, from `1 − amplitude` to `1 + amplitude` times it |
+//!
+//! With `modesty` tenants of even numbers are believed to want that part of the output that they
+//! will get.
 
 use crate::random::{Random, mixed};
 use crate::spec::{Spec, SpecError};
@@ -26,6 +29,8 @@ pub struct Job {
     pub input: u32,
     /// Units of output.
     pub output: u32,
+    /// Units of output as they are believed beforehand; none: as they will be.
+    pub guess: Option<u32>,
     /// When it must be done, in microseconds after `at`.
     pub deadline: Option<u64>,
     /// Requests with equal numbers begin alike; 0: with nobody.
@@ -56,6 +61,7 @@ pub struct Generator {
     priorities: u32,
     input: f64,
     output: f64,
+    modesty: f64,
     deadline: u64,
     prefixes: u64,
     blocks: u32,
@@ -74,6 +80,12 @@ pub struct Jobs {
 // === impl Job ===
 
 impl Job {
+    /// What its output is believed to be.
+    #[must_use]
+    pub fn believed(&self) -> u32 {
+        self.guess.unwrap_or(self.output)
+    }
+
     /// The chained hashes of its beginning.
     #[must_use]
     pub fn prefix_blocks(&self) -> Vec<u64> {
@@ -123,6 +135,7 @@ impl Generator {
             priorities: spec.take("priorities", 1, 1, 100)?,
             input: spec.take("input", 100.0, 1.0, 1e9)?,
             output: spec.take("output", 1.0, 0.0, 1e9)?,
+            modesty: spec.take("modesty", 1.0, 1.0, 1e6)?,
             deadline: (spec.take("deadline-ms", 0.0, 0.0, 1e9)? * 1000.0) as u64,
             prefixes: spec.take("prefixes", 0, 0, 1_000_000_000)?,
             blocks: spec.take("blocks", 8, 1, MAX_BLOCKS)?,
@@ -194,10 +207,14 @@ impl Iterator for Jobs {
         // From half to one and a half of the mean: no request is nothing, none is endless.
         let mut around = |mean: f64| (mean * (0.5 + random.part())).round() as u32;
         let (input, output) = (around(of.input).max(1), around(of.output));
+        let model = 1 + random.below(u64::from(of.models)) as u32;
+        let tenant = 1 + random.weighted(&of.tenants) as u32;
+        let modest = of.modesty > 1.0 && tenant.is_multiple_of(2);
         Some(Job {
             at,
-            model: 1 + random.below(u64::from(of.models)) as u32,
-            tenant: 1 + random.weighted(&of.tenants) as u32,
+            model,
+            tenant,
+            guess: modest.then(|| (f64::from(output) / of.modesty).round() as u32),
             batch_key: match of.keys {
                 0 => 0,
                 keys => 1 + random.below(u64::from(keys)) as u32,

@@ -2,15 +2,19 @@
 //!
 //! A recording is what [`Note`]s say, one a line. Played again, each line that tells the driver
 //! something is told to a fresh one with a fresh policy, and what it notes has to be the recording,
-//! line by line. A recording that was cut short ends with a line that says so.
+//! line by line. A recording that was cut short ends with a line that says so; one whose writer was
+//! killed ends in the middle of a line, or lacks what followed from the last thing told. Either is
+//! played as far as it goes.
 
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde_json::{Value, json};
-use tollgate_dispatch::policy::{Action, Affinity, Event, Page, Policy, PolicyGone, Worker};
+use tollgate_dispatch::policy::{
+    Action, Affinity, Event, Page, Policy, PolicyGone, Settled, Worker,
+};
 use tollgate_dispatch::{Arrival, Decision, Driver, Journal, Limits, Note, Rejection};
 
 use crate::run::Policies;
@@ -72,6 +76,7 @@ pub fn line(note: Note<'_>) -> String {
         Note::Cancel(t, id) => json!({"t": t, "cancel": id}),
         Note::Finished(t, id, first) => json!({"t": t, "finished": id, "first": first}),
         Note::Failed(t, batch, ids) => json!({"t": t, "failed": batch, "requests": ids}),
+        Note::Settled(t, it) => json!({"t": t, "settled": settled(it)}),
         Note::Worker(t, it) => json!({"t": t, "worker": worker(it)}),
         Note::Gone(t, id) => json!({"t": t, "gone": id}),
         Note::Tick(t) => json!({"t": t, "tick": true}),
@@ -126,10 +131,17 @@ fn arrival(it: &Arrival) -> Value {
     })
 }
 
+fn settled(it: &Settled) -> Value {
+    json!({
+        "id": it.id, "tenant": it.tenant, "believed": [it.input_cost, it.output_cost],
+        "input": it.input, "output": it.output,
+    })
+}
+
 fn worker(it: &Worker) -> Value {
     json!({
         "id": it.id, "accepting": it.accepting, "models": it.models.to_vec(), "slots": it.slots,
-        "max_batch": it.max_batch, "queued": it.queued, "running": it.running,
+        "max_batch": it.max_batch, "identity": it.identity, "queued": it.queued, "running": it.running,
         "kv": it.kv_cache_use,
     })
 }
@@ -227,6 +239,21 @@ impl Reader<'_> {
         })
     }
 
+    fn settled(&self) -> Result<Settled, RecordingError> {
+        let believed: Vec<u32> = self.numbers("believed")?;
+        let [input_cost, output_cost] = believed[..] else {
+            return Err(self.wrong("`believed` is not a pair"));
+        };
+        Ok(Settled {
+            id: self.number("id")?,
+            tenant: self.number("tenant")?,
+            input_cost,
+            output_cost,
+            input: self.perhaps("input")?,
+            output: self.perhaps("output")?,
+        })
+    }
+
     fn worker(&self) -> Result<Worker, RecordingError> {
         let accepting = self.get("accepting")?.as_bool();
         Ok(Worker {
@@ -236,6 +263,7 @@ impl Reader<'_> {
             slots: self.number("slots")?,
             busy: 0,
             max_batch: self.number("max_batch")?,
+            identity: self.number("identity")?,
             queued: self.perhaps("queued")?,
             running: self.perhaps("running")?,
             kv_cache_use: self.perhaps("kv")?,
@@ -311,16 +339,30 @@ pub fn replay(from: impl BufRead, policies: &mut Policies<'_>) -> Result<Replay,
     };
     // One line that tells something, and those that followed from it.
     let mut group: Vec<(usize, String, Value)> = Vec::new();
-    for (at, text) in from.lines().enumerate() {
-        let text = text?;
+    let mut lines = from.lines().enumerate().peekable();
+    while let Some((at, text)) = lines.next() {
+        // The end of a line that was cut may be the middle of a letter.
+        let text = match text {
+            Err(error) if error.kind() != ErrorKind::InvalidData => return Err(error.into()),
+            text => text.unwrap_or_default(),
+        };
         if text == CUT {
             answer.cut = true;
             break;
         }
-        let value: Value = serde_json::from_str(&text).map_err(|error| RecordingError::Line {
-            line: at + 1,
-            why: error.to_string(),
-        })?;
+        let value: Value = match serde_json::from_str(&text) {
+            Ok(value) => value,
+            Err(_) if at > 0 && lines.peek().is_none() => {
+                answer.cut = true;
+                break;
+            }
+            Err(error) => {
+                return Err(RecordingError::Line {
+                    line: at + 1,
+                    why: error.to_string(),
+                });
+            }
+        };
         let follows = ["lost", "dispatch", "reject"];
         let follows = follows.iter().any(|name| value.get(name).is_some());
         if !follows && !group.is_empty() {
@@ -334,6 +376,12 @@ pub fn replay(from: impl BufRead, policies: &mut Policies<'_>) -> Result<Replay,
     }
     if !group.is_empty() && !answer.cut {
         stage.play(&group, &heard, policies, &mut answer)?;
+        // Nothing that is there is another, and something is not there.
+        let missing = answer.difference.as_ref();
+        if missing.is_some_and(|it| it.recorded.is_empty()) {
+            answer.difference = None;
+            answer.cut = true;
+        }
     }
     Ok(answer)
 }
@@ -413,7 +461,9 @@ impl Stage {
             return Err(it.wrong("the recording has not begun"));
         };
         let now = it.number("t")?;
-        let known = ["arrive", "cancel", "finished", "failed", "worker", "gone"];
+        let known = [
+            "arrive", "cancel", "finished", "failed", "settled", "worker", "gone",
+        ];
         let known = known.iter().find(|name| it.value.get(**name).is_some());
         match known.copied() {
             Some("arrive") => {
@@ -430,6 +480,7 @@ impl Stage {
                 let requests: Vec<u64> = it.numbers("requests")?;
                 driver.attempt_failed(now, it.number("failed")?, &requests);
             }
+            Some("settled") => driver.settled(now, it.inner("settled")?.settled()?),
             Some("worker") => {
                 driver.worker_changed(now, it.inner("worker")?.worker()?);
             }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::load::Job;
 use crate::run::Setup;
+use crate::worker::Worked;
 
 /// Points of each line over time; when there are more, two become one.
 const MOST_POINTS: usize = 240;
@@ -13,6 +14,7 @@ const MOST_POINTS: usize = 240;
 /// What is counted. Instants are in microseconds.
 pub(crate) struct Tally {
     came: u64,
+    /// Of those that were done.
     input: f64,
     output: f64,
     waits: Vec<u64>,
@@ -79,8 +81,11 @@ pub struct Report {
     pub throughput: f64,
     /// Units of output in a second.
     pub output_rate: f64,
-    /// Requests a second that the workers could serve at best, all full, nothing cached.
+    /// Requests a second that the workers could serve at best, all full, nothing cached, of such as
+    /// they have served.
     pub ideal: f64,
+    /// Part of the prompts' units that a worker found in its cache.
+    pub cached: f64,
     /// Time in the queue.
     pub wait: Spread,
     /// Time to the first output.
@@ -157,10 +162,8 @@ impl Tally {
         &mut self.points[at]
     }
 
-    pub(crate) fn came(&mut self, now: u64, job: &Job) {
+    pub(crate) fn came(&mut self, now: u64) {
         self.came += 1;
-        self.input += f64::from(job.input);
-        self.output += f64::from(job.output);
         self.first_at.get_or_insert(now);
         self.last_come = now;
         self.point(now).came += 1;
@@ -202,6 +205,8 @@ impl Tally {
 
     pub(crate) fn done(&mut self, now: u64, job: &Job) {
         self.latencies.push(now - job.at);
+        self.input += f64::from(job.input);
+        self.output += f64::from(job.output);
         self.late += u64::from(job.deadline.is_some_and(|after| now - job.at > after));
         self.last_done = now;
         self.point(now).done += 1;
@@ -228,8 +233,7 @@ impl Tally {
     pub(crate) fn report(
         mut self,
         setup: &Setup,
-        worked: f64,
-        lanes: f64,
+        worked: Worked,
         steps: u64,
         refused: u64,
     ) -> Report {
@@ -239,7 +243,9 @@ impl Tally {
         let seconds = (ended.saturating_sub(began) as f64 / 1e6).max(1e-6);
         let coming = (self.last_come.saturating_sub(began) as f64 / 1e6).max(1e-6);
         let done = self.latencies.len() as u64;
-        let mean = |sum: f64| sum / (self.came as f64).max(1.0);
+        // What could be done at best is of such requests as were done: those that were turned away
+        // may have been others.
+        let mean = |sum: f64| sum / (done as f64).max(1.0);
         let (input, output) = (mean(self.input), mean(self.output));
         let sent: u64 = self.batches.values().sum();
         let members: u64 = self.batches.iter().map(|(size, n)| *size as u64 * n).sum();
@@ -269,9 +275,10 @@ impl Tally {
             seconds,
             offered: self.came as f64 / coming,
             throughput: done as f64 / seconds,
-            output_rate: done as f64 * output / seconds,
+            output_rate: self.output / seconds,
             ideal: f64::from(setup.workers) * setup.service.ideal(setup.max_batch, input, output),
-            utilisation: worked / (lanes.max(1.0) * seconds * 1e6),
+            cached: worked.found / worked.asked.max(1.0),
+            utilisation: worked.time / (worked.lanes.max(1.0) * seconds * 1e6),
             batches: self.batches.iter().map(|(size, n)| (*size, *n)).collect(),
             mean_batch: members as f64 / (sent as f64).max(1.0),
             fairness: jain(self.shares.values().copied()),
@@ -351,6 +358,7 @@ impl Report {
             "seconds": round(self.seconds), "offered_rps": round(self.offered),
             "throughput_rps": round(self.throughput), "output_per_s": round(self.output_rate),
             "ideal_rps": round(self.ideal), "of_ideal": round(self.throughput / self.ideal),
+            "cached": round(self.cached),
             "wait_ms": self.wait.json(), "first_ms": self.first.json(),
             "latency_ms": self.latency.json(), "utilisation": round(self.utilisation),
             "batches": self.batches, "mean_batch": round(self.mean_batch),
@@ -378,6 +386,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_done_is_not_in_the_figures() {
+        let setup = Setup {
+            workers: 1,
+            models: 1,
+            slots: 1,
+            max_batch: 1,
+            service: crate::Service::read("batch:fixed-us=0,each-us=0,unit-us=1000").unwrap(),
+            proxies: 1,
+            probe: 0,
+            seed: 1,
+            limits: tollgate_dispatch::Limits::default(),
+        };
+        let mut tally = Tally::new();
+        let job = |at: u64, input: u32, output: u32| Job {
+            at,
+            input,
+            output,
+            ..Job::default()
+        };
+        for at in 0..10 {
+            let (small, large) = (job(at, 10, 2), job(at, 1000, 200));
+            tally.came(at);
+            tally.came(at);
+            tally.rejected(at, &large, "too late");
+            tally.done(1_000_000, &small);
+        }
+        let report = tally.report(&setup, Worked::default(), 0, 0);
+        // Ten in a second, of 10 ms each.
+        assert!((report.ideal - 100.0).abs() < 1e-6, "{}", report.ideal);
+        assert!(
+            (report.output_rate - 20.0).abs() < 1e-6,
+            "{}",
+            report.output_rate
+        );
+    }
+
+    #[test]
     fn percentiles_are_of_the_nearest_rank() {
         let mut micros: Vec<u64> = (1..=100).rev().map(|it| it * 1000).collect();
         let spread = Spread::of(&mut micros);
@@ -389,7 +434,7 @@ mod tests {
     fn a_long_timeline_has_few_points_and_loses_nothing() {
         let mut tally = Tally::new();
         for second in 0..5000 {
-            tally.came(second * 1_000_000, &Job::default());
+            tally.came(second * 1_000_000);
         }
         assert!(tally.points.len() <= MOST_POINTS);
         assert_eq!(

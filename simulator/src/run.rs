@@ -12,14 +12,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use tollgate_dispatch::policy::{Affinity, Policy, RequestId, Worker, WorkerId};
+use tollgate_dispatch::policy::{Affinity, Policy, RequestId, Settled, Worker, WorkerId};
 use tollgate_dispatch::{Arrival, Decision, Driver, Limits, Rejection};
 
 use crate::SimulateError;
 use crate::load::Job;
-use crate::random::Random;
+use crate::random::{Random, mixed};
 use crate::report::{Report, Tally};
-use crate::worker::{Done, Machine, Member, Service, Task};
+use crate::worker::{Done, Machine, Member, Service, Task, Worked};
 
 /// What is simulated beside the load.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl<'a> Simulation<'a> {
             batch_key: job.batch_key,
             priority: job.priority,
             input_cost: job.input,
-            output_cost: job.output,
+            output_cost: job.believed(),
             deadline: job.deadline.map(|after| now.saturating_add(after)),
             affinity: if blocks.is_empty() {
                 Affinity::None
@@ -218,7 +218,7 @@ impl<'a> Simulation<'a> {
             },
             ..Arrival::default()
         };
-        self.tally.came(now, &job);
+        self.tally.came(now);
         let proxy = &mut self.proxies[at];
         match proxy.driver.arrive(now, arrival) {
             Ok(id) => {
@@ -252,6 +252,15 @@ impl<'a> Simulation<'a> {
                     if let Some(job) = self.proxies[proxy].jobs.remove(&id) {
                         self.tally.done(now, &job);
                         self.running -= 1;
+                        let settled = Settled {
+                            id,
+                            tenant: job.tenant,
+                            input_cost: job.input,
+                            output_cost: job.believed(),
+                            input: Some(job.input),
+                            output: Some(job.output),
+                        };
+                        self.proxies[proxy].driver.settled(now, settled);
                     }
                 }
                 Done::Batch(proxy, batch) => {
@@ -387,11 +396,16 @@ impl<'a> Simulation<'a> {
 
     fn finish(self) -> Report {
         let worked = self.machines.iter().map(Machine::worked);
-        let (worked, lanes) = worked.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let worked = worked.fold(Worked::default(), |sum, one| Worked {
+            time: sum.time + one.time,
+            lanes: sum.lanes + one.lanes,
+            asked: sum.asked + one.asked,
+            found: sum.found + one.found,
+        });
         let gauges = self.proxies.iter().map(|proxy| proxy.driver.gauges());
         let (steps, refused) =
             gauges.fold((0, 0), |sum, one| (sum.0 + one.steps, sum.1 + one.refused));
-        self.tally.report(self.setup, worked, lanes, steps, refused)
+        self.tally.report(self.setup, worked, steps, refused)
     }
 }
 
@@ -403,6 +417,8 @@ fn seat(setup: &Setup, id: WorkerId, load: Option<(u32, u32)>) -> Worker {
         slots: setup.slots,
         busy: 0,
         max_batch: setup.max_batch,
+        // Names of workers are anything.
+        identity: mixed(u64::from(id)),
         queued: load.map(|(queued, _)| queued),
         running: load.map(|(_, running)| running),
         kv_cache_use: None,

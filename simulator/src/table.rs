@@ -31,6 +31,7 @@ pub fn table(reports: &[(String, Report)]) -> String {
         ),
         ("first output, ms", Box::new(spread(|it| &it.first))),
         ("latency, ms", Box::new(spread(|it| &it.latency))),
+        ("prompts found in caches", Box::new(|it| percent(it.cached))),
         ("utilisation", Box::new(|it| percent(it.utilisation))),
         ("mean batch", Box::new(|it| number(it.mean_batch))),
         (
@@ -87,7 +88,7 @@ fn rejections(report: &Report) -> String {
     all.join(", ")
 }
 
-fn percent(part: f64) -> String {
+pub(crate) fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 

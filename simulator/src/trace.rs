@@ -1,7 +1,7 @@
 //! Traces as CSV: a header that names columns, and a line for each request.
 //!
 //! Columns are `at_us` (required, rising), `model`, `tenant`, `batch_key`, `priority`, `input`,
-//! `output`, `deadline_us` (after `at_us`; empty: none), `prefix` and `blocks`; what is not there
+//! `output`, `guess` (of the output, before it is known), `deadline_us` (after `at_us`; empty: none), `prefix` and `blocks`; what is not there
 //! or empty is as in a request for which nothing is said. Nothing is quoted: all are numbers.
 
 use std::io::{BufRead, Write};
@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use crate::load::Job;
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "at_us",
     "model",
     "tenant",
@@ -17,6 +17,7 @@ const COLUMNS: [&str; 10] = [
     "priority",
     "input",
     "output",
+    "guess",
     "deadline_us",
     "prefix",
     "blocks",
@@ -107,6 +108,7 @@ fn set(job: &mut Job, name: &str, cell: &str) -> Result<(), String> {
         "priority" => job.priority = number(cell)?,
         "input" => job.input = number(cell)?,
         "output" => job.output = number(cell)?,
+        "guess" => job.guess = Some(number(cell)?),
         "deadline_us" => job.deadline = Some(number(cell)?),
         "prefix" => job.prefix = number(cell)?,
         _ => job.blocks = number(cell)?,
@@ -122,9 +124,10 @@ pub fn write(to: &mut impl Write, jobs: impl Iterator<Item = Job>) -> std::io::R
     writeln!(to, "{}", COLUMNS.join(","))?;
     for job in jobs {
         let deadline = job.deadline.map(|at| at.to_string()).unwrap_or_default();
+        let guess = job.guess.map(|it| it.to_string()).unwrap_or_default();
         writeln!(
             to,
-            "{},{},{},{},{},{},{},{deadline},{},{}",
+            "{},{},{},{},{},{},{},{guess},{deadline},{},{}",
             job.at,
             job.model,
             job.tenant,
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let text = "poisson:rate=50,seconds=2,deadline-ms=5,prefixes=3";
+        let text = "poisson:rate=50,seconds=2,deadline-ms=5,prefixes=3,tenants=2,modesty=3";
         let jobs: Vec<Job> = Generator::read(text).unwrap().jobs(1).collect();
         let mut file = Vec::new();
         write(&mut file, jobs.iter().cloned()).unwrap();

@@ -63,6 +63,10 @@ async fn what_a_live_proxy_decided_is_decided_again() {
         let folder = proxy.folder();
         assert_eq!(proxy.terminate().await.code, Some(0));
         let recording = folder.path().join("recorded/under-test.jsonl");
+        // What each answer said that it has used was told.
+        let told = std::fs::read_to_string(&recording).unwrap();
+        assert_eq!(told.matches(r#""settled":"#).count(), 48, "{name}");
+        assert!(told.contains(r#""output":9"#), "{told}");
         let json = match options {
             "{}" => String::new(),
             other => {

@@ -5,10 +5,12 @@
 //! those that end. `serde_json` reads the options.
 
 mod curve;
-
+mod gather;
+mod hope;
 mod options;
 mod policy;
 mod rhythm;
+mod running;
 
 pub use options::Options;
 pub use policy::DynamicBatch;

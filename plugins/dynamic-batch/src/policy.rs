@@ -12,38 +12,41 @@
 //!
 //! Who waits for company holds a slot, so that nobody of less importance takes it meanwhile.
 //!
-//! **Deadlines.** What cannot be done in time even alone is turned away. A batch stops growing
-//! where one more member would make the first of its members late. When more wait than one batch
-//! takes, that would cost the others more than it saves: then members that a full batch would make
-//! late are turned away instead (early drop, as in Nexus: Shen et al., SOSP 2019). A latency target
-//! is a wish: it stops growth in the same way, but turns nobody away.
+//! **Deadlines.** What no worker that may have it can do in time, even alone, is turned away. What
+//! only another can do, which is free or should be free soon enough, goes there or waits for it. A
+//! batch stops growing where one more member would make the first of its members late. When more
+//! wait than one batch takes, that would cost the others more than it saves: then members that a
+//! full batch would make late, here and elsewhere, are turned away instead (early drop, as in Nexus:
+//! Shen et al., SOSP 2019). A latency target is a wish: it stops growth in the same way, but turns
+//! nobody away.
 //!
-//! A step costs `classes` for each batch and a logarithm for each member, whatever the queue's
-//! length and the number of workers.
+//! A step costs a logarithm of the queue for each member, and a look at the workers where a deadline
+//! is in doubt; a class that has no room is looked at once, and again when one of its workers has.
 
 use tollgate_sdk_scheduler::Policy;
 use tollgate_sdk_scheduler::desk::{Desk, Terms};
-use tollgate_sdk_scheduler::roster::{Asks, Caps};
+use tollgate_sdk_scheduler::roster::Caps;
 use tollgate_sdk_scheduler::scheduling::{
-    Action, BatchFinished, Event, Page, Reject, RejectReason, Request,
+    Action, Affinity, BatchFinished, Event, Page, Reject, RejectReason, Request,
 };
-use tollgate_sdk_scheduler::waiting::{Bounds, Turn, Waiter};
+use tollgate_sdk_scheduler::waiting::{Bounds, Turn};
 
-use crate::curve::{Curve, Curves};
+use crate::curve::Curves;
+use crate::hope::{Outlook, Queue, Wanted};
 use crate::options::Options;
 use crate::rhythm::Rhythms;
+use crate::running::{Batch, Running};
 
 /// A batch that waits for company begins so much earlier than its deadline asks: times vary.
 const MARGIN: f64 = 1.2;
-/// What is believed to be late by less than this part of the estimate is given its chance.
-const DOUBT: f64 = 1.2;
 
 /// Dynamic batches.
 pub struct DynamicBatch {
-    options: Options,
-    desk: Desk,
-    curves: Curves,
+    pub(crate) options: Options,
+    pub(crate) desk: Desk,
+    pub(crate) curves: Curves,
     rhythms: Rhythms,
+    running: Running,
     /// Batches of which a member has failed lately: their times say nothing.
     failed: Vec<u64>,
 }
@@ -56,6 +59,19 @@ enum Plan {
     Wait(u64),
 }
 
+/// Where the one whose turn it is goes.
+enum Choice {
+    /// None of its workers has room.
+    Nobody,
+    /// One that is busy should do it in time, and none that is free.
+    Later,
+    /// None does it in time.
+    Never,
+    Worker(u32),
+}
+
+/// Requests that one step leaves out because others do better by them.
+pub(crate) const MOST_ASIDE: usize = 64;
 /// Members that failed are remembered until their batch has ended, so many of them.
 const MAX_FAILED: usize = 256;
 
@@ -67,6 +83,7 @@ impl DynamicBatch {
             bounds: Bounds {
                 all: options.max_pending,
                 each: options.max_pending_per_tenant,
+                shared: options.fair,
             },
             caps: Caps {
                 in_flight: u32::MAX,
@@ -80,17 +97,18 @@ impl DynamicBatch {
             patience: options.patience_ms.saturating_mul(1000),
         };
         Self {
+            rhythms: Rhythms::new(options.max_queue_delay_us),
             options,
             desk: Desk::new(terms),
             curves: Curves::new(),
-            rhythms: Rhythms::new(),
+            running: Running::default(),
             failed: Vec::new(),
         }
     }
 
     // === learning ===
 
-    fn learn(&mut self, batch: &BatchFinished, model: Option<u32>) {
+    fn learn(&mut self, now: u64, batch: &BatchFinished, model: Option<u32>) {
         let failed = batch.requests.iter().any(|id| self.failed.contains(id));
         self.failed.retain(|id| !batch.requests.contains(id));
         // One of which nothing came was left, or taken apart: it tells nothing of a worker.
@@ -99,7 +117,7 @@ impl DynamicBatch {
         };
         let size = u32::try_from(batch.requests.len()).unwrap_or(u32::MAX);
         let took = batch.ended.saturating_sub(batch.dispatched);
-        self.curves.observe(batch.worker, model, size, took);
+        self.curves.observe(now, batch.worker, model, size, took);
     }
 
     fn fail(&mut self, id: u64) {
@@ -110,46 +128,36 @@ impl DynamicBatch {
     }
 
     /// Whether what has come cannot make its deadline, by the learned times and what waits before
-    /// it: no more than all, and no more than its tenant's own for each tenant that waits.
+    /// it.
     fn is_hopeless(&self, now: u64, request: &Request) -> bool {
         let Some(deadline) = request.deadline.filter(|_| self.options.early_rejection) else {
             return false;
         };
-        let Some(curve) = self.curves.of(0, request.model) else {
+        if matches!(request.affinity, Affinity::Pin(_)) {
+            // It has one worker only; whether that makes it is seen when it is its turn.
             return false;
-        };
-        let left = deadline.saturating_sub(now) as f64;
-        if curve.hope(1).is_some_and(|time| time > left) {
-            return true;
         }
-        let desk = &self.desk;
-        let tenants = desk.ledger.active().max(1);
-        let tenant = if self.options.fair { request.tenant } else { 0 };
-        let own = desk.ledger.waiting(tenant) as usize;
-        let ahead = desk.waiting.len().min((own + 1) * tenants);
-        let asks = Asks::of(request);
-        // The bound of any worker that could have it: they are alike, or the estimate is rough.
-        let Some(worker) = desk.roster.candidates(asks).next() else {
-            return false;
+        let left = deadline.saturating_sub(now) as f64;
+        let tenant = self.desk.charged(request.tenant);
+        let queue = Queue {
+            ahead: self.desk.waiting.ahead(request, None, tenant),
+            cap: |worker| self.cap(worker, request.batch_key),
         };
-        let cap = self.cap(worker, request.batch_key);
-        let at_once = desk.roster.slots().max(1) as f64 * f64::from(cap);
-        let rounds = (ahead as f64 / at_once).floor();
-        let size = u32::try_from(ahead + 1).unwrap_or(u32::MAX).min(cap);
-        let Some(time) = curve.time(size) else {
-            return false;
-        };
-        let busy = if desk.roster.free_slots() == 0 {
-            0.5
-        } else {
-            0.0
-        };
-        (rounds + busy) * time + time > left * DOUBT
+        self.outlook(now).is_hopeless(request, left, queue)
+    }
+
+    pub(crate) fn outlook(&self, now: u64) -> Outlook<'_> {
+        Outlook {
+            now,
+            roster: &self.desk.roster,
+            curves: &self.curves,
+            running: &self.running,
+        }
     }
 
     // === batches ===
 
-    fn cap(&self, worker: u32, key: u32) -> u32 {
+    pub(crate) fn cap(&self, worker: u32, key: u32) -> u32 {
         match key {
             0 => 1,
             _ => self
@@ -161,40 +169,108 @@ impl DynamicBatch {
     }
 
     fn dispatch(&mut self, now: u64, actions: &mut Vec<Action>) -> Option<u64> {
-        let mut stuck = Vec::new();
-        let mut held = Vec::new();
+        let mut held = 0;
         let mut wake: Option<u64> = None;
+        if self.desk.roster.free_slots() > 0 {
+            self.desk.open_turns();
+        }
         // Each that is held keeps a slot.
-        while self.desk.roster.free_slots() > held.len() as u64 {
+        while self.desk.roster.free_slots() > held {
             let desk = &mut self.desk;
-            let Some(turn) = desk.waiting.foremost(&desk.ledger, &stuck, &held) else {
+            let Some(turn) = desk.waiting.foremost(&desk.ledger) else {
                 break;
             };
-            let worker = desk
-                .waiting
-                .asks(turn.class)
-                .and_then(|(asks, home)| match home {
-                    Some(home) => Some(home).filter(|home| desk.roster.is_free(*home)),
-                    None => desk.roster.least_busy(asks),
-                });
-            let Some(worker) = worker else {
-                stuck.push(turn.class);
-                continue;
+            let worker = match self.choose(now, turn) {
+                Choice::Worker(worker) => worker,
+                Choice::Nobody => {
+                    self.desk.waiting.park(turn.class);
+                    continue;
+                }
+                Choice::Later => {
+                    self.leave_out(turn, turn.front.id);
+                    continue;
+                }
+                Choice::Never => {
+                    self.desk
+                        .turn_away(turn.front.id, RejectReason::TooLate, actions);
+                    continue;
+                }
             };
             match self.plan(now, turn, worker) {
                 Plan::Wait(until) => {
-                    held.push((turn.class, turn.key));
+                    self.desk.waiting.hold(turn.class, turn.key);
+                    held += 1;
                     wake = Some(wake.map_or(until, |wake| wake.min(until)));
                 }
                 Plan::Send(most) => {
+                    let before = self.desk.waiting.aside();
                     let members = self.gather(now, turn, worker, most, actions);
-                    if !members.is_empty() {
-                        self.desk.send(worker, members, actions);
-                    }
+                    let Some(first) = members.first() else {
+                        // They were turned away, or do better elsewhere and are left out.
+                        if self.desk.waiting.aside() >= MOST_ASIDE {
+                            self.desk.waiting.hold(turn.class, turn.key);
+                        }
+                        continue;
+                    };
+                    let batch = Batch {
+                        dispatched: now,
+                        size: u32::try_from(members.len()).unwrap_or(u32::MAX),
+                        model: first.request.model,
+                    };
+                    self.running.begin(worker, batch);
+                    self.desk.send(worker, members, actions);
+                    // Another worker may be free that does them in time.
+                    let desk = &mut self.desk;
+                    desk.waiting.recall(before, &desk.ledger);
                 }
             }
         }
+        self.desk.close_turns();
         wake
+    }
+
+    /// Leaves one out of this step; when that has become many, its lane.
+    fn leave_out(&mut self, turn: Turn, id: u64) {
+        let waiting = &mut self.desk.waiting;
+        if waiting.aside() < MOST_ASIDE {
+            waiting.set_aside(id);
+        } else {
+            waiting.hold(turn.class, turn.key);
+        }
+    }
+
+    /// Where the one whose turn it is goes: to the least busy worker, unless that cannot make its
+    /// deadline and another can.
+    fn choose(&self, now: u64, turn: Turn) -> Choice {
+        let desk = &self.desk;
+        let Some((asks, home)) = desk.waiting.asks(turn.class) else {
+            return Choice::Nobody;
+        };
+        let first = match home {
+            Some(home) => Some(home).filter(|home| desk.roster.is_free(*home)),
+            None => desk.roster.least_busy(asks),
+        };
+        let Some(first) = first else {
+            return Choice::Nobody;
+        };
+        let request = desk.waiting.get(turn.front.id).map(|one| &one.request);
+        let deadline = request.and_then(|request| Some((request.model, request.deadline?)));
+        let Some((model, deadline)) = deadline.filter(|_| self.options.early_rejection) else {
+            return Choice::Worker(first);
+        };
+        let by = deadline as f64;
+        let outlook = self.outlook(now);
+        if outlook.alone(first, model) <= by {
+            return Choice::Worker(first);
+        }
+        let wanted = Wanted { asks, home };
+        match outlook.fastest(wanted, model) {
+            Some((fastest, done)) if done <= by => Choice::Worker(fastest),
+            _ if outlook.soonest(wanted, first, |id| outlook.alone(id, model)) <= by => {
+                Choice::Later
+            }
+            _ => Choice::Never,
+        }
     }
 
     /// How many go, or until when they wait.
@@ -224,7 +300,7 @@ impl DynamicBatch {
         let model = leader.request.model;
         let time = self
             .curves
-            .of(worker, model)
+            .of(now, worker, model)
             .and_then(|curve| curve.time(there + 1))
             .unwrap_or(0.0);
         let latest = due.saturating_sub((time * MARGIN) as u64);
@@ -246,73 +322,19 @@ impl DynamicBatch {
             target => lane.oldest()?.saturating_add(target * 1000).min(due),
         })
     }
-
-    /// Picks the members of a batch: the one whose turn it is, and others of its lane in turn.
-    fn gather(
-        &mut self,
-        now: u64,
-        turn: Turn,
-        worker: u32,
-        most: u32,
-        actions: &mut Vec<Action>,
-    ) -> Vec<Waiter> {
-        let backlog = self
-            .desk
-            .waiting
-            .lane(turn.class, turn.key)
-            .is_some_and(|lane| lane.len() > most as usize);
-        let mut curve: Option<Option<Curve>> = None;
-        let mut members: Vec<Waiter> = Vec::new();
-        // When the first of the members should be done.
-        let mut strictest = u64::MAX;
-        while members.len() < most as usize {
-            let desk = &mut self.desk;
-            let front = desk.waiting.front_of(turn.class, turn.key, &desk.ledger);
-            let Some(front) = front else {
-                break;
-            };
-            let Some(waiter) = self.desk.waiting.get(front.id) else {
-                break;
-            };
-            let request = &waiter.request;
-            let curve = *curve.get_or_insert_with(|| self.curves.of(worker, request.model));
-            if let Some(curve) = curve {
-                let at = |time: Option<f64>| now as f64 + time.unwrap_or(0.0);
-                let late = |done: f64| request.deadline.is_some_and(|by| done > by as f64);
-                let hopeless = late(at(curve.hope(1)));
-                let early = backlog && late(at(curve.time(most)));
-                if self.options.early_rejection && (hopeless || early) {
-                    self.desk
-                        .turn_away(front.id, RejectReason::TooLate, actions);
-                    continue;
-                }
-                let due = self.due(request).min(strictest);
-                let size = u32::try_from(members.len()).unwrap_or(u32::MAX);
-                let grown = at(curve.time(size + 1)) > due as f64;
-                let kept = at(curve.time(size.max(1))) <= due as f64;
-                if !members.is_empty() && !backlog && grown && kept {
-                    break;
-                }
-                strictest = due;
-            }
-            if let Some(waiter) = self.desk.pick(front.id) {
-                members.push(waiter);
-            }
-        }
-        members
-    }
-
-    fn due(&self, request: &Request) -> u64 {
-        let wish = match self.options.latency_target_ms {
-            0 => u64::MAX,
-            target => request.arrived.saturating_add(target * 1000),
-        };
-        request.deadline.map_or(wish, |deadline| deadline.min(wish))
-    }
 }
 
 impl Policy for DynamicBatch {
     fn restore(&mut self, _now: u64, page: Page) {
+        for batch in &page.in_flight {
+            let model = batch.members.first().map_or(0, |member| member.model);
+            let running = Batch {
+                dispatched: batch.dispatched,
+                size: batch.size,
+                model,
+            };
+            self.running.begin(batch.worker, running);
+        }
         self.desk.restore(page);
     }
 
@@ -331,8 +353,16 @@ impl Policy for DynamicBatch {
                 Event::AttemptFailed(failed) => self.fail(failed.request.id),
                 Event::BatchFinished(batch) => {
                     let model = batch.requests.iter().find_map(|id| self.desk.model(*id));
-                    self.learn(batch, model);
+                    self.learn(now, batch, model);
+                    let size = batch.requests.len();
+                    self.running.end(batch.worker, Some(batch.dispatched), size);
                 }
+                Event::Refused(refused) => {
+                    if let Some(worker) = refused.worker {
+                        self.running.end(worker, None, refused.requests.len());
+                    }
+                }
+                Event::WorkerGone(id) => self.running.gone(*id),
                 _ => {}
             }
             self.desk.take_in(now, event, &mut actions);

@@ -1,4 +1,7 @@
 //! How often company comes: the time between arrivals that may go together, for each sort.
+//!
+//! A pause is not longer than twice what anybody waits for: whether it was a second or an hour,
+//! nobody was to be expected in it, and what comes in a burst after it is soon expected again.
 
 use tollgate_sdk_scheduler::recent::{Recent, mixed};
 use tollgate_sdk_scheduler::scheduling::Request;
@@ -15,12 +18,16 @@ struct Rhythm {
 
 /// Rhythms of arrivals. Bounded.
 pub(crate) struct Rhythms {
+    /// A gap counts for no more.
+    longest: u64,
     by_sort: Recent<Rhythm>,
 }
 
 impl Rhythms {
-    pub(crate) fn new() -> Self {
+    /// `wait`: the longest that anybody waits for company.
+    pub(crate) fn new(wait: u64) -> Self {
         Self {
+            longest: wait.saturating_mul(2).max(1),
             by_sort: Recent::new(SORTS),
         }
     }
@@ -35,7 +42,7 @@ impl Rhythms {
             gap: None,
         };
         let rhythm = self.by_sort.touch(sort(request), || first);
-        let since = now.saturating_sub(rhythm.last) as f64;
+        let since = now.saturating_sub(rhythm.last).min(self.longest) as f64;
         if rhythm.last != now || rhythm.gap.is_some() {
             rhythm.gap = Some(rhythm.gap.map_or(since, |gap| gap + (since - gap) / 8.0));
         }
@@ -55,4 +62,51 @@ impl Rhythms {
 
 fn sort(request: &Request) -> u64 {
     mixed(u64::from(request.model) << 32 | u64::from(request.batch_key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_sdk_scheduler::scheduling::Affinity;
+
+    fn request() -> Request {
+        Request {
+            id: 1,
+            model: 1,
+            tenant: 0,
+            batch_key: 1,
+            eligible: Vec::new(),
+            priority: 0,
+            input_cost: 1,
+            output_cost: 1,
+            arrived: 0,
+            deadline: None,
+            affinity: Affinity::None,
+            attempts: 0,
+            avoid: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_pause_is_soon_forgotten_and_a_slow_rhythm_is_not() {
+        let request = request();
+        let mut rhythms = Rhythms::new(1_000);
+        let mut now = 0;
+        let mut come = |rhythms: &mut Rhythms, after: u64| {
+            now += after;
+            rhythms.arrived(now, &request);
+            rhythms.expects(&request, now, now + 1_000)
+        };
+        for _ in 0..50 {
+            come(&mut rhythms, 100);
+        }
+        // An hour, and a burst after it.
+        assert!(come(&mut rhythms, 3_600_000_000));
+        assert!(come(&mut rhythms, 100));
+        // Who comes once in a second is not waited for, and a burst after that is before long.
+        let expected = (0..50).map(|_| come(&mut rhythms, 1_000_000));
+        assert!(!expected.collect::<Vec<_>>().pop().unwrap());
+        let soon = (0..8).map(|_| come(&mut rhythms, 100));
+        assert!(soon.collect::<Vec<_>>().pop().unwrap());
+    }
 }

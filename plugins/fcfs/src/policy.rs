@@ -27,8 +27,8 @@ const STALL: u64 = 10_000;
 /// After so many refusals a request is turned away, so that a request which the host
 /// will never let go cannot hold up the others.
 const MAX_REFUSALS: u32 = 8;
-/// Requests that can be taken back. More than a step dispatches in practice.
-const MAX_SENT: usize = 4_096;
+/// Requests under way that can be taken back.
+const MAX_SENT: usize = 65_536;
 /// Sequences whose worker is remembered.
 const MAX_PINS: usize = 4_096;
 /// Sorts of requests that a walk keeps apart to look for a worker once each.
@@ -77,12 +77,18 @@ impl Fcfs {
                 self.queue.remove(id);
                 self.sent.take(id);
             }
-            Event::BatchFinished(batch) => self.workers.finished(batch.worker),
+            Event::BatchFinished(batch) => {
+                for id in batch.requests {
+                    self.sent.take(id);
+                }
+                self.workers.finished(batch.worker);
+            }
             Event::WorkerChanged(worker) => self.workers.changed(worker),
             Event::WorkerGone(id) => self.workers.gone(id),
             Event::Timer => self.alarm = None,
             Event::Refused(refused) => self.take_back(now, &refused, actions),
-            Event::Other(_) => {}
+            // What requests cost is nothing to one who serves them as they come.
+            Event::Settled(_) | Event::Other(_) => {}
         }
     }
 
@@ -133,7 +139,9 @@ impl Fcfs {
                     let home = self.pins.place(
                         key,
                         |id| workers.holds(id, request),
-                        workers.candidates(request),
+                        workers
+                            .candidates(request)
+                            .map(|id| (id, workers.identity(id))),
                     );
                     let Some(home) = home else { continue };
                     Some(home)

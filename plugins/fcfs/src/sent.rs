@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::queue::Waiting;
 
-/// The last `bound` requests that were dispatched. Older ones have long been taken
-/// up: a refusal comes with the next events.
+/// The last `bound` requests that were dispatched and have not ended. Older ones have long been
+/// taken up: a refusal comes with the next events.
 pub(crate) struct Sent {
     bound: usize,
     next: u64,

@@ -106,6 +106,11 @@ impl Workers {
             .sum()
     }
 
+    /// What it is called by at every proxy.
+    pub(crate) fn identity(&self, id: u32) -> u64 {
+        self.seats.get(&id).map_or(0, |seat| seat.worker.identity)
+    }
+
     /// Requests that one batch on this worker may have, at least one.
     pub(crate) fn max_batch(&self, id: u32) -> u32 {
         self.seats

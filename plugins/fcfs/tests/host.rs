@@ -36,6 +36,7 @@ fn worker(id: u32, models: &[u32], slots: u32, max_batch: u32) -> Worker {
         slots,
         busy: 0,
         max_batch,
+        identity: u64::from(id),
         queued: None,
         running: None,
         kv_cache_use: None,

@@ -14,9 +14,24 @@ const HOLDERS: usize = 4;
 #[derive(Clone, Copy, Default)]
 struct Holders([u32; HOLDERS]);
 
+/// What is known of a request's beginning.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Known {
+    /// Blocks of it that were served; 0: no more than its model, if that.
+    pub(crate) blocks: usize,
+    holders: Holders,
+}
+
 /// A bounded table of them.
 pub(crate) struct Table {
     by_key: Recent<Holders>,
+}
+
+impl Known {
+    /// Who served it, the newest first.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = u32> + use<> {
+        self.holders.0.into_iter().filter(|worker| *worker != 0)
+    }
 }
 
 impl Table {
@@ -26,19 +41,15 @@ impl Table {
         }
     }
 
-    /// Workers that served the longest known part of the request's beginning; of those that
-    /// served no more than its model, the ones of which `chooses` holds: where a worker has one
-    /// model alone, that it served it says nothing.
-    pub(crate) fn holders(
-        &self,
-        request: &Request,
-        chooses: impl Fn(u32) -> bool,
-    ) -> impl Iterator<Item = u32> {
-        let known = keys(request).find_map(|key| Some((key, *self.by_key.peek(key)?)));
-        let (key, found) = known.unwrap_or_default();
-        let model_alone = key == of_model(request);
-        let workers = found.0.into_iter().filter(|worker| *worker != 0);
-        workers.filter(move |worker| !model_alone || chooses(*worker))
+    /// The longest known part of the request's beginning.
+    pub(crate) fn known(&self, request: &Request) -> Known {
+        let longest = blocks(request).len();
+        let mut keys = (0..=longest).rev().zip(keys(request));
+        let known = keys.find_map(|(blocks, key)| {
+            let holders = *self.by_key.peek(key)?;
+            Some(Known { blocks, holders })
+        });
+        known.unwrap_or_default()
     }
 
     /// The request goes to this worker.
@@ -57,14 +68,18 @@ fn of_model(request: &Request) -> u64 {
     mixed(u64::from(request.model))
 }
 
+/// The hashes of the request's beginning, the shortest first.
+pub(crate) fn blocks(request: &Request) -> &[u64] {
+    match &request.affinity {
+        Affinity::Prefer(blocks) => blocks,
+        Affinity::None | Affinity::Pin(_) | Affinity::Other(_) => &[],
+    }
+}
+
 /// The request's keys, the longest beginning first and the model last.
 fn keys(request: &Request) -> impl Iterator<Item = u64> + '_ {
     let model = of_model(request);
-    let blocks: &[u64] = match &request.affinity {
-        Affinity::Prefer(blocks) => blocks,
-        Affinity::None | Affinity::Pin(_) | Affinity::Other(_) => &[],
-    };
-    blocks
+    blocks(request)
         .iter()
         .rev()
         .map(move |block| mixed(block ^ model))
@@ -94,7 +109,11 @@ mod tests {
     }
 
     fn holders(table: &Table, model: u32, blocks: &[u64]) -> Vec<u32> {
-        table.holders(&request(model, blocks), |_| true).collect()
+        table.known(&request(model, blocks)).workers().collect()
+    }
+
+    fn depth(table: &Table, blocks: &[u64]) -> usize {
+        table.known(&request(1, blocks)).blocks
     }
 
     #[test]
@@ -106,12 +125,8 @@ mod tests {
         assert_eq!(holders(&table, 1, &[10, 21]), [6]);
         assert_eq!(holders(&table, 1, &[10, 99]), [6, 5]);
         assert_eq!(holders(&table, 1, &[77]), [6, 5], "the model alone");
-        let one_model = |worker| worker != 6;
-        let several = |blocks: &[u64]| -> Vec<u32> {
-            table.holders(&request(1, blocks), one_model).collect()
-        };
-        assert_eq!(several(&[77]), [5], "of those who have several");
-        assert_eq!(several(&[10, 99]), [6, 5], "a beginning counts everywhere");
+        let depths = [&[10, 11, 12, 13][..], &[10, 99], &[77], &[]].map(|it| depth(&table, it));
+        assert_eq!(depths, [3, 1, 0, 0]);
         assert!(holders(&table, 2, &[10, 11]).is_empty(), "another model");
     }
 

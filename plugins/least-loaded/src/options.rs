@@ -50,6 +50,10 @@ pub(crate) const SCHEMA: &str = r#"{
       "description": "Beginnings and models that are remembered.",
       "type": "integer", "minimum": 2, "maximum": 262144, "default": 65536
     },
+    "affinity-depth": {
+      "description": "A beginning that nobody is known to have served is placed by its hash up to this block, or its last one: what is alike so far belongs to one worker at every proxy. 0: it goes to the less loaded of two.",
+      "type": "integer", "minimum": 0, "maximum": 32, "default": 4
+    },
     "affinity-slack": {
       "description": "Affinity yields when the preferred worker has more outstanding work than another by half and so many requests a slot in a hundred.",
       "type": "integer", "minimum": 0, "maximum": 100000, "default": 50
@@ -81,6 +85,8 @@ pub struct Options {
     pub affinity: bool,
     /// How much is remembered.
     pub affinity_blocks: usize,
+    /// The block by which a new beginning is placed.
+    pub affinity_depth: usize,
     /// When affinity yields, in hundredths of a request a slot.
     pub affinity_slack: u32,
 }
@@ -98,6 +104,7 @@ impl Default for Options {
             patience_ms: 30_000,
             affinity: true,
             affinity_blocks: 65_536,
+            affinity_depth: 4,
             affinity_slack: 50,
         }
     }
@@ -139,8 +146,9 @@ impl Options {
                 "/affinity-blocks",
                 options.affinity_blocks as u64,
                 2,
-                4_194_304,
+                262_144,
             ),
+            ("/affinity-depth", options.affinity_depth as u64, 0, 32),
             (
                 "/affinity-slack",
                 u64::from(options.affinity_slack),
@@ -171,6 +179,8 @@ mod tests {
             r#"{"max-pending": 0}"#,
             r#"{"max_pending": 7}"#,
             r#"{"affinity-blocks": 1}"#,
+            r#"{"affinity-blocks": 262145}"#,
+            r#"{"affinity-depth": 33}"#,
             "[",
         ] {
             assert!(Options::read(wrong).is_err(), "{wrong}");

@@ -7,26 +7,33 @@
 //!    - two workers with room are drawn, and the one with less outstanding work for its slots is
 //!      taken (the power of two choices: Mitzenmacher, 2001);
 //!    - if one that served the same beginning before has room and is not much busier than that, it
-//!      is taken instead. Affinity is a wish: it never waits, and a beginning that is asked for
-//!      more than one worker can bear spreads over several;
+//!      is taken instead. A beginning that nobody is known to have served goes to the worker that
+//!      it belongs to by rendezvous hashing, or to the next that has room and is not much busier,
+//!      so that proxies which share workers, and do not know of each other, send it to the same.
+//!      Affinity is a wish: it never waits, and a beginning that is asked for more than one worker
+//!      can bear spreads over several;
 //! 3. asks to be woken for the next deadline or the end of a rest.
 //!
-//! A step costs `classes + blocks` for each request sent, whatever the queue's length and the
-//! number of workers. Chance is drawn from the request's number and the instant, so that equal
+//! A step costs a logarithm of the queue and the request's blocks for each request sent, and the
+//! number of workers when its beginning is new; a class that has no room is looked at once, and
+//! again when one of its workers has room. Chance is drawn from the request's number and the instant, so that equal
 //! histories give equal decisions, and proxies that share workers do not draw alike.
 
 use tollgate_sdk_scheduler::Policy;
 use tollgate_sdk_scheduler::desk::{Desk, Terms};
+use tollgate_sdk_scheduler::pins::weight;
 use tollgate_sdk_scheduler::recent::mixed;
-use tollgate_sdk_scheduler::roster::Caps;
+use tollgate_sdk_scheduler::roster::{Asks, Caps};
 use tollgate_sdk_scheduler::scheduling::{Action, Event, Page};
 use tollgate_sdk_scheduler::waiting::{Bounds, Turn};
 
-use crate::affinity::Table;
+use crate::affinity::{self, Table};
 use crate::options::Options;
 
 /// A cache that is fuller than so many thousandths throws beginnings away: no reason to prefer it.
 const FULL_CACHE: u32 = 950;
+/// Workers that a new beginning may go to, in the order of its hash.
+const HOMES: usize = 3;
 
 /// Least outstanding work of two.
 pub struct LeastLoaded {
@@ -34,6 +41,8 @@ pub struct LeastLoaded {
     table: Option<Table>,
     /// Requests a slot by which a preferred worker may be busier.
     slack: f64,
+    /// The block by which a new beginning is placed.
+    depth: usize,
 }
 
 impl LeastLoaded {
@@ -44,6 +53,7 @@ impl LeastLoaded {
             bounds: Bounds {
                 all: options.max_pending,
                 each: options.max_pending_per_tenant,
+                shared: options.fair,
             },
             caps: Caps {
                 in_flight: options.max_in_flight,
@@ -61,18 +71,21 @@ impl LeastLoaded {
                 .affinity
                 .then(|| Table::new(options.affinity_blocks)),
             slack: f64::from(options.affinity_slack) / 100.0,
+            depth: options.affinity_depth,
         }
     }
 
     fn dispatch(&mut self, now: u64, actions: &mut Vec<Action>) {
-        let mut stuck = Vec::new();
+        if self.desk.roster.free_slots() > 0 {
+            self.desk.open_turns();
+        }
         while self.desk.roster.free_slots() > 0 {
             let desk = &mut self.desk;
-            let Some(turn) = desk.waiting.foremost(&desk.ledger, &stuck, &[]) else {
+            let Some(turn) = desk.waiting.foremost(&desk.ledger) else {
                 break;
             };
             let Some(worker) = self.choose(now, turn) else {
-                stuck.push(turn.class);
+                self.desk.waiting.park(turn.class);
                 continue;
             };
             let Some(waiter) = self.desk.pick(turn.front.id) else {
@@ -107,20 +120,49 @@ impl LeastLoaded {
             return Some(drawn);
         };
         let request = &self.desk.waiting.get(turn.front.id)?.request;
-        let preferred = table
-            .holders(request, |id| roster.models(id) > 1)
-            .filter(|id| roster.is_free(*id) && roster.holds(*id, asks) && !asks.avoid.contains(id))
-            .filter(|id| {
-                roster
-                    .kv_cache_use(*id)
-                    .is_none_or(|use_| use_ < FULL_CACHE)
-            })
-            .min_by(|a, b| load(*a).total_cmp(&load(*b)));
         let bearable = load(drawn) * 1.5 + self.slack * each;
-        Some(match preferred {
-            Some(id) if load(id) <= bearable => id,
-            _ => drawn,
-        })
+        let usable = |id: &u32| {
+            let cache = roster.kv_cache_use(*id);
+            roster.is_free(*id)
+                && roster.holds(*id, asks)
+                && !asks.avoid.contains(id)
+                && cache.is_none_or(|used| used < FULL_CACHE)
+                && load(*id) <= bearable
+        };
+        let beginning = affinity::blocks(request);
+        let known = table.known(request);
+        let holder = || {
+            // Where a worker has one model alone, that it served it says nothing.
+            let holders = known.workers().filter(&usable);
+            let holders = holders.filter(|id| known.blocks > 0 || roster.models(*id).len() > 1);
+            holders.min_by(|a, b| load(*a).total_cmp(&load(*b)))
+        };
+        let placed_by = self.depth.min(beginning.len());
+        let home = || {
+            let block = *beginning[..placed_by].last()?;
+            self.homes(asks, block).find(&usable)
+        };
+        let preferred = if known.blocks < placed_by {
+            home().or_else(holder)
+        } else {
+            holder().or_else(home)
+        };
+        Some(preferred.unwrap_or(drawn))
+    }
+
+    /// The workers that a beginning belongs to, the first one first: the same at every proxy.
+    fn homes(&self, asks: Asks<'_>, block: u64) -> impl Iterator<Item = u32> + use<> {
+        let roster = &self.desk.roster;
+        let mut best = [None::<(u64, u32)>; HOMES];
+        for id in roster.candidates(asks) {
+            let mut one = Some((weight(block, roster.identity(id)), id));
+            for place in &mut best {
+                if one > *place {
+                    std::mem::swap(&mut one, place);
+                }
+            }
+        }
+        best.into_iter().flatten().map(|(_, id)| id)
     }
 }
 

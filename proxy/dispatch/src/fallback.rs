@@ -127,7 +127,7 @@ impl Fallback {
             }
             // The driver checks this policy's actions against the same truth that it was told, so
             // none is ever refused (the property tests hold that).
-            Event::Timer | Event::Refused { .. } => {}
+            Event::Timer | Event::Refused { .. } | Event::Settled(_) => {}
         }
     }
 
@@ -142,7 +142,7 @@ impl Fallback {
         let chosen = usable().filter(|worker| !(avoidable && lane.avoid.contains(&worker.id)));
         match lane.pin {
             Some(pin) => chosen
-                .max_by_key(|worker| (rank(pin, worker.id), worker.id))
+                .max_by_key(|worker| (rank(pin, worker.identity), worker.id))
                 .filter(|worker| worker.has_room()),
             None => chosen
                 .filter(|worker| worker.has_room())
@@ -188,8 +188,8 @@ fn by_load(a: &Worker, b: &Worker) -> Ordering {
 }
 
 /// How well a worker suits a pin: the finalizer of SplitMix64 over both.
-fn rank(pin: u64, worker: WorkerId) -> u64 {
-    let mut z = pin ^ u64::from(worker).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+fn rank(pin: u64, identity: u64) -> u64 {
+    let mut z = pin ^ identity.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

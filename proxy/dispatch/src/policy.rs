@@ -85,6 +85,8 @@ pub struct Worker {
     pub busy: u32,
     /// Most requests in one batch.
     pub max_batch: u32,
+    /// Of its name: the same at every proxy that calls it by this name.
+    pub identity: u64,
     /// Requests that wait inside the worker, by its last probe.
     pub queued: Option<u32>,
     /// Requests that run inside the worker, by its last probe.
@@ -101,6 +103,38 @@ impl Worker {
     }
 }
 
+/// A request that is under way, as it was believed to be when it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub id: RequestId,
+    /// Interned.
+    pub model: u32,
+    /// Interned.
+    pub tenant: u32,
+    /// A guess.
+    pub input_cost: u32,
+    /// A guess.
+    pub output_cost: u32,
+}
+
+/// What a request was found to use. See `settled` in `wit/scheduling.wit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Its number.
+    pub id: RequestId,
+    /// Interned.
+    pub tenant: u32,
+    /// As it was believed.
+    pub input_cost: u32,
+    /// As it was believed.
+    pub output_cost: u32,
+    /// What it used, as far as that is known.
+    pub input: Option<u32>,
+    /// What it used, as far as that is known.
+    pub output: Option<u32>,
+}
+
 /// A batch in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -108,8 +142,10 @@ pub struct Batch {
     pub id: BatchId,
     /// Where it runs.
     pub worker: WorkerId,
-    /// Its members that have neither left nor failed.
-    pub requests: Vec<RequestId>,
+    /// Those of it that have neither left nor failed.
+    pub members: Vec<Member>,
+    /// How many were sent together.
+    pub size: u32,
     /// Since when.
     pub dispatched: u64,
 }
@@ -154,13 +190,15 @@ pub enum Event {
     Timer,
     /// An action did not fit the truth and was not carried out.
     Refused {
-        /// What it named; at most 64 of them.
+        /// What it named; of many the first 64, and the others in events that follow.
         requests: Vec<RequestId>,
-        /// The worker that it named.
+        /// The worker that it named; not in what follows.
         worker: Option<WorkerId>,
         /// For the log.
         reason: &'static str,
     },
+    /// What a request was found to use.
+    Settled(Settled),
 }
 
 /// Why a policy turns a request away.

@@ -171,6 +171,13 @@ pub struct Workers {
     most: usize,
 }
 
+/// FNV-1a, 64 bits, of a worker's name: stable over processes and proxies.
+fn identity(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 // === impl WorkerHandle ===
 
 impl WorkerHandle {
@@ -260,6 +267,7 @@ impl WorkerHandle {
             slots: self.spec.slots,
             busy: 0,
             max_batch: self.spec.max_batch,
+            identity: identity(&self.spec.name),
             queued: state.load.queued,
             running: state.load.running,
             kv_cache_use: state.load.kv_cache_use,

@@ -8,7 +8,8 @@ use tollgate_dispatch::driver::{
     Arrival, Decision, Driver, Full, Limits, LimitsError, Rejection, Trouble,
 };
 use tollgate_dispatch::policy::{
-    Action, Event, PAGE, Page, Policy, PolicyGone, RejectReason, RequestId, Worker, WorkerId,
+    Action, Event, PAGE, Page, Policy, PolicyGone, RejectReason, RequestId, Settled, Worker,
+    WorkerId,
 };
 
 /// Answers what it was given beforehand, and shows what it was told.
@@ -81,6 +82,7 @@ fn worker(id: WorkerId, slots: u32, max_batch: u32) -> Worker {
         slots,
         busy: 0,
         max_batch,
+        identity: u64::from(id),
         queued: None,
         running: None,
         kv_cache_use: None,
@@ -347,7 +349,7 @@ fn each_action_that_does_not_fit_is_refused_with_its_reason() {
 #[test]
 fn a_policy_that_repeats_its_mistake_is_not_stepped_for_ever() {
     let script = Script::default();
-    let mut driver = driver(|limits| limits.max_actions = 3);
+    let mut driver = driver(|_| {});
     script.rules(&mut driver);
     for _ in 0..10 {
         script.next(Ok(vec![send(1, &[1]); 100]));
@@ -355,8 +357,173 @@ fn a_policy_that_repeats_its_mistake_is_not_stepped_for_ever() {
     driver.arrive(0, arrival()).unwrap();
     let told = script.told();
     assert_eq!(told.len(), 2);
-    assert_eq!(reasons(&told).len(), 4);
+    assert_eq!(reasons(&told).len(), 100);
     assert_eq!(driver.gauges().refused, 200);
+    // The second time it hears of it a little later, though nothing happens.
+    let wake = driver.wake_at().unwrap();
+    assert!(wake > 0 && wake < 100_000, "{wake}");
+    driver.tick(wake - 1);
+    // Whatever happens tells it too.
+    assert_eq!(reasons(&script.told()).len(), 200);
+}
+
+#[test]
+fn what_was_refused_is_told_though_nothing_else_happens() {
+    let script = Script::default();
+    let mut driver = driver(|limits| {
+        limits.queue_timeout = 1_000_000;
+        limits.workerless_timeout = 1_000_000;
+    });
+    script.rules(&mut driver);
+    script.next(Ok(vec![send(1, &[1])]));
+    script.next(Ok(vec![send(2, &[1])]));
+    driver.arrive(0, arrival()).unwrap();
+    assert_eq!(script.told().len(), 2);
+    driver.tick(driver.wake_at().unwrap());
+    assert_eq!(reasons(&script.told()), ["there is no such worker"]);
+    assert_eq!(
+        driver.wake_at(),
+        Some(1_000_000),
+        "nothing is left to be told"
+    );
+}
+
+#[test]
+fn a_long_answer_is_carried_out_in_pages_and_nothing_of_it_is_lost() {
+    let script = Script::default();
+    let mut driver = driver(|limits| limits.max_actions = 3);
+    script.rules(&mut driver);
+    let ids: Vec<_> = (0..10)
+        .map(|_| driver.arrive(0, arrival()).unwrap())
+        .collect();
+    script.told();
+    let all = ids.iter().map(|id| send(1, &[*id])).collect();
+    script.next(Ok(all));
+    driver.worker_changed(1, worker(1, 10, 1));
+    assert_eq!(script.told().len(), 1);
+    let mut sent = driver.take_decisions().len();
+    assert_eq!(sent, 3);
+    // One leaves before its turn: that is told, and all the rest goes.
+    assert!(driver.cancel(2, ids[8]));
+    sent += driver.take_decisions().len();
+    assert!(
+        script.told().is_empty(),
+        "nothing new before the answer is carried out"
+    );
+    while driver.wake_at() == Some(2) {
+        driver.tick(2);
+        sent += driver.take_decisions().len();
+    }
+    assert_eq!(sent, 9);
+    let told = script.told();
+    assert_eq!(reasons(&told), ["a request does not wait"]);
+    assert!(told[0].contains(&Event::Cancelled(ids[8])));
+    assert_eq!(driver.gauges().pending, 0);
+}
+
+#[test]
+fn an_answer_that_does_more_than_there_is_to_do_is_nonsense() {
+    let script = Script::default();
+    let mut driver = driver(|limits| limits.max_actions = 3);
+    script.rules(&mut driver);
+    script.next(Ok(vec![Action::WakeAt(9); 5]));
+    driver.arrive(0, arrival()).unwrap();
+    assert!(driver.gauges().fallback);
+    assert!(matches!(driver.take_troubles()[..], [Trouble::Nonsense(_)]));
+}
+
+#[test]
+fn a_refused_batch_is_named_whole_and_its_worker_once() {
+    let script = Script::default();
+    let mut driver = driver(|_| {});
+    script.rules(&mut driver);
+    let ids: Vec<_> = (0..200)
+        .map(|_| driver.arrive(0, keyed(4)).unwrap())
+        .collect();
+    script.told();
+    script.next(Ok(vec![send(1, &ids)]));
+    driver.worker_changed(1, worker(1, 1, 100));
+    let told = script.told();
+    let refused = told[1].iter().map(|event| match event {
+        Event::Refused {
+            requests, worker, ..
+        } => (requests.clone(), *worker),
+        other => panic!("{other:?}"),
+    });
+    let refused: Vec<_> = refused.collect();
+    let named: Vec<_> = refused
+        .iter()
+        .flat_map(|(named, _)| named.clone())
+        .collect();
+    assert_eq!(named, ids);
+    assert!(refused.iter().all(|(named, _)| named.len() <= 64));
+    let workers: Vec<_> = refused.iter().filter_map(|(_, worker)| *worker).collect();
+    assert_eq!(workers, [1]);
+    assert_eq!(driver.gauges().refused, 1);
+}
+
+#[test]
+fn what_a_request_used_is_told_with_what_happens_next() {
+    let script = Script::default();
+    let mut driver = driver(|_| {});
+    script.rules(&mut driver);
+    let used = Settled {
+        id: 7,
+        tenant: 3,
+        input_cost: 5,
+        output_cost: 6,
+        input: Some(50),
+        output: None,
+    };
+    driver.settled(1, used);
+    assert!(script.told().is_empty(), "not alone");
+    driver.arrive(2, arrival()).unwrap();
+    let told = script.told();
+    assert_eq!(told[0][0], Event::Settled(used));
+    assert!(matches!(told[0][1], Event::Arrived(_)));
+    // Unless it has become much.
+    for _ in 0..64 {
+        driver.settled(3, used);
+    }
+    assert_eq!(script.told().concat().len(), 64);
+}
+
+#[test]
+fn whoever_takes_over_is_told_what_is_under_way_and_what_it_costs() {
+    let script = Script::default();
+    let mut driver = driver(|_| {});
+    driver.worker_changed(0, worker(1, 1, 4));
+    let one = Arrival {
+        tenant: 2,
+        batch_key: 4,
+        input_cost: 11,
+        output_cost: 12,
+        ..arrival()
+    };
+    // The first goes alone, and the others together when it has ended.
+    let first = driver.arrive(0, one.clone()).unwrap();
+    let ids = [0; 3].map(|_| driver.arrive(0, one.clone()).unwrap());
+    let [Decision::Dispatch { batch, .. }] = driver.take_decisions()[..] else {
+        panic!("{first} is sent");
+    };
+    driver.batch_finished(1, batch, None);
+    driver.cancel(2, ids[1]);
+    script.rules(&mut driver);
+    let pages = script.0.lock().pages.clone();
+    let [batch] = &pages[0].in_flight[..] else {
+        panic!("{pages:?}");
+    };
+    assert_eq!((batch.worker, batch.size, batch.dispatched), (1, 3, 1));
+    let members: Vec<_> = batch.members.iter().map(|one| one.id).collect();
+    assert_eq!(members, [ids[0], ids[2]]);
+    let member = &batch.members[0];
+    let told = [
+        member.model,
+        member.tenant,
+        member.input_cost,
+        member.output_cost,
+    ];
+    assert_eq!(told, [1, 2, 11, 12]);
 }
 
 #[test]
@@ -465,7 +632,7 @@ fn while_pages_are_handed_over_the_fallback_rules_and_events_are_kept_in_order()
     let pending = pages.iter().flat_map(|page| &page.pending);
     let pending: Vec<_> = pending.map(|one| one.id).collect();
     assert_eq!(pending, ids[1..]);
-    assert_eq!(pages[0].in_flight[0].requests, [ids[0]]);
+    assert_eq!(pages[0].in_flight[0].members[0].id, ids[0]);
     assert_eq!(pages[0].workers[0].busy, 1);
 
     let told = script.told();

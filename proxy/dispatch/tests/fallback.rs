@@ -15,6 +15,7 @@ fn worker(id: WorkerId, slots: u32, busy: u32, max_batch: u32) -> Worker {
         slots,
         busy,
         max_batch,
+        identity: u64::from(id),
         queued: None,
         running: None,
         kv_cache_use: None,

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, advance};
 use tollgate_dispatch::driver::{Limits, Rejection, Trouble};
 use tollgate_dispatch::health::{Outcome, Thresholds};
-use tollgate_dispatch::policy::{Action, Event, Page, Policy, PolicyGone, RequestId, WorkerId};
+use tollgate_dispatch::policy::{
+    Action, Event, Page, Policy, PolicyGone, RequestId, Settled, WorkerId,
+};
 use tollgate_dispatch::pool::{
     Backoff, Observer, Place, Pool, PoolSpec, Queue, QueueSpec, Submission, Unobserved,
 };
@@ -398,6 +400,63 @@ async fn a_worker_that_drains_gets_nothing_new() {
     assert!(!place.is_finished());
     house.pool.drain_worker(worker.id(), false);
     assert!(place.await.unwrap().is_ok());
+}
+
+// === bills ===
+
+/// The fallback, and what it was told that requests have used.
+struct Bookkeeper(Fallback, Arc<Mutex<Vec<Settled>>>);
+
+impl Policy for Bookkeeper {
+    fn restore(&mut self, now: u64, page: Page) -> Result<(), PolicyGone> {
+        self.0.restore(now, page)
+    }
+
+    fn step(&mut self, now: u64, events: Vec<Event>) -> Result<Vec<Action>, PolicyGone> {
+        for event in &events {
+            if let Event::Settled(settled) = event {
+                self.1.lock().push(*settled);
+            }
+        }
+        self.0.step(now, events)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_has_used_is_told_when_its_bill_is_dropped() {
+    let books = Arc::new(Mutex::new(Vec::new()));
+    let kept = books.clone();
+    let source: Source = Arc::new(move || -> Result<Box<dyn Policy>, PolicyGone> {
+        Ok(Box::new(Bookkeeper(Fallback::new(), kept.clone())))
+    });
+    let house = house(Some(source));
+    house.worker("w", 4, 1);
+    let ask = || Submission {
+        tenant: Some(house.key("tenant")),
+        input_cost: 10,
+        output_cost: 20,
+        ..house.ask()
+    };
+    let one = house.pool.submit(ask()).unwrap().await.unwrap();
+    let nothing_known = house.pool.submit(ask()).unwrap().await.unwrap();
+    let mut bill = one.bill();
+    let id = one.id();
+    // It outlives the request's place, and what is told last counts.
+    drop(one);
+    drop(nothing_known.bill());
+    bill.used(Some(11), Some(1));
+    bill.used(None, Some(u64::MAX));
+    drop(bill);
+    drop(nothing_known);
+    let settled = Settled {
+        id,
+        tenant: house.key("tenant").number(),
+        input_cost: 10,
+        output_cost: 20,
+        input: Some(11),
+        output: Some(u32::MAX),
+    };
+    assert_eq!(*books.lock(), [settled]);
 }
 
 // === policies that come, go and fail ===

@@ -87,16 +87,7 @@ impl Policy for GuestPolicy {
         let page = guest::Page {
             workers: page.workers.into_iter().map(worker).collect(),
             pending: page.pending.into_iter().map(request).collect(),
-            in_flight: page
-                .in_flight
-                .into_iter()
-                .map(|batch| guest::Batch {
-                    id: batch.id,
-                    worker: batch.worker,
-                    requests: batch.requests,
-                    dispatched: batch.dispatched,
-                })
-                .collect(),
+            in_flight: page.in_flight.into_iter().map(batch).collect(),
             last: page.last,
         };
         let resource = self.resource;
@@ -120,6 +111,23 @@ impl Policy for GuestPolicy {
     }
 }
 
+fn batch(it: policy::Batch) -> guest::Batch {
+    let members = it.members.into_iter().map(|it| guest::Member {
+        id: it.id,
+        model: it.model,
+        tenant: it.tenant,
+        input_cost: it.input_cost,
+        output_cost: it.output_cost,
+    });
+    guest::Batch {
+        id: it.id,
+        worker: it.worker,
+        members: members.collect(),
+        size: it.size,
+        dispatched: it.dispatched,
+    }
+}
+
 fn worker(it: policy::Worker) -> guest::Worker {
     guest::Worker {
         id: it.id,
@@ -128,6 +136,7 @@ fn worker(it: policy::Worker) -> guest::Worker {
         slots: it.slots,
         busy: it.busy,
         max_batch: it.max_batch,
+        identity: it.identity,
         queued: it.queued,
         running: it.running,
         kv_cache_use: it.kv_cache_use,
@@ -193,6 +202,14 @@ fn event(it: policy::Event) -> guest::Event {
             requests,
             worker,
             reason: reason.into(),
+        }),
+        policy::Event::Settled(it) => guest::Event::Settled(guest::Settled {
+            id: it.id,
+            tenant: it.tenant,
+            input_cost: it.input_cost,
+            output_cost: it.output_cost,
+            input: it.input,
+            output: it.output,
         }),
     }
 }

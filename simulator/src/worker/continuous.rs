@@ -6,7 +6,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{ContinuousService, Done, Task};
+use super::{ContinuousService, Done, Task, Worked};
 
 struct Sequence {
     proxy: usize,
@@ -44,6 +44,9 @@ pub(crate) struct Continuous {
     /// Members of each batch that have not ended.
     open: Vec<(usize, u64, usize)>,
     worked: f64,
+    /// Units of prompts, and those that were in the cache.
+    asked: f64,
+    found: f64,
 }
 
 // === impl Cache ===
@@ -80,6 +83,8 @@ impl Continuous {
             stretch: None,
             open: Vec::new(),
             worked: 0.0,
+            asked: 0.0,
+            found: 0.0,
         }
     }
 
@@ -117,7 +122,10 @@ impl Continuous {
             let cached = u32::try_from(known.count())
                 .unwrap_or(0)
                 .saturating_mul(it.block);
-            sequence.prompt = sequence.prompt.saturating_sub(cached).max(1);
+            let asked = sequence.prompt;
+            sequence.prompt = asked.saturating_sub(cached).max(1);
+            self.asked += f64::from(asked);
+            self.found += f64::from(asked - sequence.prompt);
             for block in std::mem::take(&mut sequence.blocks) {
                 self.cache.put(block);
             }
@@ -187,8 +195,13 @@ impl Continuous {
         (self.waiting.len() as u32, self.running.len() as u32)
     }
 
-    pub(crate) fn worked(&self) -> (f64, f64) {
-        (self.worked, 1.0)
+    pub(crate) fn worked(&self) -> Worked {
+        Worked {
+            time: self.worked,
+            lanes: 1.0,
+            asked: self.asked,
+            found: self.found,
+        }
     }
 }
 

@@ -93,6 +93,18 @@ pub enum Done {
     Batch(usize, BatchId),
 }
 
+/// What a worker has done in all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Worked {
+    /// Microseconds of work, of all its lanes together.
+    pub(crate) time: f64,
+    /// How many lanes.
+    pub(crate) lanes: f64,
+    /// Units of prompts that it was given, and those that it found in its cache.
+    pub(crate) asked: f64,
+    pub(crate) found: f64,
+}
+
 /// A worker.
 pub(crate) enum Machine {
     OneShot(OneShot),
@@ -195,8 +207,8 @@ impl Machine {
         }
     }
 
-    /// Microseconds of work done so far, of all its lanes together, and how many lanes.
-    pub(crate) fn worked(&self) -> (f64, f64) {
+    /// What it has done so far.
+    pub(crate) fn worked(&self) -> Worked {
         match self {
             Self::OneShot(it) => it.worked(),
             Self::Continuous(it) => it.worked(),

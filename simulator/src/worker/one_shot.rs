@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use super::{BatchService, Done, Task};
+use super::{BatchService, Done, Task, Worked};
 use crate::random::Random;
 
 /// Batches of a run are bounded by the slots that the driver gives out.
@@ -82,7 +82,11 @@ impl OneShot {
         )
     }
 
-    pub(crate) fn worked(&self) -> (f64, f64) {
-        (self.worked, f64::from(self.service.lanes))
+    pub(crate) fn worked(&self) -> Worked {
+        Worked {
+            time: self.worked,
+            lanes: f64::from(self.service.lanes),
+            ..Worked::default()
+        }
     }
 }

@@ -44,12 +44,6 @@ impl<P: GuestPolicy + Send + 'static> Native<P> {
 impl<P: GuestPolicy + Send + 'static> Policy for Native<P> {
     fn restore(&mut self, now: u64, page: policy::Page) -> Result<(), PolicyGone> {
         self.spend()?;
-        let batch = |it: policy::Batch| guest::Batch {
-            id: it.id,
-            worker: it.worker,
-            requests: it.requests,
-            dispatched: it.dispatched,
-        };
         let page = guest::Page {
             workers: page.workers.into_iter().map(worker).collect(),
             pending: page.pending.into_iter().map(request).collect(),
@@ -72,6 +66,23 @@ impl<P: GuestPolicy + Send + 'static> Policy for Native<P> {
     }
 }
 
+fn batch(it: policy::Batch) -> guest::Batch {
+    let members = it.members.into_iter().map(|it| guest::Member {
+        id: it.id,
+        model: it.model,
+        tenant: it.tenant,
+        input_cost: it.input_cost,
+        output_cost: it.output_cost,
+    });
+    guest::Batch {
+        id: it.id,
+        worker: it.worker,
+        members: members.collect(),
+        size: it.size,
+        dispatched: it.dispatched,
+    }
+}
+
 fn worker(it: policy::Worker) -> guest::Worker {
     guest::Worker {
         id: it.id,
@@ -80,6 +91,7 @@ fn worker(it: policy::Worker) -> guest::Worker {
         slots: it.slots,
         busy: it.busy,
         max_batch: it.max_batch,
+        identity: it.identity,
         queued: it.queued,
         running: it.running,
         kv_cache_use: it.kv_cache_use,
@@ -145,6 +157,14 @@ fn event(it: policy::Event) -> guest::Event {
             requests,
             worker,
             reason: reason.into(),
+        }),
+        policy::Event::Settled(it) => guest::Event::Settled(guest::Settled {
+            id: it.id,
+            tenant: it.tenant,
+            input_cost: it.input_cost,
+            output_cost: it.output_cost,
+            input: it.input,
+            output: it.output,
         }),
     }
 }

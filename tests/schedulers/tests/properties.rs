@@ -1,13 +1,15 @@
 //! Whatever happens, each bundled policy keeps what the driver's own fallback keeps: none is lost,
-//! none goes twice, none to a worker that is dead or full, none waits for ever. The histories and
-//! the model of what is so are those of the driver's own tests.
+//! none goes twice, none to a worker that is dead or full, none waits for ever; also while policies
+//! of several sorts take over from each other with batches under way, when a policy believes that
+//! workers have more room than they have, and when its answers are carried out in pages. The
+//! histories and the model of what is so are those of the driver's own tests.
 
 #[allow(dead_code, reason = "not all that can happen there happens here")]
 #[path = "../../../proxy/dispatch/tests/world/mod.rs"]
 mod world;
 
 use proptest::prelude::*;
-use tollgate_dispatch::policy::Policy;
+use tollgate_dispatch::policy::{Action, Event, Page, Policy, PolicyGone, Worker};
 use tollgate_plugin_dynamic_batch::{DynamicBatch, Options as BatchOptions};
 use tollgate_plugin_fcfs::Fcfs;
 use tollgate_plugin_least_loaded::{LeastLoaded, Options as LoadOptions};
@@ -21,6 +23,8 @@ enum Kind {
     DynamicBatch,
     /// Dynamic batches that wait for company.
     Lingering,
+    /// Dynamic batches of which none is turned away early.
+    Patient,
 }
 
 /// What happens: to the world, or to who rules it.
@@ -54,6 +58,43 @@ fn policy(kind: Kind, left: Option<u8>) -> Box<dyn Policy> {
             };
             native(DynamicBatch::new(options), left)
         }
+        Kind::Patient => {
+            let options = BatchOptions {
+                early_rejection: false,
+                ..BatchOptions::default()
+            };
+            native(DynamicBatch::new(options), left)
+        }
+    }
+}
+
+impl Kind {
+    /// It may say that a request will be too late.
+    fn foresees(self) -> bool {
+        matches!(self, Self::DynamicBatch | Self::Lingering)
+    }
+}
+
+/// Believes that every worker has more slots than it has.
+struct Greedy(Box<dyn Policy>);
+
+fn roomier(mut worker: Worker) -> Worker {
+    worker.slots += 2;
+    worker
+}
+
+impl Policy for Greedy {
+    fn restore(&mut self, now: u64, mut page: Page) -> Result<(), PolicyGone> {
+        page.workers = page.workers.into_iter().map(roomier).collect();
+        self.0.restore(now, page)
+    }
+
+    fn step(&mut self, now: u64, events: Vec<Event>) -> Result<Vec<Action>, PolicyGone> {
+        let events = events.into_iter().map(|event| match event {
+            Event::WorkerChanged(worker) => Event::WorkerChanged(roomier(worker)),
+            other => other,
+        });
+        self.0.step(now, events.collect())
     }
 }
 
@@ -63,6 +104,7 @@ fn kind() -> impl Strategy<Value = Kind> {
         Just(Kind::LeastLoaded),
         Just(Kind::DynamicBatch),
         Just(Kind::Lingering),
+        Just(Kind::Patient),
     ]
 }
 
@@ -72,7 +114,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         0..3_u32,
         prop::collection::vec(1..6_u32, 0..3),
         -1..2_i32,
-        prop::option::of(0..500_u64),
+        prop_oneof![
+            2 => Just(None),
+            3 => (0..500_u64).prop_map(Some),
+            2 => (2_000..1_000_000_u64).prop_map(Some),
+        ],
         0..100_u64,
     )
         .prop_map(
@@ -122,9 +168,14 @@ fn history(mortal: bool) -> impl Strategy<Value = Vec<Move>> {
 fn play(world: &mut World, step: &Move) {
     match step {
         Move::World(op) => world.apply(op),
-        Move::Rule(kind, left) => world.swap(policy(*kind, *left)),
+        Move::Rule(kind, left) => rule(world, *kind, *left),
     }
     world.check_decisions();
+}
+
+fn rule(world: &mut World, kind: Kind, left: Option<u8>) {
+    world.foresight = kind.foresees();
+    world.swap(policy(kind, left));
 }
 
 proptest! {
@@ -136,12 +187,48 @@ proptest! {
         first in kind(),
         history in history(true),
         kept in prop_oneof![Just(3_usize), Just(4096)],
+        actions in prop_oneof![Just(1_usize), Just(3), Just(4096)],
     ) {
-        let mut world = World::new(kept);
-        world.foresight = true;
-        world.swap(policy(first, None));
+        let mut world = World::with(kept, actions);
+        rule(&mut world, first, None);
         for step in &history {
             play(&mut world, step);
+        }
+        world.check_none_lost();
+    }
+
+    /// And whoever rules last brings all of them to an end.
+    #[test]
+    fn none_starved(
+        first in kind(),
+        history in history(false),
+        kept in prop_oneof![Just(3_usize), Just(4096)],
+        actions in prop_oneof![Just(3_usize), Just(4096)],
+    ) {
+        let mut world = World::with(kept, actions);
+        rule(&mut world, first, None);
+        for step in &history {
+            play(&mut world, step);
+        }
+        world.check_none_starved(1_000);
+        prop_assert!(world.driver.take_troubles().is_empty());
+    }
+
+    /// Nor does it help a policy to believe in room that is not there.
+    #[test]
+    fn none_lost_by_one_who_sends_too_much(
+        kinds in prop::collection::vec(kind(), 1..4),
+        history in prop::collection::vec(happening(), 1..80),
+    ) {
+        let mut world = World::new(64);
+        let turns = history.len().div_ceil(kinds.len());
+        for (kind, part) in kinds.iter().zip(history.chunks(turns)) {
+            world.foresight = kind.foresees();
+            world.swap(Box::new(Greedy(policy(*kind, None))));
+            for op in part {
+                world.apply(op);
+                world.check_decisions();
+            }
         }
         world.check_none_lost();
     }
@@ -154,8 +241,7 @@ proptest! {
         kept in prop_oneof![Just(3_usize), Just(4096)],
     ) {
         let mut world = World::new(kept);
-        world.foresight = true;
-        world.swap(policy(first, None));
+        rule(&mut world, first, None);
         for step in &history {
             play(&mut world, step);
             prop_assert_eq!(world.driver.gauges().refused, 0, "{:?}", step);
@@ -164,15 +250,15 @@ proptest! {
         world.check_none_lost();
     }
 
-    /// Those that wait for nothing leave no worker idle that someone waits for.
+    /// Those that wait for nothing leave no worker idle that someone waits for: neither for company,
+    /// nor for a worker that is faster.
     #[test]
     fn nobody_waits_beside_a_free_worker(
-        kind in prop_oneof![Just(Kind::Fcfs), Just(Kind::LeastLoaded), Just(Kind::DynamicBatch)],
+        kind in prop_oneof![Just(Kind::Fcfs), Just(Kind::LeastLoaded), Just(Kind::Patient)],
         history in prop::collection::vec(happening(), 1..80),
     ) {
         let mut world = World::new(4096);
-        world.foresight = true;
-        world.swap(policy(kind, None));
+        rule(&mut world, kind, None);
         for op in &history {
             world.apply(op);
             world.check_decisions();

@@ -60,6 +60,7 @@ fn worker(id: u32, random: &mut Random) -> Worker {
         slots: 2,
         busy: 0,
         max_batch: 4,
+        identity: u64::from(id),
         queued: Some(random.below(4) as u32),
         running: None,
         kv_cache_use: None,
@@ -184,6 +185,27 @@ fn a_cut_recording_is_played_as_far_as_it_goes_and_nonsense_is_not() {
     let half: Vec<&str> = text.lines().take(500).chain([CUT]).collect();
     let played = replay(half.join("\n").as_bytes(), &mut || Some(policy(Kind::Fcfs))).unwrap();
     assert!(played.cut && played.difference.is_none());
+    // Its writer was killed: within a line, or before what followed from the last one was written.
+    let whole = replay(text.as_bytes(), &mut || Some(policy(Kind::Fcfs))).unwrap();
+    assert!(!whole.cut);
+    let decided = text.rfind("{\"dispatch\"").unwrap();
+    for end in [
+        decided,
+        decided + 5,
+        text[..decided].rfind("{\"t\"").unwrap() + 9,
+    ] {
+        let part = &text.as_bytes()[..end];
+        let played = replay(part, &mut || Some(policy(Kind::Fcfs))).unwrap();
+        assert!(
+            played.cut && played.difference.is_none(),
+            "{end}: {played:?}"
+        );
+        assert!(played.told + 5 > whole.told * 9 / 10, "{played:?}");
+    }
+    let middle = text
+        .replacen("{\"t\"", "{\"t", 2)
+        .replacen("{\"t", "{\"t\"", 1);
+    assert!(replay(middle.as_bytes(), &mut || Some(policy(Kind::Fcfs))).is_err());
     for wrong in [
         "{",
         r#"{"t":1,"tick":true}"#,

@@ -2,7 +2,7 @@
 //! fairness, priority, affinity. All on virtual time: a figure here is the same on every machine.
 
 use tollgate_dispatch::Limits;
-use tollgate_dispatch::policy::Policy;
+use tollgate_dispatch::policy::{Action, Event, Page, Policy, PolicyGone};
 use tollgate_plugin_dynamic_batch::{DynamicBatch, Options as BatchOptions};
 use tollgate_plugin_fcfs::Fcfs;
 use tollgate_plugin_least_loaded::{LeastLoaded, Options as LoadOptions};
@@ -127,6 +127,37 @@ fn tenants_with_unequal_demand_get_equal_shares() {
     let load = "poisson:rate=120,seconds=20,input=200,output=100,tenants=8,skew=0.5";
     let report = simulate(&streams, load, || loads(&LoadOptions::default()));
     assert!(report.fairness.unwrap() >= 0.95, "{:?}", report.fairness);
+}
+
+/// Is told of everything but of what requests have used.
+struct Deaf(Box<dyn Policy>);
+
+impl Policy for Deaf {
+    fn restore(&mut self, now: u64, page: Page) -> Result<(), PolicyGone> {
+        self.0.restore(now, page)
+    }
+
+    fn step(&mut self, now: u64, mut events: Vec<Event>) -> Result<Vec<Action>, PolicyGone> {
+        events.retain(|event| !matches!(event, Event::Settled(_)));
+        self.0.step(now, events)
+    }
+}
+
+#[test]
+fn a_guess_that_is_too_low_is_no_way_to_a_larger_share() {
+    let streams = Setup {
+        slots: 24,
+        max_batch: 1,
+        ..setup(STREAM)
+    };
+    let load = "poisson:rate=120,seconds=60,input=20,output=200,tenants=4,modesty=10";
+    let settled = simulate(&streams, load, || loads(&LoadOptions::default()));
+    let believed = simulate(&streams, load, || {
+        Box::new(Deaf(loads(&LoadOptions::default())))
+    });
+    let [settled, believed] = [settled, believed].map(|it| it.fairness.unwrap());
+    assert!(settled >= 0.95, "{settled}");
+    assert!(believed < 0.75, "{believed}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Turns {
             }
             // The proxy would not do it: a worker that is full will tell so by `worker-changed`,
             // and a request that has gone by `cancelled`.
-            Event::Refused(_) | Event::Timer | Event::Other(_) => {}
+            Event::Refused(_) | Event::Settled(_) | Event::Timer | Event::Other(_) => {}
         }
     }
 

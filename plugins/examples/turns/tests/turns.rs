@@ -17,6 +17,7 @@ fn worker(id: u32, slots: u32) -> Worker {
         slots,
         busy: 0,
         max_batch: 1,
+        identity: u64::from(id),
         queued: None,
         running: None,
         kv_cache_use: None,

@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::pins::Pins;
 use crate::roster::{Asks, Caps, Roster};
 use crate::scheduling::{
-    Action, Affinity, Dispatch, Event, Page, Refused, Reject, RejectReason, Request,
+    Action, Affinity, Dispatch, Event, Page, Refused, Reject, RejectReason, Request, Settled,
 };
 use crate::waiting::{Bounds, HOMELESS, Turned, Waiter, Waiting};
 
@@ -80,9 +80,19 @@ impl Desk {
     /// What a request is believed to need, in weighted units; at least one.
     #[must_use]
     pub fn cost(&self, request: &Request) -> u64 {
-        let input = u64::from(request.input_cost) * u64::from(self.terms.input_weight);
-        let output = u64::from(request.output_cost) * u64::from(self.terms.output_weight);
+        self.weighted(request.input_cost, request.output_cost)
+    }
+
+    fn weighted(&self, input: u32, output: u32) -> u64 {
+        let input = u64::from(input) * u64::from(self.terms.input_weight);
+        let output = u64::from(output) * u64::from(self.terms.output_weight);
         (input + output).max(1)
+    }
+
+    /// Who is charged for a tenant's requests.
+    #[must_use]
+    pub fn charged(&self, tenant: u32) -> u32 {
+        if self.terms.fair { tenant } else { 0 }
     }
 
     /// What requests that were sent cost lately, in the mean.
@@ -91,11 +101,10 @@ impl Desk {
         self.mean_cost
     }
 
-    /// The model of a request under way; none when it was sent before this policy took over.
+    /// The model of a request under way.
     #[must_use]
     pub fn model(&self, id: u64) -> Option<u32> {
-        let flight = self.flights.get(id)?;
-        flight.waiter.as_ref().map(|one| one.request.model)
+        self.flights.get(id).map(|flight| flight.model)
     }
 
     /// Takes a page of the truth.
@@ -108,8 +117,20 @@ impl Desk {
             self.waiting.put(waiter, &mut self.ledger);
         }
         for batch in page.in_flight {
-            for id in batch.requests {
-                self.fly(id, batch.worker, 1, None);
+            for member in batch.members {
+                let cost = self.weighted(member.input_cost, member.output_cost);
+                let flight = Flight {
+                    worker: batch.worker,
+                    cost,
+                    model: member.model,
+                    waiter: None,
+                };
+                self.fly(member.id, flight);
+                // Who is being served is charged for it, as if it had been sent from here.
+                let tenant = self.charged(member.tenant);
+                self.ledger.enter(tenant);
+                self.ledger.charge(tenant, cost);
+                self.ledger.leave(tenant);
             }
         }
         if page.last {
@@ -154,6 +175,7 @@ impl Desk {
             }
             Event::Timer => self.alarm = None,
             Event::Refused(refused) => self.take_back(now, &refused, actions),
+            Event::Settled(settled) => self.settle_bill(&settled),
             Event::Other(_) => {}
         }
     }
@@ -164,6 +186,31 @@ impl Desk {
             self.turn_away(id, RejectReason::TooLate, actions);
         }
         self.roster.wake(now);
+    }
+
+    /// Comes before turns are given: those whose workers have got room have theirs again.
+    pub fn open_turns(&mut self) {
+        let (reshuffled, opened) = self.roster.news();
+        if reshuffled {
+            self.waiting.reshuffled();
+        }
+        for id in opened {
+            self.waiting.opened(id, self.roster.models(id));
+        }
+    }
+
+    /// Comes after turns were given: what was held or set aside has its turn the next time.
+    pub fn close_turns(&mut self) {
+        self.waiting.release(&self.ledger);
+    }
+
+    fn settle_bill(&mut self, it: &Settled) {
+        let believed = self.weighted(it.input_cost, it.output_cost);
+        let used = self.weighted(
+            it.input.unwrap_or(it.input_cost),
+            it.output.unwrap_or(it.output_cost),
+        );
+        self.ledger.settle(self.charged(it.tenant), believed, used);
     }
 
     /// Turns a waiting request away.
@@ -187,8 +234,14 @@ impl Desk {
         let requests = members.iter().map(|one| one.ticket.id).collect();
         self.roster.dispatched(worker);
         for waiter in members {
-            let cost = self.cost(&waiter.request);
-            self.fly(waiter.ticket.id, worker, cost, Some(waiter));
+            let id = waiter.ticket.id;
+            let flight = Flight {
+                worker,
+                cost: self.cost(&waiter.request),
+                model: waiter.request.model,
+                waiter: Some(waiter),
+            };
+            self.fly(id, flight);
         }
         actions.push(Action::Dispatch(Dispatch { worker, requests }));
     }
@@ -219,7 +272,7 @@ impl Desk {
         let ticket = Ticket {
             id: request.id,
             priority: request.priority,
-            tenant: if self.terms.fair { request.tenant } else { 0 },
+            tenant: self.charged(request.tenant),
             due,
         };
         let key = if self.terms.merging {
@@ -245,7 +298,7 @@ impl Desk {
         let home = self.pins.place(
             pin,
             |id| roster.holds(id, asks) && !asks.avoid.contains(&id),
-            roster.candidates(asks),
+            roster.candidates(asks).map(|id| (id, roster.identity(id))),
         );
         Some(home.unwrap_or(HOMELESS))
     }
@@ -289,13 +342,8 @@ impl Desk {
         }
     }
 
-    fn fly(&mut self, id: u64, worker: u32, cost: u64, waiter: Option<Waiter>) {
-        self.roster.works(worker, cost, 0);
-        let flight = Flight {
-            worker,
-            cost,
-            waiter,
-        };
+    fn fly(&mut self, id: u64, flight: Flight) {
+        self.roster.works(flight.worker, flight.cost, 0);
         if let Some(before) = self.flights.push(id, flight) {
             self.roster.works(before.worker, 0, before.cost);
         }

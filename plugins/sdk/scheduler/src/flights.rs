@@ -11,6 +11,8 @@ pub struct Flight {
     pub worker: u32,
     /// What it counts there.
     pub cost: u64,
+    /// What it asks for.
+    pub model: u32,
     /// The request; none when it was sent before this policy took over.
     pub waiter: Option<Waiter>,
 }

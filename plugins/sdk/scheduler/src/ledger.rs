@@ -3,7 +3,9 @@
 //! After Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024): whoever has been
 //! served the least goes next, and a tenant that comes back after a pause is lifted to the least
 //! of those that wait, so that nobody saves up what was not asked for. Cost is what a request is
-//! believed to need, charged when it is sent; it is never given back, so a counter only grows.
+//! believed to need, charged when it is sent, and settled when it is known what it used: what was
+//! charged too little is charged then, and what was charged too much is credit, which is used up
+//! before the counter moves again. So a counter only grows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Account {
     served: u64,
     waiting: u32,
+    /// Charged too much so far.
+    credit: u64,
 }
 
 /// The counters of the tenants that wait, and of some that did.
@@ -45,6 +49,8 @@ impl Ledger {
         let account = self.accounts.entry(tenant).or_default();
         if account.waiting == 0 {
             self.idle.remove(&(account.served, tenant));
+            // What it is lifted over, it has not saved either.
+            account.credit = account.credit.min(account.served.saturating_sub(floor));
             account.served = account.served.max(floor);
             self.active.insert((account.served, tenant));
         }
@@ -74,11 +80,22 @@ impl Ledger {
             return;
         };
         let before = (account.served, tenant);
-        account.served = account.served.saturating_add(cost);
+        let covered = account.credit.min(cost);
+        account.credit -= covered;
+        account.served = account.served.saturating_add(cost - covered);
         for set in [&mut self.active, &mut self.idle] {
             if set.remove(&before) {
                 set.insert((account.served, tenant));
             }
+        }
+    }
+
+    /// What was charged as `believed` has turned out to be `used`.
+    pub fn settle(&mut self, tenant: u32, believed: u64, used: u64) {
+        if used > believed {
+            self.charge(tenant, used - believed);
+        } else if let Some(account) = self.accounts.get_mut(&tenant) {
+            account.credit = account.credit.saturating_add(believed - used);
         }
     }
 
@@ -129,6 +146,30 @@ mod tests {
         ledger.enter(2);
         assert_eq!((ledger.served(4), ledger.served(2)), (1100, 1100));
         assert_eq!((ledger.active(), ledger.waiting(2)), (2, 1));
+    }
+
+    #[test]
+    fn what_was_charged_wrongly_is_settled() {
+        let mut ledger = Ledger::new(8);
+        ledger.enter(1);
+        ledger.enter(2);
+        ledger.charge(1, 10);
+        ledger.settle(1, 10, 90);
+        assert_eq!(ledger.served(1), 90);
+        ledger.charge(2, 100);
+        ledger.settle(2, 100, 30);
+        assert_eq!(ledger.served(2), 100, "a counter never falls");
+        ledger.charge(2, 50);
+        assert_eq!(ledger.served(2), 100);
+        ledger.charge(2, 50);
+        assert_eq!(ledger.served(2), 130, "as if it had been 30, 50 and 50");
+        // Credit is not saved up over a pause in which others were served more.
+        ledger.settle(2, 130, 0);
+        ledger.leave(2);
+        ledger.charge(1, 1000);
+        ledger.enter(2);
+        ledger.charge(2, 10);
+        assert_eq!(ledger.served(2), 1100);
     }
 
     #[test]

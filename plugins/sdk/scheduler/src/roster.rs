@@ -56,6 +56,10 @@ pub struct Roster {
     stalls: BTreeSet<(u64, u32)>,
     free: u64,
     slots: u64,
+    /// Those that have got room since they were asked for.
+    opened: BTreeSet<u32>,
+    /// Who may serve what is not what it was when that was asked for.
+    reshuffled: bool,
 }
 
 // === impl Asks ===
@@ -112,6 +116,8 @@ impl Roster {
             stalls: BTreeSet::new(),
             free: 0,
             slots: 0,
+            opened: BTreeSet::new(),
+            reshuffled: false,
         }
     }
 
@@ -141,6 +147,7 @@ impl Roster {
                 }
             }
             (None, true) => {
+                self.opened.insert(id);
                 seat.rung = Some((load, self.open.len()));
                 self.open.push(id);
                 self.ladder.insert((load, id));
@@ -209,7 +216,7 @@ impl Roster {
             };
             self.seats.insert(id, seat);
         }
-        self.change(id, |seat| {
+        let other = self.change(id, |seat| {
             let other = seat.worker.accepting != worker.accepting
                 || seat.worker.models != worker.models
                 || before.is_none();
@@ -219,8 +226,10 @@ impl Roster {
             seat.stalled_until = None;
             seat.foreign = foreign;
             other
-        })
-        .unwrap_or(false)
+        });
+        let other = other.unwrap_or(false);
+        self.reshuffled |= other;
+        other
     }
 
     /// It has left.
@@ -230,11 +239,22 @@ impl Roster {
             seat.stalled_until = None;
             accepting
         });
-        if let Some(seat) = self.seats.remove(&id)
-            && accepting == Some(true)
-        {
-            self.slots -= u64::from(seat.slots);
+        if let Some(seat) = self.seats.remove(&id) {
+            self.opened.remove(&id);
+            self.reshuffled = true;
+            if accepting == Some(true) {
+                self.slots -= u64::from(seat.slots);
+            }
         }
+    }
+
+    /// What has become possible since this was asked last: whether the workers are others than they
+    /// were; and those that have got room, and have it still.
+    pub fn news(&mut self) -> (bool, Vec<u32>) {
+        let opened = std::mem::take(&mut self.opened);
+        let opened = opened.into_iter().filter(|id| self.is_free(*id));
+        let opened = opened.collect();
+        (std::mem::take(&mut self.reshuffled), opened)
     }
 
     /// A batch of it has ended.
@@ -316,12 +336,24 @@ impl Roster {
         })
     }
 
-    /// How many models it serves.
+    /// The models that it serves, in order.
     #[must_use]
-    pub fn models(&self, id: u32) -> usize {
+    pub fn models(&self, id: u32) -> &[u32] {
         self.seats
             .get(&id)
-            .map_or(0, |seat| seat.worker.models.len())
+            .map_or(&[], |seat| seat.worker.models.as_slice())
+    }
+
+    /// What it is called by at every proxy.
+    #[must_use]
+    pub fn identity(&self, id: u32) -> u64 {
+        self.seats.get(&id).map_or(0, |seat| seat.worker.identity)
+    }
+
+    /// Batches that may run at once on one worker.
+    #[must_use]
+    pub fn slots_of(&self, id: u32) -> u32 {
+        self.seats.get(&id).map_or(0, |seat| seat.slots)
     }
 
     /// Use of its KV cache in thousandths, by its last probe.
@@ -376,17 +408,25 @@ impl Roster {
             return found;
         }
         let spare = self.all_avoided(asks);
+        let many = self.open.len();
+        let mut first = None;
         for _ in 0..TRIES {
-            let id = self.open[(chance() % self.open.len() as u64) as usize];
+            // The second is drawn of the others.
+            let at = match first {
+                None => (chance() % many as u64) as usize,
+                Some(_) if many == 1 => break,
+                Some(first) => (first + 1 + (chance() % (many as u64 - 1)) as usize) % many,
+            };
+            let id = self.open[at];
             let welcome = (spare || !asks.avoid.contains(&id))
                 && self.seats.get(&id).is_some_and(|seat| seat.fits(asks));
-            match found {
-                [None, _] if welcome => found[0] = Some(id),
-                [Some(first), None] if welcome && first != id => {
-                    found[1] = Some(id);
-                    break;
-                }
-                _ => {}
+            if welcome && first.is_some() {
+                found[1] = Some(id);
+                break;
+            }
+            if welcome {
+                found[0] = Some(id);
+                first = Some(at);
             }
         }
         found
@@ -413,6 +453,7 @@ mod tests {
             slots,
             busy,
             max_batch: 4,
+            identity: u64::from(id),
             queued: None,
             running: None,
             kv_cache_use: None,
@@ -482,6 +523,29 @@ mod tests {
     }
 
     #[test]
+    fn what_has_become_possible_is_told_once() {
+        let mut roster = roster();
+        roster.changed(worker(1, 0, 1));
+        roster.changed(worker(2, 1, 1));
+        assert_eq!(roster.news(), (true, vec![1]));
+        assert_eq!(roster.news(), (false, vec![]));
+        roster.finished(2);
+        roster.dispatched(1);
+        roster.finished(1);
+        roster.dispatched(1);
+        assert_eq!(roster.news(), (false, vec![2]), "1 has no room any more");
+        roster.finished(1);
+        assert_eq!(roster.news(), (false, vec![1]));
+        roster.refused(1, Some(9));
+        roster.changed(worker(2, 0, 1));
+        assert_eq!(roster.news(), (false, vec![]));
+        roster.wake(9);
+        assert_eq!(roster.news(), (false, vec![1]));
+        roster.gone(1);
+        assert_eq!(roster.news(), (true, vec![]));
+    }
+
+    #[test]
     fn caps_and_a_crowded_queue_close_a_worker() {
         let mut roster = roster();
         roster.changed(worker(1, 8, 100));
@@ -514,7 +578,22 @@ mod tests {
                 state
             });
             assert!(one.is_none() || one != other);
+            assert!(one.is_some() || other.is_none());
             assert!([one, other].into_iter().flatten().all(|id| id % 2 == 1));
+        }
+        for id in 3..=20 {
+            roster.gone(id);
+        }
+        roster.changed(worker(2, 0, 1));
+        for _ in 0..1000 {
+            let pair = roster.two(ANY, || {
+                state = crate::recent::mixed(state);
+                state
+            });
+            assert!(
+                pair.iter().all(Option::is_some),
+                "of two that are there, both"
+            );
         }
         let avoid = Asks {
             eligible: &[1],

@@ -5,7 +5,7 @@
 //! gone (its time has passed a limit, say), and so that is a note too.
 
 use super::{Arrival, Decision, Limits};
-use crate::policy::{BatchId, RequestId, Worker, WorkerId};
+use crate::policy::{BatchId, RequestId, Settled, Worker, WorkerId};
 
 /// One thing that a driver was told, or that followed from it. Instants are microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub enum Note<'a> {
     Finished(u64, BatchId, Option<u64>),
     /// See [`Driver::attempt_failed`](super::Driver::attempt_failed).
     Failed(u64, BatchId, &'a [RequestId]),
+    /// See [`Driver::settled`](super::Driver::settled).
+    Settled(u64, &'a Settled),
     /// See [`Driver::worker_changed`](super::Driver::worker_changed).
     Worker(u64, &'a Worker),
     /// See [`Driver::worker_gone`](super::Driver::worker_gone).

@@ -19,7 +19,8 @@ pub struct Limits {
     pub min_wake: u64,
     /// A policy's timer is at most this far away.
     pub max_wake: u64,
-    /// Actions of one step that are looked at; the rest is refused.
+    /// Actions of one step that are carried out at once; the rest follows so many at a time, with
+    /// each call. An answer that has so many more than there are requests is nonsense.
     pub max_actions: usize,
     /// Events kept for a policy that is being restored; when there are more, the rest of its pages
     /// is handed over at once.

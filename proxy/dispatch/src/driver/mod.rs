@@ -4,7 +4,9 @@
 //!    the instant. The truth changes first.
 //! 2. Waiting requests that have expired are rejected, whatever the policy thinks of them.
 //! 3. The ruling policy is told, and answers actions. Each one is checked against the truth; one
-//!    that does not fit is counted, and told by a `refused` event.
+//!    that does not fit is counted, and told by a `refused` event: what a policy believes to have
+//!    sent has been sent, or it hears of it. A long answer is carried out in pages, one a call, and
+//!    the policy is told nothing new before the last one.
 //! 4. What was carried out waits in [`Driver::take_decisions`]; [`Driver::wake_at`] says when to
 //!    come back.
 //!
@@ -25,7 +27,7 @@ mod reign;
 mod truth;
 mod types;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 pub use self::journal::{Journal, Note};
 pub use self::limits::{Limits, LimitsError};
@@ -34,11 +36,21 @@ use self::truth::{Terms, Truth, Unfit};
 pub use self::types::{Arrival, Decision, Full, Gauges, Rejection, Trouble};
 use crate::fallback::Fallback;
 use crate::policy::{
-    Action, BatchId, Event, Policy, RejectReason, Request, RequestId, Worker, WorkerId,
+    Action, BatchId, Event, Policy, RejectReason, Request, RequestId, Settled, Worker, WorkerId,
 };
 
-/// Refusals that are told to a policy at one time; more are counted only.
-const MAX_REFUSALS: usize = 64;
+/// Requests that one refusal names; of more it is several.
+const MAX_NAMED: usize = 64;
+/// So many requests that do not wait may be named in refused actions of one page; of a policy that
+/// names more nothing need be remembered.
+const MAX_STRANGERS: usize = 65_536;
+/// What requests were found to use waits for the next event, and makes one when it is so much.
+const MAX_SETTLED: usize = 64;
+/// A policy that was refused twice in one call is told of it the second time after so long, if
+/// nothing else happens (microseconds).
+const RETELL: u64 = 1_000;
+/// Steps of one policy in one call: one for what happened, and one for what was refused.
+const MAX_STEPS: u32 = 2;
 
 /// The truth of one pool, and the policy that decides over it.
 pub struct Driver {
@@ -48,6 +60,12 @@ pub struct Driver {
     heir: Option<Heir>,
     /// For the ruler's next step.
     events: Vec<Event>,
+    /// Of the ruler's last answer, what has not been carried out.
+    answer: VecDeque<Action>,
+    /// When the ruler is told of refusals that it has not been told of.
+    retell: Option<u64>,
+    /// Events may have come while the answer was carried out.
+    paged: bool,
     /// The ruler's timer.
     timer: Option<u64>,
     /// The latest instant seen: time does not go back.
@@ -78,6 +96,9 @@ impl Driver {
             ruler: Ruler::Fallback(Fallback::new()),
             heir: None,
             events: Vec::new(),
+            answer: VecDeque::new(),
+            retell: None,
+            paged: false,
             timer: None,
             now: 0,
             next_request: 0,
@@ -205,6 +226,16 @@ impl Driver {
         count
     }
 
+    /// A request was found to use so much. Told with what happens next.
+    pub fn settled(&mut self, now: u64, settled: Settled) {
+        let now = self.at(now);
+        self.note(Note::Settled(now, &settled));
+        self.tell(Event::Settled(settled));
+        if self.events.len() >= MAX_SETTLED {
+            self.run(now);
+        }
+    }
+
     /// A worker is new or has changed. Its `busy` is ignored: the driver counts for itself. False:
     /// there are as many workers as are allowed, and this one is not taken.
     pub fn worker_changed(&mut self, now: u64, worker: Worker) -> bool {
@@ -253,14 +284,18 @@ impl Driver {
         self.troubles.drain(..).collect()
     }
 
-    /// When to call [`Driver::tick`]; in the past while a policy is being restored.
+    /// When to call [`Driver::tick`]; in the past while a policy is being restored, or more of its
+    /// answer is to be carried out.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        if self.heir.is_some() {
+        if self.heir.is_some() || !self.answer.is_empty() {
             return Some(self.now);
         }
         let expiry = self.truth.next_expiry();
-        self.timer.into_iter().chain(expiry).min()
+        [self.timer, self.retell, expiry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Figures for metrics.
@@ -315,12 +350,24 @@ impl Driver {
         }
     }
 
-    /// Steps the ruler until it has been told everything. Refusals are told at once, but only
-    /// once: a policy that repeats its mistake hears of it with the next event.
+    /// Carries out a page of what the ruler has answered, and steps it until it has been told
+    /// everything. Refusals are told at once, but only once: a policy that repeats its mistake
+    /// hears of it with the next event, or a little later.
     fn deliver(&mut self, now: u64) {
-        let mut told_refusals = false;
-        while !self.events.is_empty() {
+        let mut steps = 0;
+        loop {
+            if let Some(reason) = self.carry_out(now) {
+                self.depose(Trouble::Nonsense(reason));
+                steps = 0;
+            }
+            if !self.answer.is_empty() || self.events.is_empty() || steps == MAX_STEPS {
+                break;
+            }
+            if std::mem::take(&mut self.paged) {
+                self.count_again();
+            }
             let events = std::mem::take(&mut self.events);
+            steps += 1;
             self.steps += 1;
             let answer = match &mut self.ruler {
                 Ruler::Fallback(policy) => policy.step(now, events),
@@ -330,37 +377,66 @@ impl Driver {
                 }
             };
             match answer {
-                Ok(actions) => {
-                    let nonsense = self.carry_out(now, actions);
-                    if let Some(reason) = nonsense {
-                        self.depose(Trouble::Nonsense(reason));
-                    } else if std::mem::replace(&mut told_refusals, true) {
-                        return;
-                    }
+                // Each that waits can be sent or turned away once.
+                Ok(actions)
+                    if actions.len() > self.truth.pending_len() + self.limits.max_actions =>
+                {
+                    self.depose(Trouble::Nonsense("it does more than there is to do"));
+                    steps = 0;
                 }
+                Ok(actions) => self.answer = actions.into(),
                 Err(gone) => {
                     self.note(Note::Lost(self.calls));
                     self.depose(Trouble::PolicyGone(gone));
+                    steps = 0;
                 }
             }
         }
+        self.paged |= !self.answer.is_empty();
+        let refused = |event: &Event| matches!(event, Event::Refused { .. });
+        let untold = self.answer.is_empty() && self.events.iter().any(refused);
+        self.retell = untold.then(|| now.saturating_add(RETELL));
     }
 
-    /// Checks and carries out the answer of one step. Tells the reason when the ruler has made
-    /// nothing but mistakes for too long.
-    fn carry_out(&mut self, now: u64, actions: Vec<Action>) -> Option<&'static str> {
-        let extra = actions.len().saturating_sub(self.limits.max_actions);
-        for action in actions.into_iter().take(self.limits.max_actions) {
+    /// What was told of workers while pages were carried out counts what had been sent by then: the
+    /// last word is what has been sent now.
+    fn count_again(&mut self) {
+        let told = self.events.iter().filter_map(|event| match event {
+            Event::WorkerChanged(worker) => Some(worker.id),
+            _ => None,
+        });
+        let told: BTreeSet<WorkerId> = told.collect();
+        let workers = told.iter().filter_map(|id| self.truth.worker(*id));
+        let workers: Vec<_> = workers.cloned().map(Event::WorkerChanged).collect();
+        self.events.extend(workers);
+    }
+
+    /// Checks and carries out a page of the ruler's answer. Tells the reason when the ruler has
+    /// made nothing but mistakes for too long.
+    fn carry_out(&mut self, now: u64) -> Option<&'static str> {
+        // All that waits may be refused; beyond that a policy names what never was.
+        let most_named = self.truth.pending_len() + MAX_STRANGERS;
+        let mut named = 0;
+        for _ in 0..self.limits.max_actions {
+            let Some(action) = self.answer.pop_front() else {
+                break;
+            };
             match action {
                 Action::Dispatch { worker, requests } => match self.truth.fits(worker, &requests) {
                     Ok(()) => self.dispatch(now, worker, requests),
-                    Err(unfit) => self.refuse(requests, Some(worker), unfit.reason()),
+                    Err(unfit) => {
+                        named += requests.len();
+                        if named > most_named {
+                            return Some("it names too much that does not wait");
+                        }
+                        self.refuse(&requests, Some(worker), unfit.reason());
+                    }
                 },
                 Action::Reject { id, reason } => {
                     if self.truth.forget(id) {
                         self.reject(id, reason);
                     } else {
-                        self.refuse(vec![id], None, Unfit::NotPending.reason());
+                        self.refuse(&[id], None, Unfit::NotPending.reason());
                     }
                 }
                 Action::WakeAt(at) => {
@@ -368,12 +444,8 @@ impl Driver {
                     let latest = now.saturating_add(self.limits.max_wake);
                     self.timer = Some(at.clamp(soonest, latest));
                 }
-                Action::Other(_) => self.refuse(Vec::new(), None, "the action is not known"),
+                Action::Other(_) => self.refuse(&[], None, "the action is not known"),
             }
-        }
-        if extra > 0 {
-            self.refused += extra as u64 - 1;
-            self.refuse(Vec::new(), None, "there are too many actions");
         }
         let given = matches!(self.ruler, Ruler::Given(_));
         (given && self.refused_in_a_row >= self.limits.max_refused_in_a_row)
@@ -411,21 +483,18 @@ impl Driver {
         self.decide(Decision::Reject { id, reason });
     }
 
-    fn refuse(
-        &mut self,
-        mut requests: Vec<RequestId>,
-        worker: Option<WorkerId>,
-        reason: &'static str,
-    ) {
+    fn refuse(&mut self, requests: &[RequestId], worker: Option<WorkerId>, reason: &'static str) {
         self.refused += 1;
         self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
-        if self.events.len() < MAX_REFUSALS {
-            requests.truncate(MAX_REFUSALS);
-            self.events.push(Event::Refused {
-                requests,
-                worker,
-                reason,
-            });
-        }
+        let (first, rest) = requests.split_at(requests.len().min(MAX_NAMED));
+        let refused = |requests: &[RequestId], worker| Event::Refused {
+            requests: requests.to_vec(),
+            worker,
+            reason,
+        };
+        self.events.push(refused(first, worker));
+        // The worker's slot is given back once.
+        let rest = rest.chunks(MAX_NAMED).map(|more| refused(more, None));
+        self.events.extend(rest);
     }
 }

@@ -79,6 +79,10 @@ impl Driver {
         self.ruler = ruler;
         self.timer = None;
         self.refused_in_a_row = 0;
+        // What the one before has answered is for it to answer for.
+        self.answer.clear();
+        self.retell = None;
+        self.paged = false;
         self.events = vec![Event::Timer];
     }
 

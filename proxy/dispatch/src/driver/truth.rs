@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Full, Limits, Rejection};
-use crate::policy::{ALONE, Batch, BatchId, PAGE, Page, Request, RequestId, Worker, WorkerId};
+use crate::policy::{
+    ALONE, Batch, BatchId, Member, PAGE, Page, Request, RequestId, Worker, WorkerId,
+};
 
 /// Most workers that a request remembers as those where it failed.
 const MAX_AVOID: usize = 16;
@@ -384,12 +386,23 @@ impl Truth {
             pages[at / PAGE].in_flight.push(Batch {
                 id: *id,
                 worker: flight.worker,
-                requests: flight.members.iter().map(|(one, _)| one.id).collect(),
+                members: flight.members.iter().map(|(one, _)| member(one)).collect(),
+                size: u32::try_from(flight.requests.len()).unwrap_or(u32::MAX),
                 dispatched: flight.dispatched,
             });
         }
         pages[count - 1].last = true;
         pages
+    }
+}
+
+fn member(request: &Request) -> Member {
+    Member {
+        id: request.id,
+        model: request.model,
+        tenant: request.tenant,
+        input_cost: request.input_cost,
+        output_cost: request.output_cost,
     }
 }
 

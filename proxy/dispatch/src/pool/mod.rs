@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use self::pace::Pace;
-pub use self::place::{Assignment, BatchHandle, Place};
+pub use self::place::{Assignment, BatchHandle, Bill, Place};
 pub use self::queue::{Queue, QueueError, QueueSpec};
 use self::state::{State, Ticket, Waiting};
 use self::watch::{Attempts, Measured};
@@ -193,11 +193,13 @@ impl<T> Pool<T> {
         let id = self.0.with(|state, now| {
             queue.room_for(arrival.bytes)?;
             let bytes = arrival.bytes;
+            let costs = [arrival.input_cost, arrival.output_cost];
             let id = state.driver.arrive(now, arrival)?;
             // Decisions are read only after this closure, so the request is there in time.
             let ticket = Ticket {
                 queue,
                 bytes,
+                costs,
                 keys: [request.model, request.tenant, request.batch_key],
             };
             state.wait(

@@ -12,7 +12,7 @@ use super::state::{Answer, Ticket, Waiting};
 use crate::driver::Rejection;
 use crate::health::Outcome;
 use crate::intern::Key;
-use crate::policy::{BatchId, RequestId};
+use crate::policy::{BatchId, RequestId, Settled};
 use crate::rendezvous::{Meeting, Seat};
 use crate::worker::WorkerHandle;
 
@@ -35,6 +35,15 @@ pub struct Assignment<T> {
     index: usize,
     seat: Option<Seat<T>>,
     ticket: Ticket,
+}
+
+/// What a request was believed to need, to be set right by what it used. Dropped, its scheduler is
+/// told, if anything was found out: so it may be kept until the answer has been read.
+pub struct Bill<T> {
+    pool: Arc<Inner<T>>,
+    settled: Settled,
+    /// Held so that its number is not given to another.
+    _tenant: Option<Key>,
 }
 
 /// A batch in flight, shared by its members and by whoever does its work. When the last handle is
@@ -161,6 +170,25 @@ impl<T> Assignment<T> {
         self.batch.met(outcome);
     }
 
+    /// The request's bill.
+    #[must_use]
+    pub fn bill(&self) -> Bill<T> {
+        let [_, tenant, _] = &self.ticket.keys;
+        let [input_cost, output_cost] = self.ticket.costs;
+        Bill {
+            pool: self.batch.0.pool.clone(),
+            settled: Settled {
+                id: self.id,
+                tenant: tenant.as_ref().map_or(0, Key::number),
+                input_cost,
+                output_cost,
+                input: None,
+                output: None,
+            },
+            _tenant: tenant.clone(),
+        }
+    }
+
     /// Gives the attempt up. With `requeue` the request waits again under its old number, the
     /// worker is avoided, and the new place is returned. `None`: without `requeue`, or when the
     /// batch has been finished already and so did not fail.
@@ -191,6 +219,27 @@ impl<T> Assignment<T> {
         // The batch's slot is freed only after this, so that the policy hears of the failure first.
         drop(batch);
         again.ok().map(|()| Place::new(id, pool, answer))
+    }
+}
+
+// === impl Bill ===
+
+impl<T> Bill<T> {
+    /// What it used, as far as it is known; what is told later counts.
+    pub fn used(&mut self, input: Option<u64>, output: Option<u64>) {
+        let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.settled.input = input.map(short).or(self.settled.input);
+        self.settled.output = output.map(short).or(self.settled.output);
+    }
+}
+
+impl<T> Drop for Bill<T> {
+    fn drop(&mut self) {
+        let settled = self.settled;
+        if settled.input.is_some() || settled.output.is_some() {
+            self.pool
+                .with(|state, now| state.driver.settled(now, settled));
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Waiting<T> {
 pub(super) struct Ticket {
     pub(super) queue: Arc<Queue>,
     pub(super) bytes: u64,
+    /// Of input and of output.
+    pub(super) costs: [u32; 2],
     /// Held so that their numbers are not given to other names.
     pub(super) keys: Keys,
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_dispatch::driver::{Arrival, Decision, Driver, Full, Limits};
 use tollgate_dispatch::policy::{
-    Action, BatchId, Event, NO_MODEL, Page, Policy, PolicyGone, RejectReason, RequestId, Worker,
-    WorkerId,
+    Action, BatchId, Event, NO_MODEL, Page, Policy, PolicyGone, RejectReason, RequestId, Settled,
+    Worker, WorkerId,
 };
 use tollgate_dispatch::{Fallback, Rejection};
 
@@ -145,13 +145,23 @@ pub(crate) struct World {
     pub(crate) batches: BTreeMap<BatchId, (WorkerId, Vec<RequestId>)>,
     workers: BTreeMap<WorkerId, Worker>,
     most_flying: usize,
-    /// Policies may say of a request that it will be too late, before it is.
+    /// Since when each batch runs, and how long one has taken at most.
+    begun: BTreeMap<BatchId, u64>,
+    longest: Option<u64>,
+    /// Whoever rules may say of a request that it will be too late, before it is: by how long
+    /// batches take, and by what waits.
     pub(crate) foresight: bool,
 }
 
 impl World {
     pub(crate) fn new(kept: usize) -> Self {
+        Self::with(kept, Limits::default().max_actions)
+    }
+
+    /// A world in which so many actions are carried out at once.
+    pub(crate) fn with(kept: usize, actions: usize) -> Self {
         let limits = Limits {
+            max_actions: actions,
             max_pending: MAX_PENDING,
             max_bytes: MAX_BYTES,
             max_workers: 8,
@@ -161,7 +171,6 @@ impl World {
             max_wake: 2_000,
             max_kept_events: kept,
             max_refused_in_a_row: 40,
-            ..Limits::default()
         };
         Self {
             driver: Driver::new(limits).unwrap(),
@@ -170,6 +179,8 @@ impl World {
             batches: BTreeMap::new(),
             workers: BTreeMap::new(),
             most_flying: 0,
+            begun: BTreeMap::new(),
+            longest: None,
             foresight: false,
         }
     }
@@ -287,6 +298,7 @@ impl World {
                     slots: *slots,
                     busy: 77,
                     max_batch: *most,
+                    identity: u64::from(*id),
                     queued: None,
                     running: None,
                     kv_cache_use: None,
@@ -327,7 +339,23 @@ impl World {
     fn finish(&mut self, batch: BatchId) {
         let (_, members) = self.batches.remove(&batch).unwrap();
         for id in members {
-            self.requests.get_mut(&id).unwrap().at = Where::Done;
+            let known = self.requests.get_mut(&id).unwrap();
+            known.at = Where::Done;
+            // What it used is known of some, and is often not what was believed.
+            if id % 3 > 0 {
+                let used = Settled {
+                    id,
+                    tenant: 1 + (known.wish.bytes % 3) as u32,
+                    input_cost: 0,
+                    output_cost: 0,
+                    input: Some((id % 40) as u32),
+                    output: (id % 2 == 0).then_some(7),
+                };
+                self.driver.settled(self.now, used);
+            }
+        }
+        if let Some(begun) = self.begun.remove(&batch) {
+            self.longest = self.longest.max(Some(self.now - begun));
         }
         assert!(self.driver.batch_finished(self.now, batch, Some(self.now)));
         assert!(!self.driver.batch_finished(self.now, batch, None), "twice");
@@ -342,11 +370,12 @@ impl World {
                         .get_mut(&id)
                         .expect("rejected out of thin air");
                     assert_eq!(known.at, Where::Waits, "rejected, but does not wait");
-                    if reason == Rejection::TooLate {
-                        let passed = |at: u64| at <= self.now || self.foresight;
-                        assert!(known.deadline.is_some_and(passed));
-                    }
+                    let deadline = known.deadline;
                     known.at = Where::Done;
+                    if reason == Rejection::TooLate {
+                        let deadline = deadline.expect("too late for what?");
+                        assert!(deadline <= self.now || self.may_foresee(deadline));
+                    }
                 }
                 Decision::Dispatch {
                     batch,
@@ -369,12 +398,24 @@ impl World {
                     }
                     assert_eq!(keys.len(), 1, "mixed batch keys");
                     assert!(requests.len() == 1 || !keys.contains(&0));
+                    self.begun.insert(batch, self.now);
                     let before = self.batches.insert(batch, (worker, requests));
                     assert!(before.is_none(), "a batch's number twice");
                 }
             }
         }
         self.check_gauges();
+    }
+
+    /// Whether it can be believed that nobody is in time for this deadline: batches have been seen to
+    /// take as long (four members, the most that a batch has here, perhaps as often as the one that
+    /// was seen had), one after the other for all that wait.
+    fn may_foresee(&self, deadline: u64) -> bool {
+        let Some(longest) = self.longest.filter(|_| self.foresight) else {
+            return false;
+        };
+        let rounds = self.waiting().count() as u64 + 2;
+        deadline - self.now <= 4 * longest * rounds
     }
 
     fn check_gauges(&mut self) {
@@ -416,6 +457,34 @@ impl World {
                     worker.id
                 );
             }
+        }
+    }
+
+    /// Whoever rules brings everything to an end when there are workers for all: nobody waits beside
+    /// them for longer than `patience`.
+    #[allow(
+        dead_code,
+        reason = "not everyone who plays a world has policies of their own"
+    )]
+    pub(crate) fn check_none_starved(&mut self, patience: u64) {
+        for id in 1..6 {
+            self.apply(&Op::Worker(id, true, 2, 3, vec![1, 2, 3]));
+            self.check_decisions();
+        }
+        let mut idle = 0;
+        while self.waiting().count() > 0 || !self.batches.is_empty() {
+            if let Some(batch) = self.batches.keys().next().copied() {
+                self.now += 1;
+                self.finish(batch);
+                idle = 0;
+            } else {
+                let at = self.driver.wake_at().expect("someone looks again");
+                idle += at.saturating_sub(self.now);
+                assert!(idle <= patience, "all workers are free, and someone waits");
+                self.now = self.now.max(at);
+                self.driver.tick(self.now);
+            }
+            self.check_decisions();
         }
     }
 

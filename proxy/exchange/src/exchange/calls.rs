@@ -8,7 +8,7 @@ use tollgate_dispatch::{
     driver::Rejection,
     health::Outcome as Health,
     policy::WorkerId,
-    pool::{Assignment, Place},
+    pool::{Assignment, Bill, Place},
 };
 use tollgate_plugin::{Sources, frontend, inference};
 use tollgate_wire::failure::Failure;
@@ -26,6 +26,13 @@ use crate::{
     run::Run,
     tasks,
 };
+
+/// Notes on a call's bill what it has used.
+fn note(bills: &mut [(u32, Bill<Member>)], id: u32, usage: &inference::Usage) {
+    if let Some((_, bill)) = bills.iter_mut().find(|(of, _)| *of == id) {
+        bill.used(usage.input_tokens, usage.output_tokens);
+    }
+}
 
 impl Exchange<'_> {
     pub(super) fn call(&mut self, intent: frontend::Intent) -> Result<(), Stop> {
@@ -191,6 +198,10 @@ impl Exchange<'_> {
             }
         };
         call.attempts += 1;
+        // A second attempt's takes the first one's place.
+        self.bills.retain(|(of, _)| *of != id);
+        self.bills.truncate(CALLS - 1);
+        self.bills.push((id, assignment.bill()));
         let house = &self.asked.house;
         let Some(station) = house.station(assignment.worker().id()).cloned() else {
             self.tell_failed(id, &Failure::internal("the worker is not there any more"));
@@ -450,6 +461,7 @@ impl Exchange<'_> {
                 self.asked
                     .record
                     .usage(usage.input_tokens, usage.output_tokens);
+                note(&mut self.bills, id, usage);
             }
             Rebase {
                 from: &sources,
@@ -464,12 +476,21 @@ impl Exchange<'_> {
             told.push(frontend::CallEvent { call: id, event });
         }
         if over {
+            self.bills.retain(|(of, _)| *of != id);
             self.calls.remove(&id);
         } else {
             self.listen(id, receiver);
         }
         self.inputs.push(frontend::Input::Events(told));
         Ok(())
+    }
+
+    /// What a call has used.
+    pub(super) fn used(&mut self, id: u32, usage: &inference::Usage) {
+        self.asked
+            .record
+            .usage(usage.input_tokens, usage.output_tokens);
+        note(&mut self.bills, id, usage);
     }
 
     /// An attempt failed before it said anything: another worker may try.

@@ -20,7 +20,10 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_dispatch::{
-    catalogue::Resolved, driver::Rejection, policy::WorkerId, pool::Assignment,
+    catalogue::Resolved,
+    driver::Rejection,
+    policy::WorkerId,
+    pool::{Assignment, Bill},
 };
 use tollgate_edge::Identity;
 use tollgate_plugin::{Exchange as Guest, GuestError, LARGE, Sources, frontend, inference, types};
@@ -233,6 +236,9 @@ pub(crate) struct Exchange<'a> {
     backlog: VecDeque<Happened>,
     inputs: Vec<frontend::Input>,
     calls: HashMap<u32, Call>,
+    /// What calls were believed to need. A passed one's outlives it: what it used is often known
+    /// only when its response has ended.
+    bills: Vec<(u32, Bill<Member>)>,
     needs: HashMap<u32, types::Need>,
     /// The source that the client is filling.
     arriving: Option<u32>,
@@ -294,6 +300,7 @@ pub(crate) async fn run(
         backlog: VecDeque::new(),
         inputs: Vec::new(),
         calls: HashMap::new(),
+        bills: Vec::new(),
         needs: HashMap::new(),
         arriving: None,
         told_later: 0,
@@ -743,9 +750,7 @@ impl Exchange<'_> {
                 return Err(Stop::Failed(failures::from_guest(failure)));
             }
             frontend::Action::Usage(it) => {
-                self.asked
-                    .record
-                    .usage(it.usage.input_tokens, it.usage.output_tokens);
+                self.used(it.id, &it.usage);
             }
             frontend::Action::Cancel(id) => {
                 self.calls.remove(&id);

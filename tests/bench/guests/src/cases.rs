@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     hosted, native,
     rounds::{Effort, Figures, interleaved, row},
-    scheduler::{Core, Hosted, Native, Waiting},
+    scheduler::{Core, Crowd, Hosted, Native, Waiting},
     script::{Protocol, Script},
 };
 
@@ -149,6 +149,8 @@ const CASES: [Case; 13] = [
 
 /// Requests that wait, for the scheduler.
 const PENDING: [u64; 4] = [10, 100, 1000, 10_000];
+/// As many adapters, of which one worker has all; the other one that is there has none.
+const CROWDED: (u64, u64) = (1000, 200);
 /// Steps of a round.
 const STEPS: usize = 2000;
 
@@ -187,10 +189,24 @@ impl Bench {
             give(self.exchange(case, effort));
         }
         for (core, generation) in &self.schedulers {
-            for pending in PENDING {
-                let name = format!("{}, {pending} pending", core.name());
+            let plain = PENDING.map(|pending| {
+                let crowd = Crowd {
+                    pending,
+                    batch: core.batch(),
+                    classes: 1,
+                };
+                (format!("{}, {pending} pending", core.name()), crowd)
+            });
+            let (pending, classes) = CROWDED;
+            let crowd = Crowd {
+                pending,
+                batch: 1,
+                classes,
+            };
+            let name = format!("{}, {pending} pending of {classes} models", core.name());
+            for (name, crowd) in plain.into_iter().chain([(name, crowd)]) {
                 if name.contains(only) {
-                    let [median, worst] = scheduler(*core, generation, pending, effort);
+                    let [median, worst] = scheduler(*core, generation, crowd, effort);
                     give(row(&format!("{name}, p50"), "step", &median.0, &median.1));
                     give(row(&format!("{name}, p99"), "step", &worst.0, &worst.1));
                 }
@@ -262,11 +278,11 @@ impl Bench {
 fn scheduler(
     core: Core,
     generation: &tollgate_plugin::Generation,
-    pending: u64,
+    crowd: Crowd,
     effort: Effort,
 ) -> [(Figures, Figures); 2] {
-    let mut native = Waiting::new(Native::new(core), pending, core.batch());
-    let mut hosted = Waiting::new(Hosted::new(generation), pending, core.batch());
+    let mut native = Waiting::new(Native::new(core), crowd);
+    let mut hosted = Waiting::new(Hosted::new(generation), crowd);
     native.steps(STEPS);
     hosted.steps(STEPS);
     let mut all = [(); 2].map(|()| (Figures::default(), Figures::default()));

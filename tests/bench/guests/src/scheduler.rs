@@ -1,5 +1,6 @@
 //! One step of a scheduler while so many requests wait: a batch has ended, as many have come as it
-//! had, and those that have waited longest are sent.
+//! had, and those that have waited longest are sent. They may be of many classes that ask for one
+//! model each, while a worker that has none of the models stands idle.
 
 use std::{ops::Range, sync::Arc, time::Instant};
 
@@ -26,11 +27,21 @@ pub enum Core {
     DynamicBatch,
 }
 
+/// What waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// How many.
+    pub pending: u64,
+    /// How many end, come and go in one step.
+    pub batch: u64,
+    /// Of how many models. More than one: another worker stands idle that has none of them.
+    pub classes: u64,
+}
+
 /// A scheduler with one worker that is busy, and a full queue.
 pub struct Waiting<P> {
     policy: P,
-    /// Requests of one batch.
-    batch: u64,
+    crowd: Crowd,
     next: u64,
     /// The one that is to be sent next.
     oldest: u64,
@@ -38,12 +49,12 @@ pub struct Waiting<P> {
 
 /// What both sides can do.
 pub trait Side {
-    /// The worker is there, and busy; it takes so many at once.
-    fn begin(&mut self, batch: u64);
+    /// The worker is there, and busy; and perhaps an idle one that is of no use.
+    fn begin(&mut self, crowd: Crowd);
     /// So many come.
-    fn come(&mut self, ids: Range<u64>);
+    fn come(&mut self, crowd: Crowd, ids: Range<u64>);
     /// A batch has ended, others come; gives those that are sent.
-    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64>;
+    fn turn(&mut self, crowd: Crowd, ended: Vec<u64>, come: Range<u64>) -> Vec<u64>;
 }
 
 /// The core, natively.
@@ -100,29 +111,31 @@ impl Hosted {
 }
 
 impl Side for Native {
-    fn begin(&mut self, batch: u64) {
-        let worker = scheduling::Worker {
-            id: 1,
-            accepting: true,
-            models: vec![1],
-            slots: 1,
-            busy: 1,
-            max_batch: batch as u32,
-            queued: None,
-            running: None,
-            kv_cache_use: None,
-        };
-        self.0
-            .step(0, vec![scheduling::Event::WorkerChanged(worker)]);
+    fn begin(&mut self, crowd: Crowd) {
+        let workers = workers(crowd).map(|(id, models, busy)| {
+            scheduling::Event::WorkerChanged(scheduling::Worker {
+                id,
+                accepting: true,
+                models,
+                slots: 1,
+                busy,
+                max_batch: crowd.batch as u32,
+                identity: u64::from(id),
+                queued: None,
+                running: None,
+                kv_cache_use: None,
+            })
+        });
+        self.0.step(0, workers.collect());
     }
 
-    fn come(&mut self, ids: Range<u64>) {
+    fn come(&mut self, crowd: Crowd, ids: Range<u64>) {
         let now = ids.end;
-        let arrived = ids.map(|id| scheduling::Event::Arrived(native(id)));
+        let arrived = ids.map(|id| scheduling::Event::Arrived(native(crowd, id)));
         self.0.step(now, arrived.collect());
     }
 
-    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
+    fn turn(&mut self, crowd: Crowd, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
         let now = come.end;
         let ended = scheduling::Event::BatchFinished(scheduling::BatchFinished {
             id: now,
@@ -132,7 +145,7 @@ impl Side for Native {
             first_output: None,
             ended: now,
         });
-        let come = come.map(|id| scheduling::Event::Arrived(native(id)));
+        let come = come.map(|id| scheduling::Event::Arrived(native(crowd, id)));
         let events = std::iter::once(ended).chain(come).collect();
         let actions = self.0.step(now, events).into_iter();
         let sent = actions.filter_map(|action| match action {
@@ -144,31 +157,33 @@ impl Side for Native {
 }
 
 impl Side for Hosted {
-    fn begin(&mut self, batch: u64) {
-        let worker = policy::Worker {
-            id: 1,
-            accepting: true,
-            models: Arc::from([1]),
-            slots: 1,
-            busy: 1,
-            max_batch: batch as u32,
-            queued: None,
-            running: None,
-            kv_cache_use: None,
-        };
-        let events = vec![policy::Event::WorkerChanged(worker)];
-        self.0.step(0, events).expect("the guest steps");
+    fn begin(&mut self, crowd: Crowd) {
+        let workers = workers(crowd).map(|(id, models, busy)| {
+            policy::Event::WorkerChanged(policy::Worker {
+                id,
+                accepting: true,
+                models: models.into(),
+                slots: 1,
+                busy,
+                max_batch: crowd.batch as u32,
+                identity: u64::from(id),
+                queued: None,
+                running: None,
+                kv_cache_use: None,
+            })
+        });
+        self.0.step(0, workers.collect()).expect("the guest steps");
     }
 
-    fn come(&mut self, ids: Range<u64>) {
+    fn come(&mut self, crowd: Crowd, ids: Range<u64>) {
         let now = ids.end;
-        let arrived = ids.map(|id| policy::Event::Arrived(hosted(id)));
+        let arrived = ids.map(|id| policy::Event::Arrived(hosted(crowd, id)));
         self.0
             .step(now, arrived.collect())
             .expect("the guest steps");
     }
 
-    fn turn(&mut self, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
+    fn turn(&mut self, crowd: Crowd, ended: Vec<u64>, come: Range<u64>) -> Vec<u64> {
         let now = come.end;
         let ended = policy::Event::BatchFinished {
             id: now,
@@ -178,7 +193,7 @@ impl Side for Hosted {
             first_output: None,
             ended: now,
         };
-        let come = come.map(|id| policy::Event::Arrived(hosted(id)));
+        let come = come.map(|id| policy::Event::Arrived(hosted(crowd, id)));
         let events = std::iter::once(ended).chain(come).collect();
         let actions = self.0.step(now, events).expect("the guest steps");
         let sent = actions.into_iter().filter_map(|action| match action {
@@ -189,10 +204,21 @@ impl Side for Hosted {
     }
 }
 
-fn native(id: u64) -> scheduling::Request {
+/// Number, models and batches of each worker.
+fn workers(crowd: Crowd) -> impl Iterator<Item = (u32, Vec<u32>, u32)> {
+    let busy = (1, (1..=crowd.classes as u32).collect(), 1);
+    let idle = (crowd.classes > 1).then(|| (2, vec![u32::MAX], 0));
+    std::iter::once(busy).chain(idle)
+}
+
+fn model(crowd: Crowd, id: u64) -> u32 {
+    1 + (id % crowd.classes) as u32
+}
+
+fn native(crowd: Crowd, id: u64) -> scheduling::Request {
     scheduling::Request {
         id,
-        model: 1,
+        model: model(crowd, id),
         tenant: (id % 7) as u32,
         batch_key: 1,
         eligible: Vec::new(),
@@ -207,10 +233,10 @@ fn native(id: u64) -> scheduling::Request {
     }
 }
 
-fn hosted(id: u64) -> policy::Request {
+fn hosted(crowd: Crowd, id: u64) -> policy::Request {
     policy::Request {
         id,
-        model: 1,
+        model: model(crowd, id),
         tenant: (id % 7) as u32,
         batch_key: 1,
         eligible: Arc::from([]),
@@ -227,17 +253,17 @@ fn hosted(id: u64) -> policy::Request {
 
 impl<P: Side> Waiting<P> {
     /// Fills its queue.
-    pub fn new(mut policy: P, pending: u64, batch: u64) -> Self {
-        policy.begin(batch);
+    pub fn new(mut policy: P, crowd: Crowd) -> Self {
+        policy.begin(crowd);
         let mut next = 0;
-        while next < pending {
-            let end = pending.min(next + TOGETHER);
-            policy.come(next..end);
+        while next < crowd.pending {
+            let end = crowd.pending.min(next + TOGETHER);
+            policy.come(crowd, next..end);
             next = end;
         }
         Self {
             policy,
-            batch,
+            crowd,
             next,
             oldest: 0,
         }
@@ -249,15 +275,16 @@ impl<P: Side> Waiting<P> {
     /// # Panics
     /// When others are sent than those that have waited longest.
     pub fn step(&mut self) -> u64 {
-        let come = self.next..self.next + self.batch;
+        let batch = self.crowd.batch;
+        let come = self.next..self.next + batch;
         self.next = come.end;
-        let ended = (self.oldest.saturating_sub(self.batch)..self.oldest).collect();
+        let ended = (self.oldest.saturating_sub(batch)..self.oldest).collect();
         let start = Instant::now();
-        let sent = self.policy.turn(ended, come);
+        let sent = self.policy.turn(self.crowd, ended, come);
         let took = start.elapsed();
-        let first: Vec<u64> = (self.oldest..self.oldest + self.batch).collect();
+        let first: Vec<u64> = (self.oldest..self.oldest + batch).collect();
         assert_eq!(sent, first, "those that have waited longest");
-        self.oldest += self.batch;
+        self.oldest += batch;
         u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
     }
 
@@ -278,10 +305,24 @@ mod tests {
     fn a_queue_keeps_its_length() {
         for core in Core::ALL {
             for pending in [8, 16, 1000] {
-                let mut waiting = Waiting::new(Native::new(core), pending, core.batch());
+                let crowd = Crowd {
+                    pending,
+                    batch: core.batch(),
+                    classes: 1,
+                };
+                let mut waiting = Waiting::new(Native::new(core), crowd);
                 for _ in 0..3 * pending {
                     waiting.step();
                 }
+            }
+            let crowd = Crowd {
+                pending: 400,
+                batch: 1,
+                classes: 200,
+            };
+            let mut waiting = Waiting::new(Native::new(core), crowd);
+            for _ in 0..1200 {
+                waiting.step();
             }
         }
     }
