@@ -44,6 +44,9 @@ use subjects::PAIR;
 const TABLE: &str = "tests/BENCHMARKS.md";
 const RESULTS: &str = "tests/BENCHMARKS.json";
 
+/// Scenarios in which no peer takes part.
+const OURS: [&str; 3] = ["guests", "swap", "hostile"];
+
 /// The programs that take part.
 const PROGRAMS: &str = "tollgate-bench";
 const GUESTS: &str = "tollgate-bench-guests";
@@ -89,7 +92,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
             }
         }
         running::many_files()?;
-        let house = House::prepare(&workspace, workspace.target.join("bench/work"), true)?;
+        let peers = asked.scenarios.iter().any(|it| !OURS.contains(&it.name));
+        let house = House::prepare(&workspace, workspace.target.join("bench/work"), peers)?;
         for scenario in &asked.scenarios {
             println!("\n== {}: {}", scenario.name, scenario.about);
             let record = measured(&workspace, &house, scenario, &asked);
