@@ -62,9 +62,10 @@ impl Watches {
         self.0.iter().map(|(subject, _)| subject)
     }
 
-    /// How many files there are.
+    /// How many files there were when they were last taken in.
     pub(crate) fn files(&self) -> usize {
-        self.0.iter().map(|(_, watch)| watch.files.len()).sum()
+        let there = |watch: &Watch<Stamp>| watch.taken.iter().flatten().count();
+        self.0.iter().map(|(_, watch)| there(watch)).sum()
     }
 
     /// Whose files have changed and settled since they were last taken in. It is taken for done
@@ -111,7 +112,10 @@ impl<S: Clone + PartialEq> Watch<S> {
     /// Whether they are to be taken in now.
     fn look(&mut self, stamp: impl Fn(&Path) -> Option<S>) -> bool {
         let now: Vec<_> = self.files.iter().map(|file| stamp(file)).collect();
-        let settled = now == self.seen && now.iter().all(Option::is_some);
+        // One that was not there before need not be there now: a signature, where there is none.
+        let mut both = now.iter().zip(&self.taken);
+        let there = both.all(|(now, taken)| now.is_some() || taken.is_none());
+        let settled = there && now == self.seen;
         self.seen = now;
         let due = settled && self.seen != self.taken;
         if due {
@@ -183,6 +187,22 @@ mod tests {
         it.write("b", 0);
         assert!(!it.look());
         assert!(it.look(), "`a` has changed meanwhile");
+    }
+
+    #[test]
+    fn one_that_was_never_there_is_not_waited_for_and_seen_when_it_comes() {
+        let mut it = World::new(&["a"]);
+        it.watch.files.push("a.sig".into());
+        it.watch.taken.push(None);
+        it.watch.seen.push(None);
+        it.write("a", 1);
+        assert!(!it.look());
+        assert!(it.look());
+        it.write("a.sig", 1);
+        assert!(!it.look());
+        assert!(it.look());
+        it.files.borrow_mut().remove(Path::new("a.sig"));
+        assert!(!it.look() && !it.look(), "it may be on its way");
     }
 
     #[test]
