@@ -2,6 +2,9 @@
 //! `proto/generation.proto` (package `fmaas`), `grpc.health.v1`, and the Open Inference Protocol's
 //! `grpc_predict_v2.proto` (package `inference`).
 
+pub mod caikit;
+pub mod stream;
+
 use prost::Message;
 
 /// `fmaas.BatchedGenerationRequest`.

@@ -92,6 +92,15 @@ async fn every_protocol_passes_the_bare_proxy() {
             "v2-grpc",
             &["--tensor-mib", "1", "--prompt-bytes", "1000000"],
         ),
+        (http, "generate", &["--tokens", "40"]),
+        (http, "generate", &["--stream", "--tokens", "40"]),
+        (http, "caikit-rest", &["--tokens", "40"]),
+        (http, "caikit-rest", &["--stream", "--tokens", "40"]),
+        (grpc, "caikit-grpc", &["--tokens", "40"]),
+        (grpc, "caikit-grpc", &["--stream", "--tokens", "40"]),
+        (http, "openai-embedding", &[]),
+        (http, "caikit-rest-embedding", &[]),
+        (grpc, "caikit-grpc-embedding", &[]),
     ] {
         let line = [
             "--protocol",
@@ -103,9 +112,9 @@ async fn every_protocol_passes_the_bare_proxy() {
         ];
         let report = load(target, &[&line, options].concat()).await;
         clean(&report, 30);
-        if protocol == "tgis" || protocol.starts_with("openai") {
-            assert_eq!(report["tokens"], 30 * 40, "{protocol}: {report}");
-        }
+        let of_text = !protocol.starts_with("v2") && !protocol.ends_with("embedding");
+        let tokens = if of_text { 30 * 40 } else { 0 };
+        assert_eq!(report["tokens"], tokens, "{protocol}: {report}");
         let streams = u64::from(options.contains(&"--stream"));
         assert_eq!(report["first_token_us"]["count"], 30 * streams, "{report}");
     }

@@ -2,23 +2,17 @@
 
 use std::{fs, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use clap::ValueEnum;
 use http::{
     HeaderValue, Method, Request, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST, TE},
 };
 use serde::Deserialize;
-use serde_json::json;
 
-use super::options::{Arguments, PlanError, Target};
-use crate::{
-    frames::framed,
-    known::{self, INPUT_TENSOR},
-    proto::{
-        BatchedGenerationRequest, GenerationRequest, InferRequest, Parameters, RAW_INPUT,
-        SingleGenerationRequest, StoppingCriteria, Tensor, framed_before,
-    },
+use super::{
+    content::Content,
+    options::{Arguments, PlanError, Target},
 };
 
 /// What is spoken.
@@ -35,6 +29,40 @@ pub enum Protocol {
     V2Rest,
     /// `inference.GRPCInferenceService/ModelInfer`, raw contents.
     V2Grpc,
+    /// `POST /v2/models/NAME/generate`, or `generate_stream`, as Triton's vLLM backend has them.
+    Generate,
+    /// `POST /api/v1/task/text-generation`, or `server-streaming-text-generation`.
+    CaikitRest,
+    /// `caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict`, or the streaming one.
+    CaikitGrpc,
+    /// `POST /v1/embeddings`.
+    OpenaiEmbedding,
+    /// `POST /api/v1/task/embedding`.
+    CaikitRestEmbedding,
+    /// `caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict`.
+    CaikitGrpcEmbedding,
+    /// `POST /v1/rerank`, of [`DOCUMENTS`].
+    OpenaiRerank,
+}
+
+/// Documents of a rerank; the prompt's bytes are divided among them and the query.
+pub(super) const DOCUMENTS: u32 = 4;
+
+impl Protocol {
+    /// Whether it goes over HTTP/2.
+    pub(super) fn is_grpc(self) -> bool {
+        use Protocol::{CaikitGrpc, CaikitGrpcEmbedding, Tgis, V2Grpc};
+        matches!(self, Tgis | V2Grpc | CaikitGrpc | CaikitGrpcEmbedding)
+    }
+
+    /// Whether answers may come piece by piece.
+    fn streams(self) -> bool {
+        use Protocol::{CaikitGrpc, CaikitRest, Generate, OpenaiChat, OpenaiCompletion, Tgis};
+        matches!(
+            self,
+            OpenaiCompletion | OpenaiChat | Tgis | Generate | CaikitRest | CaikitGrpc
+        )
+    }
 }
 
 /// A kind as the command line or a file of kinds says it. What a file leaves out is as on the
@@ -46,10 +74,10 @@ pub(super) struct Spec {
     pub(super) protocol: Protocol,
     pub(super) target: Uri,
     token: Option<String>,
-    model: String,
-    stream: bool,
-    prompt_bytes: usize,
-    tokens: Option<u32>,
+    pub(super) model: String,
+    pub(super) stream: bool,
+    pub(super) prompt_bytes: usize,
+    pub(super) tokens: Option<u32>,
     tensor_bytes: Option<usize>,
     abort_fraction: f64,
     read_delay: Duration,
@@ -193,11 +221,16 @@ pub(super) struct Kind {
 
 impl Kind {
     pub(super) fn new(spec: &Spec, at: usize, target: &Target) -> Result<Self, PlanError> {
-        if spec.stream && matches!(spec.protocol, Protocol::V2Rest | Protocol::V2Grpc) {
-            return Err(PlanError::Streaming("V2"));
+        if spec.stream && !spec.protocol.streams() {
+            return Err(PlanError::Streaming(spec.protocol.name()));
         }
-        let (path, content_type, body) = spec.content();
-        let http2 = is_http2(spec.protocol);
+        let Content {
+            path,
+            content_type,
+            header,
+            body,
+        } = spec.content();
+        let http2 = spec.protocol.is_grpc();
         let odd = || PlanError::Target(target.authority.to_string());
         let path = format!("{}{path}", target.prefix);
         let uri = if http2 {
@@ -216,8 +249,9 @@ impl Kind {
             let host = HeaderValue::from_str(target.authority.as_str()).map_err(|_| odd())?;
             headers.insert(HOST, host);
         }
-        if let (Protocol::V2Rest, Some(length)) = (spec.protocol, spec.json_length()) {
-            headers.insert("inference-header-content-length", length.into());
+        if let Some((name, value)) = header {
+            let value = HeaderValue::from_str(&value).map_err(|_| PlanError::Model)?;
+            headers.insert(name, value);
         }
         if let Some(token) = &spec.token {
             let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
@@ -241,116 +275,6 @@ impl Kind {
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        is_http2(self.protocol)
+        self.protocol.is_grpc()
     }
 }
-
-fn is_http2(protocol: Protocol) -> bool {
-    matches!(protocol, Protocol::Tgis | Protocol::V2Grpc)
-}
-
-impl Spec {
-    /// Path, content type and body.
-    fn content(&self) -> (String, &'static str, Bytes) {
-        let tokens = self.tokens.unwrap_or(known::TOKENS);
-        let options = json!({"include_usage": true});
-        match self.protocol {
-            Protocol::OpenaiCompletion => {
-                let mut body = json!({
-                    "model": self.model, "prompt": self.prompt(), "max_tokens": tokens,
-                });
-                if self.stream {
-                    (body["stream"], body["stream_options"]) = (true.into(), options);
-                }
-                ("/v1/completions".into(), JSON, body.to_string().into())
-            }
-            Protocol::OpenaiChat => {
-                let mut body = json!({
-                    "model": self.model, "max_tokens": tokens,
-                    "messages": [{"role": "user", "content": self.prompt()}],
-                });
-                if self.stream {
-                    (body["stream"], body["stream_options"]) = (true.into(), options);
-                }
-                ("/v1/chat/completions".into(), JSON, body.to_string().into())
-            }
-            Protocol::Tgis => {
-                let request = GenerationRequest {
-                    text: self.prompt(),
-                };
-                let params = Some(Parameters {
-                    stopping: Some(StoppingCriteria {
-                        max_new_tokens: tokens,
-                    }),
-                });
-                let model_id = self.model.clone();
-                let (method, body) = if self.stream {
-                    let request = Some(request);
-                    let message = SingleGenerationRequest {
-                        model_id,
-                        request,
-                        params,
-                    };
-                    ("GenerateStream", framed(&message))
-                } else {
-                    let requests = vec![request];
-                    let message = BatchedGenerationRequest {
-                        model_id,
-                        requests,
-                        params,
-                    };
-                    ("Generate", framed(&message))
-                };
-                (format!("/fmaas.GenerationService/{method}"), GRPC, body)
-            }
-            Protocol::V2Rest => {
-                let mut body = BytesMut::from(self.json_part().as_bytes());
-                body.put(known::tensor(self.tensor_length()));
-                let path = format!("/v2/models/{}/infer", self.model);
-                (path, "application/octet-stream", body.freeze())
-            }
-            Protocol::V2Grpc => {
-                let message = InferRequest {
-                    model_name: self.model.clone(),
-                    inputs: vec![Tensor {
-                        name: INPUT_TENSOR.to_owned(),
-                        datatype: "FP32".to_owned(),
-                        shape: vec![self.tensor_length() as i64 / 4],
-                    }],
-                };
-                let length = self.tensor_length();
-                let mut body = BytesMut::from(framed_before(&message, RAW_INPUT, length));
-                body.put(known::tensor(length));
-                let path = "/inference.GRPCInferenceService/ModelInfer";
-                (path.into(), GRPC, body.freeze())
-            }
-        }
-    }
-
-    /// Words, as long as asked for.
-    fn prompt(&self) -> String {
-        let words = "tell me once more how the answer is made, word by word, ";
-        words.chars().cycle().take(self.prompt_bytes).collect()
-    }
-
-    /// Whole values.
-    fn tensor_length(&self) -> usize {
-        self.prompt_bytes / 4 * 4
-    }
-
-    fn json_part(&self) -> String {
-        let length = self.tensor_length();
-        json!({"inputs": [{
-            "name": INPUT_TENSOR, "datatype": "FP32", "shape": [length / 4],
-            "parameters": {"binary_data_size": length},
-        }], "parameters": {"binary_data_output": true}})
-        .to_string()
-    }
-
-    fn json_length(&self) -> Option<usize> {
-        Some(self.json_part().len())
-    }
-}
-
-const JSON: &str = "application/json";
-const GRPC: &str = "application/grpc";

@@ -9,6 +9,7 @@
 //!   what does not end within the drain is an error. Latencies are those of good answers.
 
 mod answer;
+mod content;
 mod exchange;
 mod fault;
 mod hold;

@@ -110,10 +110,13 @@ pub(super) enum PlanError {
     Streams,
     /// Only generation streams.
     #[error("{0} does not stream")]
-    Streaming(&'static str),
+    Streaming(String),
     /// There is nothing to be waited for.
     #[error("--hold needs --stream")]
     Hold,
+    /// A model that is no header's value.
+    #[error("the model's name cannot be sent")]
+    Model,
     /// A token that is no header's value.
     #[error("the token cannot be sent")]
     Token,

@@ -1,16 +1,21 @@
 //! Every answer, made once at start.
 
+mod caikit;
 mod messages;
 mod openai;
 mod tensors;
+mod texts;
+mod vectors;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+pub use caikit::Caikit;
 pub use messages::Messages;
 pub use openai::{Chunks, Openai, Wanted};
 pub use tensors::Tensors;
+pub use texts::Texts;
 
 /// What the answers are to be like.
 #[derive(Clone, Debug)]
@@ -57,6 +62,10 @@ pub struct Answers {
     pub messages: Messages,
     /// Of KServe V2.
     pub tensors: Tensors,
+    /// Of Triton's vLLM backend.
+    pub texts: Texts,
+    /// Of the caikit runtime.
+    pub caikit: Caikit,
 }
 
 impl Answers {
@@ -67,6 +76,8 @@ impl Answers {
             openai: Openai::new(&shape),
             messages: Messages::new(&shape),
             tensors: Tensors::new(&shape),
+            texts: Texts::new(&shape),
+            caikit: Caikit::new(&shape),
             shape,
         }
     }

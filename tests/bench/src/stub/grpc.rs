@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::{
     answers::{Answers, Writes},
+    asked::{members, wants_stream},
     writes::Pace,
 };
 use crate::{frames, net};
@@ -64,7 +65,11 @@ async fn answer(
 ) -> Result<(), h2::Error> {
     let (parts, body) = request.into_parts();
     let Answers {
-        messages, tensors, ..
+        messages,
+        tensors,
+        texts,
+        caikit,
+        ..
     } = answers;
     let reply = match parts.uri.path() {
         "/fmaas.GenerationService/Generate" => {
@@ -78,12 +83,36 @@ async fn answer(
             let requests = read(body, true).await?;
             Reply::One(messages.tokenized(members(&requests, 2)))
         }
+        "/caikit.runtime.Nlp.NlpService/EmbeddingTasksPredict" => {
+            let requests = read(body, true).await?;
+            Reply::One(caikit.grpc_vectors(members(&requests, 1)))
+        }
+        "/inference.GRPCInferenceService/ModelStreamInfer" => {
+            let request = read(body, true).await?;
+            if wants_stream(&request) {
+                Reply::Stream(texts.messages.clone())
+            } else {
+                Reply::One(texts.message.clone())
+            }
+        }
         path => {
             let path = path.to_owned();
             read(body, false).await?;
             match path.as_str() {
                 "/fmaas.GenerationService/GenerateStream" => Reply::Stream(messages.stream.clone()),
                 "/fmaas.GenerationService/ModelInfo" => Reply::One(messages.model_info.clone()),
+                "/caikit.runtime.Nlp.NlpService/TextGenerationTaskPredict" => {
+                    Reply::One(caikit.grpc_text.clone())
+                }
+                "/caikit.runtime.Nlp.NlpService/ServerStreamingTextGenerationTaskPredict" => {
+                    Reply::Stream(caikit.grpc_stream.clone())
+                }
+                "/caikit.runtime.Nlp.NlpService/EmbeddingTaskPredict" => {
+                    Reply::One(caikit.grpc_vector.clone())
+                }
+                "/caikit.runtime.info.InfoService/GetModelsInfo" => {
+                    Reply::One(caikit.grpc_models.clone())
+                }
                 "/grpc.health.v1.Health/Check" => Reply::One(messages.health.clone()),
                 "/inference.GRPCInferenceService/ModelInfer" => {
                     Reply::Two(tensors.grpc.clone(), tensors.data.clone())
@@ -168,45 +197,4 @@ async fn read(mut body: RecvStream, keep: bool) -> Result<Bytes, h2::Error> {
         more.extend_from_slice(&data);
     }
     Ok(if more.is_empty() { first } else { more.into() })
-}
-
-/// How often a field of messages stands in the one message of a request.
-fn members(framed: &Bytes, field: u32) -> u32 {
-    let Some(message) = framed.get(5..) else {
-        return 0;
-    };
-    let mut rest = message;
-    let mut count = 0;
-    while let Ok((number, wire)) = prost::encoding::decode_key(&mut rest) {
-        count += u32::from(number == field);
-        let context = prost::encoding::DecodeContext::default();
-        if prost::encoding::skip_field(wire, number, &mut rest, context).is_err() {
-            break;
-        }
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::{BatchedGenerationRequest, GenerationRequest, Parameters};
-
-    #[test]
-    fn requests_of_a_batch_are_counted() {
-        for count in [0, 1, 5] {
-            let request = BatchedGenerationRequest {
-                model_id: "m".to_owned(),
-                requests: vec![
-                    GenerationRequest {
-                        text: "a".repeat(300)
-                    };
-                    count
-                ],
-                params: Some(Parameters::default()),
-            };
-            assert_eq!(members(&frames::framed(&request), 3) as usize, count);
-        }
-        assert_eq!(members(&Bytes::new(), 3), 0);
-    }
 }

@@ -1,24 +1,20 @@
 //! The REST side, over hyper's HTTP/1.1.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use memchr::memmem;
-use serde::{Deserialize, de::IgnoredAny};
 use tokio::net::TcpListener;
 
 use super::{
     answers::{Answers, Chunks, Wanted, Writes},
+    asked::{Inputs, Prompts, Texts, count, is_true},
+    reply::Reply,
     writes::Pace,
 };
 use crate::net;
@@ -50,7 +46,11 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let get = parts.method == Method::GET;
     let Answers {
-        openai, tensors, ..
+        openai,
+        tensors,
+        texts,
+        caikit,
+        ..
     } = &*answers;
     let reply = match (parts.uri.path(), get) {
         ("/v1/completions", false) => generated(&answers, body, false).await,
@@ -61,6 +61,23 @@ async fn answer(
             let base64 = memmem::find(&body, b"\"base64\"").is_some();
             json(openai.embeddings(inputs, base64))
         }
+        ("/api/v1/task/text-generation", false) => {
+            whole(body, 0).await;
+            json(caikit.rest_text.clone())
+        }
+        ("/api/v1/task/server-streaming-text-generation", false) => {
+            whole(body, 0).await;
+            streamed(&answers, caikit.rest_stream.clone())
+        }
+        ("/api/v1/task/embedding", false) => {
+            whole(body, 0).await;
+            json(caikit.rest_vector.clone())
+        }
+        ("/api/v1/task/embedding-tasks", false) => {
+            let body = whole(body, usize::MAX).await;
+            json(caikit.rest_vectors(count::<Texts>(&body).unwrap_or(1)))
+        }
+        ("/info/models", true) => json(caikit.rest_models.clone()),
         ("/v1/models", true) => json(openai.models.clone()),
         ("/health" | "/ping" | "/v2/health/live" | "/v2/health/ready", true) => json(Bytes::new()),
         ("/metrics", true) => text(),
@@ -68,6 +85,18 @@ async fn answer(
         ("/v2/repository/index", false) => json(tensors.rest_index.clone()),
         (path, get) => match (v2_verb(path), get) {
             (Some("infer"), false) => inferred(&answers, &parts, body).await,
+            (Some("generate"), false) => {
+                whole(body, 0).await;
+                json(texts.whole.clone())
+            }
+            (Some("generate_stream"), false) => {
+                let body = whole(body, usize::MAX).await;
+                if is_true(&body, b"\"stream\"") {
+                    streamed(&answers, texts.events.clone())
+                } else {
+                    streamed(&answers, Arc::from([texts.event.clone()]))
+                }
+            }
             (Some("ready"), true) => json(Bytes::new()),
             (Some(""), true) => json(tensors.rest_model.clone()),
             _ => {
@@ -123,11 +152,16 @@ async fn generated(answers: &Answers, body: Incoming, chat: bool) -> Response<Re
     } else {
         &openai.completion_chunks
     };
+    streamed(answers, chunks.telling(wanted))
+}
+
+/// Events, at the pace that the command line says.
+fn streamed(answers: &Answers, writes: Writes) -> Response<Reply> {
     let shape = &answers.shape;
     response(
         HeaderValue::from_static("text/event-stream; charset=utf-8"),
         Reply::Stream {
-            writes: chunks.telling(wanted),
+            writes,
             at: 0,
             pace: Pace::new(shape.interval),
             hold: shape.hold,
@@ -183,64 +217,6 @@ async fn whole(mut body: Incoming, keep: usize) -> Bytes {
     if more.is_empty() { first } else { more.into() }
 }
 
-/// Whether a member is written and true. A name within a string does not look like one: its
-/// closing quote would stand behind a backslash.
-fn is_true(json: &[u8], name: &[u8]) -> bool {
-    let mut places = memmem::find_iter(json, name);
-    places.any(|at| {
-        let mut rest = json[at + name.len()..].trim_ascii_start();
-        if let [b':', value @ ..] = rest {
-            rest = value.trim_ascii_start();
-            return rest.starts_with(b"true");
-        }
-        false
-    })
-}
-
-#[derive(Deserialize)]
-struct Prompts {
-    prompt: Many,
-}
-
-#[derive(Deserialize)]
-struct Inputs {
-    input: Many,
-}
-
-/// A list of texts or of lists counts its members; one text, or one list of numbers, is one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Many {
-    Numbers(Vec<u32>),
-    List(Vec<IgnoredAny>),
-    One(IgnoredAny),
-}
-
-trait Counted: for<'de> Deserialize<'de> {
-    fn many(self) -> Many;
-}
-
-impl Counted for Prompts {
-    fn many(self) -> Many {
-        self.prompt
-    }
-}
-
-impl Counted for Inputs {
-    fn many(self) -> Many {
-        self.input
-    }
-}
-
-fn count<T: Counted>(json: &[u8]) -> Option<u32> {
-    match serde_json::from_slice::<T>(json).ok()?.many() {
-        Many::Numbers(numbers) if !numbers.is_empty() => Some(1),
-        Many::Numbers(_) => Some(0),
-        Many::List(list) => u32::try_from(list.len()).ok(),
-        Many::One(_) => Some(1),
-    }
-}
-
 fn json(body: Bytes) -> Response<Reply> {
     let body = Reply::Parts([Some(body), None]);
     response(HeaderValue::from_static("application/json"), body)
@@ -263,101 +239,9 @@ fn response(content_type: HeaderValue, body: Reply) -> Response<Reply> {
     response
 }
 
-/// A response's body.
-enum Reply {
-    /// Known bytes, in order.
-    Parts([Option<Bytes>; 2]),
-    /// A stream.
-    Stream {
-        writes: Writes,
-        at: usize,
-        pace: Pace,
-        hold: bool,
-    },
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
-        match self.get_mut() {
-            Self::Parts(parts) => {
-                let next = parts.iter_mut().find_map(Option::take);
-                Poll::Ready(next.map(|part| Ok(Frame::data(part))))
-            }
-            Self::Stream {
-                writes,
-                at,
-                pace,
-                hold,
-            } => {
-                if *at == writes.len() {
-                    return Poll::Ready(None);
-                }
-                if *at > 0 {
-                    if *hold {
-                        // The connection watches for the client's end by itself.
-                        return Poll::Pending;
-                    }
-                    if let Err(error) = ready!(pace.poll(cx)) {
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
-                let write = writes[*at].clone();
-                *at += 1;
-                Poll::Ready(Some(Ok(Frame::data(write))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Parts(parts) => parts.iter().flatten().all(Bytes::is_empty),
-            Self::Stream { writes, at, .. } => *at == writes.len(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Parts(parts) => {
-                SizeHint::with_exact(parts.iter().flatten().map(|part| part.len() as u64).sum())
-            }
-            Self::Stream { .. } => SizeHint::default(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn members_are_found_and_texts_are_not() {
-        for json in [r#"{"stream":true}"#, r#"{"stream" : true,"x":1}"#] {
-            assert!(is_true(json.as_bytes(), b"\"stream\""), "{json}");
-        }
-        for json in [
-            r#"{"stream":false}"#,
-            r#"{"prompt":"\"stream\":true"}"#,
-            r#"{"stream_options":{}}"#,
-        ] {
-            assert!(!is_true(json.as_bytes(), b"\"stream\""), "{json}");
-        }
-    }
-
-    #[test]
-    fn prompts_are_counted() {
-        let count = |json: &str| count::<Prompts>(json.as_bytes());
-        assert_eq!(count(r#"{"prompt":"a"}"#), Some(1));
-        assert_eq!(count(r#"{"prompt":["a","b"]}"#), Some(2));
-        assert_eq!(count(r#"{"prompt":[1,2,3]}"#), Some(1));
-        assert_eq!(count(r#"{"prompt":[[1],[2,3]]}"#), Some(2));
-        assert_eq!(count("{"), None);
-    }
 
     #[test]
     fn paths_of_models_have_a_verb() {

@@ -6,8 +6,10 @@
 //! proxy that translates loses paths and headers. It checks nothing: no token, no model's name.
 
 pub mod answers;
+mod asked;
 mod grpc;
 mod http1;
+mod reply;
 mod writes;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

@@ -1,9 +1,13 @@
 //! Reads answers as they come, and says whether they are what the stub says.
 
+mod caikit;
+mod frame;
 mod messages;
 mod openai;
 mod sse;
 mod tensor;
+mod texts;
+mod vectors;
 
 use bytes::Bytes;
 use http::{HeaderMap, response};
@@ -12,7 +16,8 @@ use super::{
     fault::{Fault, Trouble},
     kind::{Kind, Protocol},
 };
-use crate::known;
+use crate::known::{self, INPUT_TOKENS};
+use sse::Dialect;
 
 /// Most that is kept of an answer that failed.
 const KEPT: usize = 4096;
@@ -39,25 +44,53 @@ struct Progress {
     text: known::Follow,
     /// What it has told of its length.
     told: Option<u32>,
+    /// It has told the length of the prompt.
+    input: bool,
     reason: bool,
     done: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What an answer is, and what reads it.
+#[derive(Clone, Copy, Debug, Default)]
 enum Form {
     /// Not of the expected status: only its beginning is kept.
     #[default]
     Refusal,
     /// The expected refusal.
     Anything,
-    Json {
-        chat: bool,
-    },
-    Events,
-    Message,
-    Messages,
+    /// All of it together; gives its tokens.
+    Whole(fn(&[u8]) -> Result<u32, Fault>),
+    Events(Dialect, fn(&mut Progress, &[u8]) -> Result<(), Fault>),
+    Messages(fn(&mut Progress, &[u8]) -> Result<(), Fault>),
     TensorRest,
     TensorGrpc,
+}
+
+impl Form {
+    /// Of a good answer.
+    fn of(protocol: Protocol, stream: bool) -> Self {
+        match (protocol, stream) {
+            (Protocol::OpenaiCompletion, false) => Self::Whole(openai::completion),
+            (Protocol::OpenaiChat, false) => Self::Whole(openai::chat),
+            (Protocol::OpenaiCompletion | Protocol::OpenaiChat, true) => {
+                Self::Events(Dialect::PLAIN, openai::chunk)
+            }
+            (Protocol::Tgis, false) => Self::Whole(messages::whole),
+            (Protocol::Tgis, true) => Self::Messages(messages::piece),
+            (Protocol::V2Rest, _) => Self::TensorRest,
+            (Protocol::V2Grpc, _) => Self::TensorGrpc,
+            (Protocol::Generate, false) => Self::Whole(texts::whole),
+            (Protocol::Generate, true) => Self::Events(Dialect::PLAIN, texts::event),
+            (Protocol::CaikitRest, false) => Self::Whole(caikit::whole_rest),
+            (Protocol::CaikitRest, true) => Self::Events(Dialect::NAMED, caikit::event),
+            (Protocol::CaikitGrpc, false) => Self::Whole(caikit::whole_grpc),
+            (Protocol::CaikitGrpc, true) => Self::Messages(caikit::piece),
+            (Protocol::OpenaiEmbedding, _) => Self::Whole(vectors::openai),
+            (Protocol::CaikitRestEmbedding, _) => Self::Whole(caikit::vector_rest),
+            (Protocol::CaikitGrpcEmbedding, _) => Self::Whole(caikit::vector_grpc),
+            (Protocol::OpenaiRerank, _) => Self::Whole(vectors::ranks),
+        }
+    }
 }
 
 impl Answer {
@@ -80,27 +113,20 @@ impl Answer {
             self.form = Form::Anything;
             return Ok(());
         }
-        self.form = match (kind.protocol, kind.stream) {
-            (Protocol::OpenaiCompletion, false) => Form::Json { chat: false },
-            (Protocol::OpenaiChat, false) => Form::Json { chat: true },
-            (Protocol::OpenaiCompletion | Protocol::OpenaiChat, true) => Form::Events,
-            (Protocol::Tgis, false) => Form::Message,
-            (Protocol::Tgis, true) => Form::Messages,
-            (Protocol::V2Rest, _) => Form::TensorRest,
-            (Protocol::V2Grpc, _) => Form::TensorGrpc,
-        };
+        self.form = Form::of(kind.protocol, kind.stream);
         let expected = match self.form {
-            Form::Events => "text/event-stream",
-            Form::Message | Form::Messages | Form::TensorGrpc => "application/grpc",
+            Form::Events(..) => "text/event-stream",
             Form::TensorRest => {
                 self.tensor.begin_rest(&head.headers)?;
                 "application/octet-stream"
             }
+            Form::TensorGrpc => {
+                self.tensor.begin_grpc();
+                "application/grpc"
+            }
+            _ if kind.is_http2() => "application/grpc",
             _ => "application/json",
         };
-        if self.form == Form::TensorGrpc {
-            self.tensor.begin_grpc();
-        }
         let found = head.headers.get(http::header::CONTENT_TYPE);
         let found = found.map_or(&b""[..], |value| value.as_bytes());
         if !found.starts_with(expected.as_bytes()) {
@@ -120,17 +146,17 @@ impl Answer {
                 let room = KEPT.saturating_sub(self.buffer.len()).min(data.len());
                 self.buffer.extend_from_slice(&data[..room]);
             }
-            Form::Json { .. } | Form::Message => {
+            Form::Whole(_) => {
                 self.buffer.extend_from_slice(data);
                 if self.buffer.len() > GATHERED {
                     return Err(Fault::content("an answer without an end"));
                 }
             }
-            Form::Events => sse::take(&mut self.buffer, data, |event| {
-                openai::chunk(&mut self.stream, event)
+            Form::Events(dialect, read) => dialect.take(&mut self.buffer, data, |event| {
+                read(&mut self.stream, event)
             })?,
-            Form::Messages => messages::take(&mut self.buffer, data, |message| {
-                messages::piece(&mut self.stream, message)
+            Form::Messages(read) => frame::take(&mut self.buffer, data, |message| {
+                read(&mut self.stream, message)
             })?,
             Form::TensorRest => self.tensor.rest(&mut self.buffer, data, &self.known)?,
             Form::TensorGrpc => self.tensor.grpc(&mut self.buffer, data, &self.known)?,
@@ -145,7 +171,7 @@ impl Answer {
         head: &response::Parts,
         trailers: Option<&HeaderMap>,
     ) -> Result<u32, Fault> {
-        if self.form == Form::Refusal {
+        if matches!(self.form, Form::Refusal) {
             let status = head.status.as_u16();
             let body = String::from_utf8_lossy(&self.buffer).into_owned();
             return Err(Fault::new(Trouble::Status(status), body));
@@ -165,8 +191,8 @@ impl Answer {
         }
         let tokens = match self.form {
             Form::Refusal | Form::Anything => return Ok(0),
-            Form::Json { .. } | Form::Message => self.whole()?,
-            Form::Events | Form::Messages => self.ended()?,
+            Form::Whole(read) => self.whole(read)?,
+            Form::Events(..) | Form::Messages(_) => self.ended()?,
             Form::TensorRest | Form::TensorGrpc => {
                 return self.tensor.end(&self.buffer, kind.tensor_bytes).map(|()| 0);
             }
@@ -177,7 +203,7 @@ impl Answer {
         Ok(tokens)
     }
 
-    fn whole(&mut self) -> Result<u32, Fault> {
+    fn whole(&mut self, read: fn(&[u8]) -> Result<u32, Fault>) -> Result<u32, Fault> {
         if self.good.len() <= self.kind {
             self.good.resize(self.kind + 1, None);
         }
@@ -187,10 +213,7 @@ impl Answer {
         {
             return Ok(*tokens);
         }
-        let tokens = match self.form {
-            Form::Json { chat } => openai::whole(&self.buffer, chat)?,
-            _ => messages::whole(&self.buffer)?,
-        };
+        let tokens = read(&self.buffer)?;
         *place = Some((Bytes::copy_from_slice(&self.buffer), tokens));
         Ok(tokens)
     }
@@ -199,6 +222,7 @@ impl Answer {
         let Progress {
             text,
             told,
+            input,
             reason,
             done,
         } = self.stream;
@@ -210,6 +234,9 @@ impl Answer {
             return Err(Fault::content(format!(
                 "the stream ends after {tokens} tokens: end {done}, reason {reason}"
             )));
+        }
+        if !input {
+            return Err(Fault::content("the prompt's tokens were not told"));
         }
         if told != Some(tokens) {
             return Err(Fault::content(format!(
@@ -227,5 +254,21 @@ impl Progress {
             return Err(Fault::content(format!("{text:?} after {after} tokens")));
         }
         Ok(())
+    }
+
+    /// It says so many tokens of the prompt; 0: nothing.
+    fn input(&mut self, tokens: u32) -> Result<(), Fault> {
+        if tokens != 0 && tokens != INPUT_TOKENS {
+            return Err(Fault::content(format!("{tokens} tokens of the prompt")));
+        }
+        self.input |= tokens != 0;
+        Ok(())
+    }
+
+    /// It has ended, with the expected reason or another, after so many tokens.
+    fn ends(&mut self, reason: bool, tokens: u32) {
+        self.reason = reason;
+        self.told = Some(tokens);
+        self.done = true;
     }
 }

@@ -8,11 +8,8 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::Progress;
-use crate::{
-    known::{self, INPUT_TOKENS},
-    load::fault::{Fault, Trouble},
-};
+use super::{Progress, texts};
+use crate::load::fault::{Fault, Trouble};
 
 #[derive(Deserialize)]
 struct Reply<'a> {
@@ -104,24 +101,28 @@ fn parse(json: &[u8]) -> Result<Reply<'_>, Fault> {
     Ok(reply)
 }
 
-/// The tokens of a whole answer.
-pub(super) fn whole(json: &[u8], chat: bool) -> Result<u32, Fault> {
+/// The tokens of a whole completion.
+pub(super) fn completion(json: &[u8]) -> Result<u32, Fault> {
+    whole(json, false)
+}
+
+/// The tokens of a whole chat completion.
+pub(super) fn chat(json: &[u8]) -> Result<u32, Fault> {
+    whole(json, true)
+}
+
+fn whole(json: &[u8], chat: bool) -> Result<u32, Fault> {
     let odd = |what: &str| Fault::content(format!("{what}: {}", String::from_utf8_lossy(json)));
     let reply = parse(json)?;
     let usage = reply.usage.ok_or_else(|| odd("no usage"))?;
     let [choice] = &reply.choices[..] else {
         return Err(odd("not one choice"));
     };
-    if usage.prompt_tokens != INPUT_TOKENS {
-        return Err(odd("another count of the prompt"));
-    }
     if choice.finish_reason.0 != "length" || choice.delta.is_some() != chat {
         return Err(odd("another choice"));
     }
-    let (mut text, tokens) = (known::Follow::default(), usage.completion_tokens);
-    if !text.take(choice.text()) || !text.is_whole() || text.tokens() != tokens || tokens == 0 {
-        return Err(odd("another text"));
-    }
+    let tokens = usage.completion_tokens;
+    texts::check(choice.text(), tokens, usage.prompt_tokens)?;
     Ok(tokens)
 }
 
@@ -137,9 +138,7 @@ pub(super) fn chunk(stream: &mut Progress, event: &[u8]) -> Result<(), Fault> {
         stream.reason |= choice.finish_reason.0 == "length";
     }
     if let Some(usage) = reply.usage.filter(|_| reply.choices.is_empty()) {
-        if usage.prompt_tokens != INPUT_TOKENS {
-            return Err(Fault::content("another count of the prompt"));
-        }
+        stream.input(usage.prompt_tokens)?;
         stream.told = Some(usage.completion_tokens);
     }
     Ok(())

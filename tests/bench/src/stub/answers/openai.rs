@@ -5,12 +5,10 @@ use std::{fmt::Write as _, sync::Arc};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Shape, Writes};
+use super::{Shape, Writes, vectors::Vectors};
 use crate::known::{self, INPUT_TOKENS};
 
 const CREATED: u64 = 1_700_000_000;
-/// Values of an embedding; about 1 KB as JSON.
-const DIMENSIONS: usize = 96;
 
 /// The usage that a stream tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +56,7 @@ pub struct Openai {
     model: String,
     tokens: u32,
     text: String,
-    vectors: [String; 2],
+    vectors: Vectors,
 }
 
 impl Openai {
@@ -77,7 +75,7 @@ impl Openai {
             model: shape.model.clone(),
             tokens: shape.tokens,
             text: Value::from(known::text(shape.tokens)).to_string(),
-            vectors: vectors(),
+            vectors: Vectors::new(),
         };
         all.completion = all.completions(1, false);
         all.chat = bytes(&json!({
@@ -125,13 +123,13 @@ impl Openai {
     /// Embeddings of so many inputs, as lists of numbers or in base64.
     #[must_use]
     pub fn embeddings(&self, inputs: u32, base64: bool) -> Bytes {
-        let vector = &self.vectors[usize::from(base64)];
         let mut out = format!(
             "{{\"id\":\"embd-stub\",\"object\":\"list\",\"created\":{CREATED},\"model\":{},\"data\":[",
             Value::from(self.model.as_str())
         );
         for index in 0..inputs {
             let comma = if index == 0 { "" } else { "," };
+            let vector = self.vectors.json(index, base64);
             let _ = write!(
                 out,
                 "{comma}{{\"index\":{index},\"object\":\"embedding\",\"embedding\":{vector}}}"
@@ -140,37 +138,6 @@ impl Openai {
         let _ = write!(out, "],\"usage\":{}}}", usage(inputs, 0));
         out.into()
     }
-}
-
-/// One vector, as JSON: a list, and base64 of its bytes. Its values are exact in both.
-fn vectors() -> [String; 2] {
-    let values = (0..DIMENSIONS).map(|at| at as f32 / 64.0 - 0.75);
-    let raw: Vec<u8> = values.clone().flat_map(f32::to_le_bytes).collect();
-    let list: Vec<f32> = values.collect();
-    [
-        Value::from(list).to_string(),
-        format!("\"{}\"", base64(&raw)),
-    ]
-}
-
-/// RFC 4648, section 4; once at start, so that it needs no library.
-fn base64(raw: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in raw.chunks(3) {
-        let mut group = [0; 3];
-        group[..three.len()].copy_from_slice(three);
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        for at in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * at)) as usize & 63];
-            out.push(if at <= three.len() {
-                letter as char
-            } else {
-                '='
-            });
-        }
-    }
-    out
 }
 
 fn usage(prompts: u32, tokens: u32) -> Value {
@@ -272,16 +239,14 @@ mod tests {
         let list = parsed(&all.embeddings(2, false));
         assert_eq!(list["data"][1]["index"], 1);
         let first = list["data"][0]["embedding"].as_array().unwrap();
-        assert_eq!((first.len(), &first[0]), (DIMENSIONS, &json!(-0.75)));
+        let dimensions = known::DIMENSIONS as usize;
+        assert_eq!((first.len(), &first[0]), (dimensions, &json!(-0.75)));
+        assert_ne!(list["data"][1]["embedding"], list["data"][0]["embedding"]);
         let coded = parsed(&all.embeddings(1, true));
         let coded = coded["data"][0]["embedding"].as_str().unwrap();
         // -0.75 is 00 00 40 bf, and the first value of three bytes "AABA".
         assert!(coded.starts_with("AABAv"), "{coded}");
-        assert_eq!(coded.len(), DIMENSIONS * 4 / 3 * 4);
-        assert_eq!(
-            (base64(b"M"), base64(b"Ma")),
-            ("TQ==".into(), "TWE=".into())
-        );
+        assert_eq!(coded.len(), dimensions * 4 / 3 * 4);
     }
 
     #[test]
