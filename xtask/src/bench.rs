@@ -12,6 +12,7 @@ mod budgets;
 pub(crate) mod house;
 pub(crate) mod load;
 pub(crate) mod machine;
+mod matrix;
 mod measure;
 pub(crate) mod metrics;
 pub(crate) mod page;
@@ -121,6 +122,7 @@ fn measured(workspace: &Workspace, house: &House, scenario: &Scenario, asked: &A
         house,
         seconds: asked.seconds,
         rounds: asked.rounds,
+        warm: measure::WARM,
         record: Record {
             scenario: scenario.name.to_owned(),
             about: scenario.about.to_owned(),
@@ -227,7 +229,7 @@ impl Asked {
 fn usage() -> String {
     let list: Vec<String> = SCENARIOS
         .iter()
-        .map(|scenario| format!("  {:<10} {}\n", scenario.name, scenario.about))
+        .map(|scenario| format!("  {:<12} {}\n", scenario.name, scenario.about))
         .collect();
     format!(
         "cargo xtask bench [SCENARIO…] [--seconds S] [--rounds R] [--out DIR] [--built] \

@@ -1,9 +1,10 @@
 //! The budgets of the design, each looked up in what was measured and judged.
 
+use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
-use super::scenarios::{guests, idle, start, stream};
+use super::scenarios::{guests, idle, start, stream, translations};
 use super::subjects::{
     OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, V2_GRPC, V2_GRPC_REST, V2_REST, V2_REST_GRPC,
     Way,
@@ -68,6 +69,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Row> {
         .into_iter()
         .map(|budget| judged(results, budget))
         .collect();
+    rows.extend([false, true].map(|streamed| dearest(results, streamed)));
     for (what, budget) in LATER {
         rows.push(Row {
             what: what.to_owned(),
@@ -87,6 +89,38 @@ const LATER: [(&str, &str); 2] = [
     ("batched throughput", "≥ 95 % of the worker's ideal"),
     ("a swap of a plugin", "stalls nobody"),
 ];
+
+/// The dearest of all translations.
+fn dearest(results: &Results, streamed: bool) -> Row {
+    let unit = if streamed { "token" } else { "request" };
+    let row = Row {
+        what: format!("every translation, CPU a {unit}"),
+        budget: format!("≤ {} × {}", matrix::MOST, translations::base(false)),
+        unit: "µs",
+        figure: None,
+        ratio: None,
+        close: false,
+        verdict: Verdict::Holds,
+    };
+    match matrix::dearest(results, streamed) {
+        Ok(found) => Row {
+            what: format!("{}; the dearest: {}", row.what, found.setting),
+            figure: Some(found.figure),
+            ratio: Some(found.ratio),
+            close: found.close,
+            verdict: if found.ratio <= matrix::MOST {
+                Verdict::Holds
+            } else {
+                Verdict::Missed
+            },
+            ..row
+        },
+        Err(why) => Row {
+            verdict: Verdict::NotMeasured(why),
+            ..row
+        },
+    }
+}
 
 fn judged(results: &Results, budget: Budget) -> Row {
     let row = Row {
@@ -279,19 +313,21 @@ fn holding() -> Vec<Budget> {
         figure: at("start", start::WARM, Subject::Tollgate, name::RSS),
         bound: Bound::Most(64.0),
     }];
-    for way in [&OPENAI, &OPENAI_TGIS] {
+    for way in [&OPENAI, &OPENAI_TGIS, &TGIS] {
         list.push(Budget {
-            what: format!("{}, an idle open stream of 10,000", way.name),
+            what: format!("{}, an idle open stream of up to 10,000", way.name),
             text: "≤ 48 KiB".to_owned(),
             unit: "KiB",
             figure: at(
                 "idle",
-                &idle::setting(way, 10_000),
+                &idle::setting(way, idle::MANY),
                 Subject::Tollgate,
                 name::RSS_STREAM,
             ),
             bound: Bound::Most(48.0),
         });
+    }
+    for way in [&OPENAI, &OPENAI_TGIS] {
         list.push(Budget {
             what: format!(
                 "{}, RSS after the last of 20 waves, over the third",

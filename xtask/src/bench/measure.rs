@@ -13,8 +13,8 @@ use super::running::Running;
 use super::subjects::{Subject, Way};
 use super::usage::Usage;
 
-/// Seconds of load before anything counts.
-const WARM: u64 = 1;
+/// Seconds of load before anything counts, unless a scenario has its own.
+pub(crate) const WARM: f64 = 1.0;
 /// Tollgate's own account of the processor time that plugins took.
 const GUEST_SECONDS: &str = "tollgate_plugin_seconds_total";
 
@@ -44,7 +44,7 @@ pub(crate) struct Case {
     /// What figures of cases are compared under.
     pub(crate) setting: String,
     pub(crate) subject: Subject,
-    pub(crate) way: &'static Way,
+    pub(crate) way: Way,
     /// More arguments of the stub.
     pub(crate) stub: Vec<String>,
     /// More arguments of the load generator.
@@ -57,6 +57,8 @@ pub(crate) struct Bench<'a> {
     /// Seconds of one measurement.
     pub(crate) seconds: u64,
     pub(crate) rounds: usize,
+    /// Seconds of load before them.
+    pub(crate) warm: f64,
     pub(crate) record: Record,
 }
 
@@ -80,7 +82,7 @@ impl Stage {
     /// Starts both.
     pub(crate) fn set(house: &House, case: &Case) -> Result<Self> {
         let stub = house.stub(&case.stub)?;
-        let proxy = house.proxy(case.subject, case.way)?;
+        let proxy = house.proxy(case.subject, &case.way)?;
         Ok(Self { stub, proxy })
     }
 
@@ -185,15 +187,16 @@ impl Bench<'_> {
         seconds: u64,
     ) -> Result<Loaded> {
         let house = self.house;
-        let run = |seconds: u64| {
+        let run = |seconds: f64| {
             let load = load.with(["--duration", &seconds.to_string()]);
             load.run(&house.programs(), &house.other_cores)
         };
-        run(WARM)?.0.sound().context("while it was warmed")?;
+        run(self.warm)?.0.sound().context("while it was warmed")?;
         let ours = case.subject.ours();
         let guests_before = self.guest_seconds(ours)?;
         let before = house.usage(stage.proxy.as_ref())?;
-        let (report, raw) = run(seconds)?;
+        #[expect(clippy::cast_precision_loss, reason = "seconds that somebody waits")]
+        let (report, raw) = run(seconds as f64)?;
         let after = house.usage(stage.proxy.as_ref())?;
         let guests_after = self.guest_seconds(ours)?;
         self.record.raw.push(json!({

@@ -7,6 +7,7 @@ pub(crate) mod start;
 pub(crate) mod stream;
 mod swap;
 mod tensors;
+pub(crate) mod translations;
 mod unary;
 mod wave;
 
@@ -36,13 +37,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: stream::run,
     },
     Scenario {
+        name: translations::NAME,
+        about: "every protocol of clients by every protocol of workers: what a request and a token cost",
+        run: translations::run,
+    },
+    Scenario {
         name: "prompts",
         about: "prompts of 220 KB: throughput, and whether the first token comes later over time",
         run: prompts::run,
     },
     Scenario {
         name: "idle",
-        about: "a thousand and ten thousand open streams on which nothing happens: memory",
+        about: "a thousand and, as far as files allow, ten thousand open streams on which nothing happens: memory",
         run: idle::run,
     },
     Scenario {
@@ -84,13 +90,13 @@ pub(crate) fn named(name: &str) -> Option<&'static Scenario> {
 
 /// A case for each subject that can go this way. The A/A pair stands as far apart as the others
 /// allow.
-fn cases(setting: &str, way: &'static Way, among: &[Subject], stub: &str, load: &str) -> Vec<Case> {
+fn cases(setting: &str, way: &Way, among: &[Subject], stub: &str, load: &str) -> Vec<Case> {
     way.subjects(among)
         .into_iter()
         .map(|subject| Case {
             setting: setting.to_owned(),
             subject,
-            way,
+            way: *way,
             stub: words(stub),
             load: words(load),
         })

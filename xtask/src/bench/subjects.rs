@@ -64,7 +64,7 @@ impl Subject {
 pub(crate) const PAIR: [Subject; 2] = [Subject::Tollgate, Subject::Again];
 
 /// A way through: what the client speaks, what the worker speaks.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Way {
     pub(crate) name: &'static str,
     /// What the load generator calls the client's protocol.
@@ -113,7 +113,8 @@ pub(crate) const MIXED: Way = way(
     21088,
 );
 
-const fn way(
+/// A way; `port` is the listener of Tollgate with tokens.
+pub(crate) const fn way(
     name: &'static str,
     protocol: &'static str,
     grpc: bool,

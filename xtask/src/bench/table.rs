@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use super::budgets::{self, Verdict};
+use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
+use super::scenarios::translations;
 use super::subjects::Subject;
 
 /// The whole page: what was kept of the budgets, then every scenario.
@@ -73,6 +75,10 @@ pub(crate) fn scenario(record: &Record) -> String {
     for failure in &record.failures {
         let first = failure.lines().next().unwrap_or_default();
         let _ = write!(text, "\nfailed, and in no figure: {first}\n");
+    }
+    if record.scenario == translations::NAME {
+        text.push_str(&matrix::markdown(record));
+        return text;
     }
     for setting in record.settings() {
         text.push_str(&table(record, setting));
