@@ -4,7 +4,7 @@ use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
-use super::scenarios::{guests, idle, start, stream, translations};
+use super::scenarios::{guests, idle, start, stream, swap, translations};
 use super::subjects::{
     OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, V2_GRPC, V2_GRPC_REST, V2_REST, V2_REST_GRPC,
     Way,
@@ -85,10 +85,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Row> {
 }
 
 /// Budgets that no scenario measures yet.
-const LATER: [(&str, &str); 2] = [
-    ("batched throughput", "≥ 95 % of the worker's ideal"),
-    ("a swap of a plugin", "stalls nobody"),
-];
+const LATER: [(&str, &str); 1] = [("batched throughput", "≥ 95 % of the worker's ideal")];
 
 /// The dearest of all translations.
 fn dearest(results: &Results, streamed: bool) -> Row {
@@ -374,7 +371,7 @@ fn large() -> Vec<Budget> {
     list
 }
 
-/// The scheduler, and the start.
+/// The scheduler, the start, and what changes later.
 fn starting() -> Vec<Budget> {
     let step = |scheduler: &str| Budget {
         what: format!("{scheduler}, p99 of a step with 1,000 pending"),
@@ -390,8 +387,21 @@ fn starting() -> Vec<Budget> {
         figure: at("start", start::WARM, Subject::Tollgate, name::READY),
         bound: Bound::Most(200.0),
     };
-    // The other one sends eight requests a step, and is no step of this sort.
-    vec![step("fcfs"), step("least-loaded"), ready]
+    let swapped = |what: &str, name| Budget {
+        what: format!("a swap of a plugin, {what}"),
+        text: "none".to_owned(),
+        unit: "",
+        figure: at("swap", swap::SETTING, Subject::Swapped, name),
+        bound: Bound::Most(0.0),
+    };
+    vec![
+        // The other one sends eight requests a step, and is no step of this sort.
+        step("fcfs"),
+        step("least-loaded"),
+        ready,
+        swapped("requests that failed", swap::FAILED),
+        swapped("answers that broke off", swap::BROKEN),
+    ]
 }
 
 /// A case of the plugins without a proxy.

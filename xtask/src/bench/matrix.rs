@@ -24,7 +24,7 @@ const fn figures(streamed: bool) -> (&'static str, &'static str) {
 pub(crate) fn markdown(record: &Record) -> String {
     let mut text = format!(
         "\n### Clients by workers\n\nProcessor time of the proxy in µs; in brackets what of it \
-         plugins took; behind it how many times as much as `{}`{} that is. *Passed*: both speak \
+         plugins took; behind it how many times as much as `{}`{} that is. `passed`: both speak \
          the same, and nothing is translated.\n\n| |",
         base(false),
         noise(record)
@@ -79,7 +79,7 @@ fn cell(record: &Record, client: &Client, worker: &str, streamed: bool) -> Strin
         let _ = write!(text, ", {:.2} ×", whole.median / base.median);
     }
     if client.passes(worker) {
-        text.push_str(", *passed*");
+        text.push_str(", passed");
     }
     text
 }
@@ -224,7 +224,7 @@ mod tests {
         let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
         let openai = line("| OpenAI, a request |");
         assert!(
-            openai.contains("| 50.0 (12.5), 0.50 ×, *passed* |"),
+            openai.contains("| 50.0 (12.5), 0.50 ×, passed |"),
             "{openai}"
         );
         assert!(openai.contains("| 100 (25.0), 1.00 × |"), "{openai}");

@@ -5,7 +5,7 @@ pub(crate) mod idle;
 mod prompts;
 pub(crate) mod start;
 pub(crate) mod stream;
-mod swap;
+pub(crate) mod swap;
 mod tensors;
 pub(crate) mod translations;
 mod unary;
@@ -21,6 +21,8 @@ use super::subjects::{PAIR, Subject, Way};
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// What a reader of its figures looks at, and what it means.
+    pub(crate) reads: &'static str,
     pub(crate) run: fn(&mut Bench<'_>) -> Result<()>,
 }
 
@@ -29,56 +31,67 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unary",
         about: "1 KB each way over 32 connections, closed loop, then open loop at a rate that all hold",
+        reads: "`CPU a request` is what a proxy costs: a core does as many requests a second as that fits into it. In the closed loop the proxy's core is busy all the time and latencies are those of a queue; at the common rate, behind it, they are those of a proxy that is not.",
         run: unary::run,
     },
     Scenario {
         name: "stream",
         about: "streams of tokens, one and sixteen at a time, alone and a thousand at once",
+        reads: "Tokens come at the same pace to all: what counts is what one costs, and whether it comes later than through others. A thousand streams with one token a write are the dear case of every proxy.",
         run: stream::run,
     },
     Scenario {
         name: translations::NAME,
         about: "every protocol of clients by every protocol of workers: what a request and a token cost",
+        reads: "What is passed on is the base; what a translation costs more is the work of two plugins and of what lies between them. Rerank is shown and not judged: five vectors make one answer.",
         run: translations::run,
     },
     Scenario {
         name: "prompts",
         about: "prompts of 220 KB: throughput, and whether the first token comes later over time",
+        reads: "The whole prompt has to pass before there is a first token. `last over first` is the time to it in the last quarter of a measurement over that in the first: 1 where nothing builds up.",
         run: prompts::run,
     },
     Scenario {
         name: "idle",
         about: "a thousand and, as far as files allow, ten thousand open streams on which nothing happens: memory",
+        reads: "`RSS a stream` is what one takes. Over HTTP/1.1 it holds two connections, over HTTP/2 it shares them; as many are opened as a process may have files.",
         run: idle::run,
     },
     Scenario {
         name: "wave",
         about: "waves of clients that connect at once and leave: whether memory stays flat",
+        reads: "`RSS, last over third wave` is 1 where what a wave of clients took is used again by the next.",
         run: wave::run,
     },
     Scenario {
         name: "start",
         about: "from start to ready with an empty and a filled cache, and memory when idle",
+        reads: "With a filled cache nothing is compiled: that is a restart. With an empty one every plugin is.",
         run: start::run,
     },
     Scenario {
         name: "tensors",
         about: "tensors of 16 MiB, passed and translated",
+        reads: "No plugin sees a tensor: translations move the same bytes, and `CPU a request` is of 16 MiB there and back.",
         run: tensors::run,
     },
     Scenario {
         name: "swap",
         about: "2,000 requests a second, whole and streamed, while two plugins and a scheduler are swapped",
+        reads: "Requests that fail or wait are what a swap would cost; the load is open, so that a stall is seen by all that was due meanwhile.",
         run: swap::swap,
     },
     Scenario {
         name: "hostile",
         about: "the same load while a plugin beside the others traps, loops and grows",
+        reads: "What others pay for a plugin that misbehaves: the same figures as of a swap, beside a time in which it is quiet.",
         run: swap::hostile,
     },
     Scenario {
-        name: "guests",
+        name: guests::NAME,
         about: "the plugins without a proxy, in the sandbox and linked natively",
+        reads: "Calls into plugins alone, with nothing sent: `unary` a whole exchange, `stream` one token, `pass` and `usage tap` the frontend of a request that is passed on, the others one step of a scheduler while so many requests wait. What the sandbox costs is the difference: writing arguments into its memory, reading answers, entering and leaving.",
         run: guests::run,
     },
 ];

@@ -7,25 +7,34 @@ use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
-use super::scenarios::translations;
+use super::scenarios::{self, guests, translations};
 use super::subjects::Subject;
+
+/// What stands before all figures: how they were taken, and what they are called.
+const HEAD: &str = include_str!("head.md");
 
 /// The whole page: what was kept of the budgets, then every scenario.
 pub(crate) fn markdown(results: &Results) -> String {
-    let mut text = String::from(
-        "# Benchmarks\n\nWritten by `cargo xtask bench --accept`. Proxies are kept to one core, \
-         worker and load generator to another;\nthe worker is a stub that costs little. A figure \
-         is the median of the rounds, its least and largest behind it. ± is the\nnoise floor: how \
-         far the same Tollgate lay apart when it was measured twice under two names; a ratio \
-         within it is\n*not distinguishable*. Tollgate checks tokens, counts and writes an access \
-         log; the others forward and do nothing else.\n",
-    );
-    text.push_str("\n## Budgets\n\n");
+    let mut text = String::from(HEAD);
+    let _ = writeln!(text, "{}\n", tally(results));
     text.push_str(&budgets(results));
     for record in &results.scenarios {
         text.push_str(&scenario(record));
     }
     text
+}
+
+/// How many budgets hold.
+fn tally(results: &Results) -> String {
+    let rows = budgets::judge(results);
+    let count = |is: fn(&Verdict) -> bool| rows.iter().filter(|row| is(&row.verdict)).count();
+    format!(
+        "Of {}, {} hold, {} are missed and {} were not measured.",
+        rows.len(),
+        count(|it| *it == Verdict::Holds),
+        count(|it| *it == Verdict::Missed),
+        count(|it| matches!(it, Verdict::NotMeasured(_))),
+    )
 }
 
 /// The table of budgets.
@@ -56,10 +65,16 @@ pub(crate) fn budgets(results: &Results) -> String {
 
 /// One scenario: on what, with what, and its tables.
 pub(crate) fn scenario(record: &Record) -> String {
+    let reads = scenarios::named(&record.scenario).map_or("", |it| it.reads);
+    let rounds = if record.rounds == 1 {
+        "round"
+    } else {
+        "rounds"
+    };
     let mut text = format!(
-        "\n## {}\n\n{}. {} rounds of {} s. {}.\n\n`cargo xtask bench {}`",
+        "\n## {}\n\n{}. {reads}\n\n{} {rounds} of {} s; {}.\n\n`cargo xtask bench {}`",
         record.scenario,
-        record.about,
+        capital(&record.about),
         record.rounds,
         record.seconds,
         record.machine.line(),
@@ -76,12 +91,48 @@ pub(crate) fn scenario(record: &Record) -> String {
         let first = failure.lines().next().unwrap_or_default();
         let _ = write!(text, "\nfailed, and in no figure: {first}\n");
     }
-    if record.scenario == translations::NAME {
-        text.push_str(&matrix::markdown(record));
-        return text;
+    match record.scenario.as_str() {
+        translations::NAME => text.push_str(&matrix::markdown(record)),
+        guests::NAME => text.push_str(&beside(record)),
+        _ => {
+            for setting in record.settings() {
+                text.push_str(&table(record, setting));
+            }
+        }
     }
+    text
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
+/// The plugins without a proxy: a line for each case, the sandbox beside native code.
+fn beside(record: &Record) -> String {
+    let mut text = String::from(
+        "\n### Sandbox beside native\n\n| | native, µs | sandbox, µs | sandbox over native |\n\
+         |---|---:|---:|---:|\n",
+    );
     for setting in record.settings() {
-        text.push_str(&table(record, setting));
+        let of = |subject| record.spread(setting, subject, guests::TIME);
+        let shown = |it: Option<Spread>| {
+            it.map_or("–".into(), |it| {
+                format!("{} ({})", number(it.median), spread(it))
+            })
+        };
+        let (native, sandbox) = (of(guests::NATIVE), of(guests::SANDBOX));
+        let ratio = native.zip(sandbox).map_or("–".into(), |(native, sandbox)| {
+            format!("{:.2} ×", sandbox.median / native.median)
+        });
+        let _ = writeln!(
+            text,
+            "| {setting} | {} | {} | {ratio} |",
+            shown(native),
+            shown(sandbox)
+        );
     }
     text
 }
@@ -90,7 +141,8 @@ fn table(record: &Record, setting: &str) -> String {
     let names = record.names(setting);
     let mut text = format!("\n### {setting}\n\n| |");
     for (figure, unit) in &names {
-        let unit = if unit.is_empty() {
+        // `requests/s` says it already.
+        let unit = if unit.is_empty() || figure.ends_with(unit) {
             String::new()
         } else {
             format!(", {unit}")
@@ -104,10 +156,14 @@ fn table(record: &Record, setting: &str) -> String {
     text.push('\n');
     for subject in record.subjects(setting) {
         let _ = write!(text, "| {subject} |");
-        for (figure, _) in &names {
+        for (figure, unit) in &names {
             let cell = record.spread(setting, subject, figure).map_or_else(
                 || "–".to_owned(),
                 |it| {
+                    // A count is what it is.
+                    if unit.is_empty() && it.min == it.max {
+                        return number(it.median);
+                    }
                     let ratio = ratio(record, setting, subject, figure, it);
                     format!("{} ({}){ratio}", number(it.median), spread(it))
                 },
@@ -257,5 +313,34 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("not measured"));
+    }
+
+    #[test]
+    fn the_page_says_first_how_it_came_about_and_how_many_budgets_hold() {
+        let text = markdown(&Results::default());
+        let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what}"));
+        assert!(place("## How it is measured") < place("## Budgets"));
+        let all = budgets::judge(&Results::default()).len();
+        let tally = format!("Of {all}, 0 hold, 0 are missed and {all} were not measured.");
+        assert!(place(&tally) > place("## Budgets"), "{text}");
+    }
+
+    #[test]
+    fn plugins_alone_stand_beside_each_other_in_one_line() {
+        let mut record = Record {
+            scenario: guests::NAME.into(),
+            ..Record::default()
+        };
+        for (subject, value) in [(guests::NATIVE, 10.0), (guests::SANDBOX, 25.0)] {
+            let measure = Measure {
+                name: guests::TIME,
+                unit: "µs",
+                value,
+            };
+            record.add("pass OpenAI", subject, &[measure]);
+        }
+        let text = scenario(&record);
+        let line = "| pass OpenAI | 10.0 (10.0–10.0) | 25.0 (25.0–25.0) | 2.50 × |";
+        assert!(text.contains(line), "{text}");
     }
 }

@@ -11,6 +11,8 @@ use crate::bench::results::Figure;
 use crate::bench::subjects::Way;
 use crate::process::output;
 
+/// The scenario's name.
+pub(crate) const NAME: &str = "guests";
 /// The subjects.
 pub(crate) const NATIVE: &str = "native";
 pub(crate) const SANDBOX: &str = "sandbox";

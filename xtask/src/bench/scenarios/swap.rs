@@ -24,7 +24,10 @@ use crate::bench::subjects::{ADMIN, MIXED, PAIR, Subject};
 
 /// Requests a second.
 const RATE: &str = "2000";
-const SETTING: &str = "mixed, 2000/s";
+pub(crate) const SETTING: &str = "mixed, 2000/s";
+/// Requests that failed, and answers that broke off.
+pub(crate) const FAILED: &str = "failed";
+pub(crate) const BROKEN: &str = "broken";
 /// Of a run before it counts.
 const WARM: u64 = 1;
 /// From one swap to the next.
@@ -67,7 +70,7 @@ fn compared(bench: &mut Bench<'_>, disturbed: Subject) -> Result<()> {
         .map(|subject| Case {
             setting: SETTING.to_owned(),
             subject,
-            way: &MIXED,
+            way: MIXED,
             stub: words("--tokens 16 --interval 1000"),
             load: words(&format!("--rate {RATE}")),
         })
@@ -140,8 +143,8 @@ fn failures(report: &Report) -> Vec<Measure> {
     let broken = report.errors.get("cut").copied().unwrap_or_default();
     let all: u64 = report.errors.values().sum();
     vec![
-        figure("failed", "", (all - broken) as f64),
-        figure("broken", "", broken as f64),
+        figure(FAILED, "", (all - broken) as f64),
+        figure(BROKEN, "", broken as f64),
     ]
 }
 
