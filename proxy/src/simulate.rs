@@ -13,9 +13,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 use tollgate_dispatch::{Limits as QueueLimits, policy::Policy};
-use tollgate_plugin::{
-    Generation, GuestPolicy, HostLimits, Limits, Loader, Sandbox, TimeLimits,
-};
+use tollgate_plugin::{Generation, GuestPolicy, HostLimits, Limits, Loader, Sandbox, TimeLimits};
 use tollgate_simulate::{
     Generator, Job, Report, Service, Setup, page::page, recording, run, suite, table::table, trace,
 };

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use tollgate_component::{Contract, encode};
 
+use crate::foreign::{self, Foreign};
 use crate::guest::{self, Guest};
 use crate::process::{output, shown};
 use crate::wasm::{self, TARGET, Way};
@@ -39,6 +40,15 @@ impl Which<'_> {
             Self::All => true,
             Self::Bundled => guest.apart.is_none(),
             Self::Named(names) => names.contains(&guest.name) || names.contains(&guest.package),
+        }
+    }
+
+    /// Whether one in another language is to be built, for which its tools may be missing.
+    fn has_foreign(self, guest: &Foreign) -> bool {
+        match self {
+            Self::All => true,
+            Self::Bundled => false,
+            Self::Named(names) => names.iter().any(|name| name == guest.name),
         }
     }
 }
@@ -64,9 +74,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 pub(crate) fn build(workspace: &Workspace, which: Which<'_>) -> Result<()> {
     let mut guests = guest::all(workspace)?;
     if let Which::Named(names) = which {
-        let known = |name: &String| guests.iter().any(|g| g.name == *name || g.package == *name);
+        let foreign = || foreign::ALL.iter().map(|guest| guest.name);
+        let known = |name: &String| {
+            guests.iter().any(|g| g.name == *name || g.package == *name)
+                || foreign().any(|guest| guest == name)
+        };
         if let Some(unknown) = names.iter().find(|name| !known(name)) {
-            let names: Vec<&str> = guests.iter().map(|guest| guest.name.as_str()).collect();
+            let own = guests.iter().map(|guest| guest.name.as_str());
+            let names: Vec<&str> = own.chain(foreign()).collect();
             bail!("no guest `{unknown}`; there are {}", names.join(", "));
         }
     }
@@ -101,12 +116,51 @@ pub(crate) fn build(workspace: &Workspace, which: Which<'_>) -> Result<()> {
             }
         }
     }
+    for guest in foreign::ALL.iter().filter(|guest| which.has_foreign(guest)) {
+        match foreigner(workspace, guest, which, &contract, &folder) {
+            Ok(line) => println!("  {line}"),
+            Err(problem) => {
+                eprintln!("  {}: {problem:#}", guest.name);
+                failed.push(guest.name);
+            }
+        }
+    }
     digests(workspace, &folder)?;
     if failed.is_empty() {
         Ok(())
     } else {
         bail!("no component of {}", failed.join(", "))
     }
+}
+
+/// Builds one in another language: with its tools installed if it was named, else if they are there.
+fn foreigner(
+    workspace: &Workspace,
+    guest: &Foreign,
+    which: Which<'_>,
+    contract: &Contract,
+    folder: &Path,
+) -> Result<String> {
+    if matches!(which, Which::Named(_)) {
+        guest.install(workspace)?;
+    } else if !guest.can(workspace) {
+        return Ok(format!(
+            "{:<28} left out: its tools are not here; `cargo xtask components {}` installs them",
+            guest.file(),
+            guest.name
+        ));
+    }
+    let path = folder.join(guest.file());
+    let mark = path.with_extension("inputs");
+    let inputs = guest.inputs(workspace)?;
+    if path.is_file() && fs::read_to_string(&mark).is_ok_and(|built| built == inputs) {
+        return Ok(format!("{:<28} unchanged", guest.file()));
+    }
+    let component = guest.build(workspace)?;
+    contract.check(&component, guest.world)?;
+    write_if_changed(&path, &component)?;
+    write_if_changed(&mark, inputs.as_bytes())?;
+    Ok(line(&guest.file(), &component, guest.world, "written"))
 }
 
 /// What became of a component.
@@ -200,6 +254,7 @@ fn finish(guest: &Guest, module: &Path, contract: &Contract, folder: &Path) -> R
 /// removes those of guests that are gone.
 fn digests(workspace: &Workspace, folder: &Path) -> Result<()> {
     let mut files: Vec<String> = guest::all(workspace)?.iter().map(Guest::file).collect();
+    files.extend(foreign::ALL.iter().map(Foreign::file));
     files.sort();
     for sub in ["", "fixtures", "examples"] {
         let Ok(entries) = fs::read_dir(folder.join(sub)) else {

@@ -8,6 +8,7 @@ mod conformance;
 mod demo;
 mod docs;
 mod examples;
+mod foreign;
 mod fuzz;
 mod guest;
 mod materials;

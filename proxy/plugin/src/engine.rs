@@ -16,6 +16,10 @@ use crate::clock::{Clock, Pacer};
 
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+/// Core instances of one component at most. A plugin that a compiler linked has a few; one that
+/// brings an interpreter, and libraries linked to it at its start, has some forty.
+pub(crate) const CORE_INSTANCES: u32 = 64;
+
 /// Bounds that hold for all plugins of a process together.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLimits {
@@ -149,11 +153,11 @@ fn config(limits: HostLimits, pooling: bool) -> Config {
     if pooling {
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(limits.instances)
-            .total_core_instances(limits.instances * 4)
+            .total_core_instances(limits.instances * CORE_INSTANCES)
             .total_memories(limits.instances)
             .total_tables(limits.instances * 2)
             .max_memory_size(limits.memory)
-            .max_core_instances_per_component(8)
+            .max_core_instances_per_component(CORE_INSTANCES)
             .max_memories_per_component(2)
             .max_tables_per_component(4)
             .table_elements(16_384)

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     component: source::Component,
     #[command(flatten)]
-    transcripts: transcripts::Arguments,
+    transcripts: transcripts::Choice,
     /// Seconds for each file.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,

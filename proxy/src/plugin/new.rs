@@ -195,13 +195,25 @@ impl Name {
 
     /// The text of a template, with this name in the place of its own.
     fn put(&self, old: &str, text: &str) -> String {
-        let old_camel = Self(old.to_owned()).camel();
-        text.replace(
-            &format!("tollgate_example_{old}"),
-            &self.0.replace('-', "_"),
-        )
-        .replace(&old_camel, &self.camel())
-        .replace(old, &self.0)
+        let own = [
+            (format!("tollgate_example_{old}"), self.0.replace('-', "_")),
+            (Self(old.to_owned()).camel(), self.camel()),
+            (old.to_owned(), self.0.clone()),
+        ];
+        // In one go: a name that was put in may have the old one within it.
+        let mut made = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((at, (old, new))) = own
+            .iter()
+            .filter_map(|pair| Some((rest.find(&pair.0)?, pair)))
+            .min_by_key(|(at, _)| *at)
+        {
+            made.push_str(&rest[..at]);
+            made.push_str(new);
+            rest = &rest[at + old.len()..];
+        }
+        made.push_str(rest);
+        made
     }
 }
 
@@ -313,6 +325,11 @@ mod tests {
         assert_eq!(
             name.put("quill", text),
             "use post_card2::PostCard2; // post-card2, \"/post-card2/v1\""
+        );
+        let longer = Name::new("my-quill").ok().unwrap();
+        assert_eq!(
+            longer.put("quill", text),
+            "use my_quill::MyQuill; // my-quill, \"/my-quill/v1\""
         );
         for template in &TEMPLATES {
             let here = WORLDS.contains(&template.world);

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     component: source::Component,
     #[command(flatten)]
-    transcripts: transcripts::Arguments,
+    transcripts: transcripts::Choice,
     /// Positions at which what came is split, and cut, at most.
     #[arg(long, default_value_t = Depth::default().positions)]
     positions: usize,

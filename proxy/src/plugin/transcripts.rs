@@ -8,14 +8,14 @@ use std::{
 };
 
 use clap::Args;
-use tollgate_plugin::{Generation, Loader};
+use tollgate_plugin::{Generation, LoadError, Loader};
 use tollgate_transcript::Script;
 
 use super::source::Component;
 
 /// Which files, and whose.
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct Choice {
     /// Folders of files that a proxy has recorded, or single ones.
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     transcripts: Vec<PathBuf>,
@@ -49,7 +49,7 @@ pub(super) struct Files {
     pub(super) others: usize,
 }
 
-impl Arguments {
+impl Choice {
     /// Reads the files that are of this component.
     pub(super) fn read(
         &self,
@@ -80,12 +80,26 @@ impl Arguments {
             let content = if Script::is_one(&text) {
                 let script =
                     Script::read(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-                let generation = configured(&script.options)?;
-                let whose = self
+                if self
                     .plugin
-                    .as_deref()
-                    .unwrap_or(&generation.manifest().name);
-                if script.plugin != whose || script.side.world() != generation.world() {
+                    .as_ref()
+                    .is_some_and(|name| *name != script.plugin)
+                {
+                    others += 1;
+                    continue;
+                }
+                let generation = match configured(&script.options) {
+                    Ok(generation) => generation,
+                    // Another's options, most likely.
+                    Err(error) if self.plugin.is_none() && refused(&*error) => {
+                        others += 1;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let named = &generation.manifest().name;
+                let whose = self.plugin.as_ref().unwrap_or(named);
+                if script.plugin != *whose || script.side.world() != generation.world() {
                     others += 1;
                     continue;
                 }
@@ -102,6 +116,14 @@ impl Arguments {
         }
         Ok(Files { files, others })
     }
+}
+
+/// Whether a component was not loaded because it does not take the options.
+fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        error.downcast_ref::<LoadError>(),
+        Some(LoadError::Options { .. })
+    )
 }
 
 /// Files that end in `.jsonl`, below a folder; or the one file.

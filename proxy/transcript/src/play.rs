@@ -13,11 +13,12 @@ use tollgate_plugin::{
 use tollgate_wire::source::{Feeder, Source};
 
 use crate::{
+    Side,
     file::{Feed, Given, Inputs, Script},
     recorder,
 };
 
-/// Sources of responses have numbers from here: what was shown of them is let go.
+/// In a frontend, sources of responses have numbers from here.
 const RESPONSES: u32 = 1 << 31;
 
 /// Why a file could not be played to its end.
@@ -212,12 +213,17 @@ impl Script {
                     _ => {}
                 }
             }
-            if let Some((source, available, end)) = it.rest
-                && let Some(types::Want::AtLeast(least)) = needs.get(&source).map(|need| need.until)
-                && least > available
-                && !end
-            {
-                return Err(Stop::NotSo);
+            if let Some((source, available, end)) = it.rest {
+                let need = needs.get(&source).map(|need| need.until);
+                let waits = match need {
+                    Some(types::Want::AtLeast(least)) => least > available && !end,
+                    Some(_) => false,
+                    // A client's bytes are told of only where they are asked for.
+                    None => !self.is_response(source),
+                };
+                if waits {
+                    return Err(Stop::NotSo);
+                }
             }
             for feed in &it.feeds {
                 table.feed(feed)?;
@@ -225,17 +231,13 @@ impl Script {
             let began = Instant::now();
             let out = guest.step(&mut table.sources, &it.inputs)?;
             played.calls.push(began.elapsed());
-            for need in out.needs() {
-                needs.insert(need.source, need);
-            }
-            if let Some((source, available)) = it.partial
-                && source >= RESPONSES
-                && let Ok(source) = table.sources.get(source)
+            // What is not asked for again is not waited for.
+            needs = out.needs().into_iter().map(|it| (it.source, it)).collect();
+            if let Some((id, available)) = it.partial
+                && self.is_response(id)
+                && let Ok(source) = table.sources.get(id)
             {
-                let need = out
-                    .needs()
-                    .into_iter()
-                    .find(|need| Some(need.source) == it.partial.map(|it| it.0));
+                let need = needs.get(&id);
                 source.release(need.map_or(available, |need| need.keep_from));
             }
             played.actions.push(recorder::actions(out.answer()));
@@ -245,6 +247,12 @@ impl Script {
         }
         played.memory = guest.memory();
         Ok(played)
+    }
+
+    /// Whether a source is of a response, of which what was shown is let go and what follows is told
+    /// unasked. All that a backend is told of is.
+    fn is_response(&self, source: u32) -> bool {
+        self.side == Side::Backend || source >= RESPONSES
     }
 
     fn begin(

@@ -164,7 +164,7 @@ impl Script {
             Ok(whole) => whole,
             Err(bad) => return verdict.wrong(format!("its output: {bad}")),
         };
-        for place in self.places(generation, depth) {
+        for place in self.places(generation, depth, false) {
             let Some(moves) = self.split(place) else {
                 continue;
             };
@@ -195,14 +195,12 @@ impl Script {
     }
 
     fn check_cuts(&self, generation: &Generation, depth: Depth, verdict: &mut Verdict) {
-        for place in self.places(
-            generation,
-            Depth {
-                positions: depth.positions / 2,
-                ..depth
-            },
-        ) {
-            for broken in [true, false] {
+        let depth = Depth {
+            positions: depth.positions / 2,
+            ..depth
+        };
+        for broken in [true, false] {
+            for place in self.places(generation, depth, !broken) {
                 let Some(moves) = self.shortened(place, broken) else {
                     continue;
                 };
@@ -241,8 +239,10 @@ impl Script {
     }
 
     /// Where what came may be split: everywhere, or evenly.
-    fn places(&self, generation: &Generation, depth: Depth) -> Vec<Place> {
+    /// What the host gathers whole comes in one piece, and is left out but where it may be shorter.
+    fn places(&self, generation: &Generation, depth: Depth, shorter: bool) -> Vec<Place> {
         let gathered = match &self.given {
+            _ if shorter => false,
             Given::Frontend(head) => {
                 let claim = generation.claims().get(head.claim as usize);
                 claim.is_some_and(|claim| {
@@ -260,7 +260,6 @@ impl Script {
             for (input, progress) in progresses(&it.inputs) {
                 let before = shown.entry(progress.source).or_default();
                 let from = before.len() as u64;
-                // The host gathers it whole: it comes so.
                 if !(gathered && progress.source == 0) {
                     all.extend((from + 1..progress.available).map(|at| Place {
                         step,
@@ -315,18 +314,19 @@ impl Script {
             partial: broken.then_some((place.source, place.at)),
             ..first
         };
+        // A body over HTTP has its end in its progress.
         let last = match broken {
-            true => cut(&later.inputs)?,
-            false => ends(moves[place.step..].iter().map(|it| &it.inputs))?,
+            true => Some(cut(&later.inputs)?),
+            false => ends(moves[place.step..].iter().map(|it| &it.inputs)),
         };
         moves.truncate(place.step);
         moves.push(first);
-        moves.push(Move {
+        moves.extend(last.map(|inputs| Move {
             feeds: Vec::new(),
-            inputs: last,
+            inputs,
             partial: None,
             rest: None,
-        });
+        }));
         Some(moves)
     }
 }

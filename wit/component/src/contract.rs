@@ -102,6 +102,10 @@ impl Contract {
 pub(crate) fn surface(
     component: &[u8],
 ) -> Result<(BTreeSet<String>, BTreeSet<String>), Unreadable> {
+    // A bare module would be read for what it carries of a world.
+    if !wasmparser::Parser::is_component(component) {
+        return Err(Unreadable("it is no component".into()));
+    }
     match wit_component::decode(component) {
         Ok(DecodedWasm::Component(resolve, found)) => Ok((
             names(&resolve, &resolve.worlds[found].imports),

@@ -95,6 +95,7 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-plugin-tgis",
             "tollgate-sdk-protocol",
             "tollgate-sdk-scheduler",
+            "tollgate-transcript",
             "tollgate-wire",
         ],
     ),

@@ -60,7 +60,7 @@ fn what_it_cannot_do_is_a_failure() {
 fn options_are_checked() {
     let named = Plugin::configure(r#"{"model": "parrot"}"#).ok().unwrap();
     assert_eq!(named.models()[0].name, "parrot");
-    for bad in ["[]", r#"{"model": ""}"#, r#"{"colour": 1}"#] {
+    for bad in ["3", r#"{"model": ""}"#, r#"{"colour": 1}"#] {
         assert!(Plugin::configure(bad).is_err(), "{bad}");
     }
 }

@@ -7,7 +7,9 @@ use tollgate_sdk_protocol::{
     frontend::{PassTo, RequestHead, TranslateTo, Way},
     inference::{Call, Event, FinishReason, Task},
     neutral,
-    testing::{self, Answer, Client, ClientOutcome, Pace, WorkerOutcome, same_at_every_pace},
+    testing::{
+        self, Answer, Client, ClientOutcome, Pace, Upstream, WorkerOutcome, same_at_every_pace,
+    },
     types::{Cut, FailureKind, Text},
 };
 
@@ -38,6 +40,7 @@ fn translate() -> Way {
 fn ask(body: &str, way: Way, events: &[Event], pace: Pace) -> ClientOutcome {
     let client = Client {
         events: events.to_vec(),
+        upstream: Some(Upstream::rest(200, "application/json", "{}")),
         streamed: true,
         ..Client::rest(body, way)
     };
@@ -249,7 +252,7 @@ fn the_house_answers_models_and_health() {
 #[test]
 fn options_are_checked() {
     assert!(Quill::configure(r#"{"max-tokens": 3}"#).is_ok());
-    for bad in ["[]", r#"{"max-tokens": 0}"#, r#"{"colour": 1}"#] {
+    for bad in ["3", r#"{"max-tokens": 0}"#, r#"{"colour": 1}"#] {
         assert!(Quill::configure(bad).is_err(), "{bad}");
     }
 }

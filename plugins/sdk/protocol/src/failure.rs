@@ -2,6 +2,21 @@
 //!
 //! The table itself is [`tollgate_contract::failure`]; this is the way to it from the
 //! generated types.
+//!
+//! ```
+//! use tollgate_sdk_protocol::{failure, types::FailureKind};
+//!
+//! // What a worker's status means, whichever protocol it speaks …
+//! let busy = failure::from_http(503, "later");
+//! assert_eq!(busy.kind, failure::from_grpc(14, "later").kind);
+//! // … and how a client's protocol tells it.
+//! assert_eq!(failure::http_status(&busy.kind), 503);
+//! assert_eq!(failure::kind(failure::label(&busy.kind)), busy.kind);
+//! // A client's own mistake names the member at fault.
+//! let wrong = failure::invalid("it must be positive", Some("max_tokens"));
+//! assert_eq!(failure::http_status(&wrong.kind), 400);
+//! assert_eq!(wrong.kind, FailureKind::InvalidArgument);
+//! ```
 
 use tollgate_contract::failure as table;
 

@@ -6,6 +6,23 @@
 //! LF; one space after the colon is dropped; a blank line ends the event; an event
 //! without data is none. Input may be split anywhere. An event is given out at the CR
 //! or LF of its blank line; an LF that follows such a CR opens the next event's range.
+//!
+//! ```
+//! use tollgate_sdk_protocol::sse;
+//!
+//! let mut stream = Vec::new();
+//! sse::write(&mut stream, None, br#"{"text":"Hello"}"#);
+//! sse::write(&mut stream, Some("end"), b"{}");
+//!
+//! // It is read as it comes, however it is cut; no event may be longer than so.
+//! let mut reader = sse::Reader::new(1 << 20);
+//! let (first, rest) = stream.split_at(7);
+//! let mut events = reader.push(first).unwrap();
+//! events.extend(reader.push(rest).unwrap());
+//! assert_eq!(events[0].data, br#"{"text":"Hello"}"#);
+//! assert_eq!(events[1].name.as_deref(), Some("end"));
+//! assert!(!reader.is_inside(), "nothing is left over");
+//! ```
 
 use std::ops::Range;
 

@@ -1,4 +1,17 @@
 //! Texts and ranges: from the contract's [`Text`] to a string or to output segments.
+//!
+//! A long text need not be read to be sent on: name where it lies, and the host converts it.
+//!
+//! ```
+//! use tollgate_sdk_protocol::{testing::Memory, text};
+//!
+//! let memory = Memory::default().with(0, r#"{"prompt": "caf\u00e9"}"#);
+//! let prompt = text::held_json(0, 11, 11);
+//! assert_eq!(text::resolve(&memory, &prompt).unwrap(), "café");
+//! // As plain text, of a message of protocol buffers for one: its length, and the text itself.
+//! assert_eq!(text::plain_len(&memory, &prompt), Ok(5));
+//! assert_eq!(memory.render(&[text::plain(&prompt)]), "café".as_bytes());
+//! ```
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 

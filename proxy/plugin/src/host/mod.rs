@@ -10,7 +10,10 @@ use std::sync::Arc;
 pub(crate) use meter::Meter;
 use wasmtime::StoreLimitsBuilder;
 
-use crate::{budget::Budget, clock::Pacer, counters::Counters, limits::Limits, sources::Sources};
+use crate::{
+    budget::Budget, clock::Pacer, counters::Counters, engine::CORE_INSTANCES, limits::Limits,
+    sources::Sources,
+};
 
 /// The state of one instance's store.
 pub(crate) struct Guest {
@@ -39,7 +42,7 @@ impl Guest {
         let bounds = StoreLimitsBuilder::new()
             .memory_size(limits.memory)
             .table_elements(16_384)
-            .instances(16)
+            .instances(CORE_INSTANCES as usize)
             .memories(2)
             .tables(8)
             .trap_on_grow_failure(true)

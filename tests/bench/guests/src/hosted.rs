@@ -37,6 +37,14 @@ impl House {
     /// # Errors
     /// When it is not there, or is none.
     pub fn load(&self, name: &str) -> io::Result<Arc<Generation>> {
+        self.load_within(name, Limits::default())
+    }
+
+    /// As [`House::load`], with limits of its own.
+    ///
+    /// # Errors
+    /// As [`House::load`].
+    pub fn load_within(&self, name: &str, limits: Limits) -> io::Result<Arc<Generation>> {
         let path = self.folder.join(format!("{name}.wasm"));
         let wasm = fs::read(&path).map_err(|error| {
             io::Error::new(error.kind(), format!("{}: {error}", path.display()))
@@ -45,7 +53,7 @@ impl House {
             name: name.to_owned(),
             wasm: wasm.into(),
             options: "{}".to_owned(),
-            limits: Limits::default(),
+            limits,
         };
         self.loader.load(order).map_err(io::Error::other)
     }

@@ -12,6 +12,7 @@
 
 pub mod cases;
 pub mod hosted;
+pub mod languages;
 pub mod native;
 pub mod rounds;
 pub mod scheduler;

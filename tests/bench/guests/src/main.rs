@@ -5,7 +5,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use serde_json::json;
-use tollgate_bench_guests::{cases::Bench, hosted::House, rounds::Effort};
+use tollgate_bench_guests::{cases::Bench, hosted::House, languages, rounds::Effort};
 
 /// The same plugin cores, linked natively and in the sandbox, at the same work.
 #[derive(Parser)]
@@ -46,7 +46,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             target.join("components")
         }
     };
-    let bench = Bench::new(&House::new(&folder)?)?;
+    let house = House::new(&folder)?;
+    let bench = Bench::new(&house)?;
     let effort = Effort {
         rounds: usize::from(arguments.rounds),
         turn: Duration::from_millis(arguments.turn),
@@ -56,6 +57,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         eprintln!("{row}");
         rows.push(row);
     });
+    languages::run(&house, effort, &arguments.only, |row| {
+        eprintln!("{row}");
+        rows.push(row);
+    })?;
     println!("{}", json!(rows));
     Ok(())
 }

@@ -51,6 +51,19 @@ pub fn row(case: &str, unit: &str, native: &Figures, wasm: &Figures) -> Value {
     })
 }
 
+/// One row of the report, of what has no native side.
+#[must_use]
+pub fn row_alone(case: &str, unit: &str, wasm: &Figures) -> Value {
+    json!({"case": case, "unit": unit, "wasm_ns": wasm.json()})
+}
+
+/// Does a work that is compared with nothing here.
+pub fn alone(effort: Effort, mut work: impl FnMut()) -> Figures {
+    turn(Duration::from_millis(20).min(effort.turn), &mut work);
+    let rounds = (0..effort.rounds).map(|_| turn(effort.turn, &mut work));
+    Figures(rounds.collect())
+}
+
 /// Does both works in turn: native, sandbox, native, … `units`: what one run of them is for.
 pub fn interleaved(
     effort: Effort,
