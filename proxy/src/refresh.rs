@@ -67,29 +67,42 @@ impl Tag {
     }
 }
 
-/// The tags of a configuration.
+/// Plugins and schedulers that a tag names, which may name something else by now.
+pub(crate) fn tagged(config: &Config) -> Vec<Subject> {
+    let named = sources(config).filter(|(_, source, _)| match source {
+        Source::Oci(reference) => reference.digest().is_none(),
+        Source::Bundled(_) | Source::File(_) => false,
+    });
+    named.map(|(subject, ..)| subject).collect()
+}
+
+/// The tags of a configuration that are looked up.
 fn tags(config: &Config) -> Vec<Tag> {
-    let plugins = config.plugins.iter().map(|(name, it)| {
-        let subject = Subject::Plugin(name.to_string());
-        (subject, &it.source, it.refresh)
-    });
-    let schedulers = config.schedulers.iter().map(|(name, it)| {
-        let subject = Subject::Scheduler(name.to_string());
-        (subject, &it.source, it.refresh)
-    });
-    let tags = plugins.chain(schedulers);
-    let tags = tags.filter_map(|(subject, source, refresh)| {
-        let (Source::Oci(reference), Some(period)) = (source, refresh) else {
+    let tags = sources(config).filter_map(|(subject, source, period)| {
+        let (Source::Oci(reference), Some(period)) = (source, period) else {
             return None;
         };
         Some(Tag {
             subject,
             reference: reference.clone(),
-            period: period.get(),
-            next: Instant::now() + period.get(),
+            period,
+            next: Instant::now() + period,
             named: None,
             away: false,
         })
     });
     tags.collect()
+}
+
+/// Where each comes from, and how often that is looked up.
+fn sources(config: &Config) -> impl Iterator<Item = (Subject, &Source, Option<Duration>)> {
+    let plugins = config.plugins.iter().map(|(name, it)| {
+        let subject = Subject::Plugin(name.to_string());
+        (subject, &it.source, it.refresh.map(|period| period.get()))
+    });
+    let schedulers = config.schedulers.iter().map(|(name, it)| {
+        let subject = Subject::Scheduler(name.to_string());
+        (subject, &it.source, it.refresh.map(|period| period.get()))
+    });
+    plugins.chain(schedulers)
 }

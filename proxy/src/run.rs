@@ -317,8 +317,12 @@ async fn keep_house(running: Arc<Running>) {
         operators,
         ..
     } = &running.assembled;
-    // What is built in does not change.
-    let changing: Vec<_> = Watches::of(config).subjects().cloned().collect();
+    // What is built in, or named by its digest, does not change.
+    let watches = Watches::of(config);
+    let files = watches.subjects().cloned();
+    let mut changing: Vec<_> = files.chain(refresh::tagged(config)).collect();
+    changing.sort();
+    changing.dedup();
     let clients = config.tokens.as_ref().map(|section| &section.file);
     let admins = config.admin.as_ref().and_then(|it| it.tokens.as_ref());
     let mut files: Vec<TokenFile> = [clients.zip(tokens.as_ref()), admins.zip(operators.as_ref())]

@@ -316,6 +316,14 @@ async fn a_tag_is_followed_and_what_it_named_serves_while_the_registry_is_away()
     registry.again().await;
     let proxy = Proxy::start(&yaml(&source, "", "")).await;
     assert!(!proxy.log().contains("the registry is away"));
+    // Without `refresh` it is asked when somebody says so.
+    fs::write(folder.path().join("it.wasm"), good()).unwrap();
+    plugin(folder.path(), &["push", "it.wasm", &source]).unwrap();
+    proxy.hangup();
+    eventually("the tag is asked", async || {
+        (digest(&proxy).await == first).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ pub(crate) const LAYER: &str = "application/wasm";
 /// lie beside a file.
 pub const SIGNATURE: &str = "dev.tollgate.component.signature";
 
+/// The annotation of a layer that holds a file's name (OCI image specification, annotations).
+const TITLE: &str = "org.opencontainers.image.title";
+
 /// What may come instead of a manifest is asked for too, so that it can be named.
 pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.oci.image.index.v1+json;q=0.1, \
@@ -43,6 +46,8 @@ pub(crate) struct Descriptor {
     /// `sha256:` and digits.
     pub(crate) digest: String,
     pub(crate) size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
@@ -51,7 +56,14 @@ impl Descriptor {
             media_type: media_type.to_owned(),
             digest: format!("sha256:{}", crate::pull::sha256(bytes)),
             size: bytes.len() as u64,
+            annotations: BTreeMap::new(),
         }
+    }
+
+    /// With the name of the file that it was: tools that know nothing of components write it so.
+    pub(crate) fn titled(mut self, title: &str) -> Self {
+        self.annotations.insert(TITLE.to_owned(), title.to_owned());
+        self
     }
 
     /// The digits of its digest.

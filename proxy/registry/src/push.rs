@@ -18,6 +18,8 @@ use crate::{
 /// What is pushed.
 #[derive(Clone, Debug)]
 pub struct Component {
+    /// Name of its file.
+    pub title: String,
     /// The component.
     pub bytes: Bytes,
     /// The signature that lies beside it, for its manifest.
@@ -40,7 +42,7 @@ pub fn push(
     reference: &Reference,
     settings: &Settings,
 ) -> Result<String, RegistryError> {
-    let layer = Descriptor::of(LAYER, &component.bytes);
+    let layer = Descriptor::of(LAYER, &component.bytes).titled(&component.title);
     let created = humantime::format_rfc3339_seconds(component.created).to_string();
     let config = config(&created, &layer, [&component.imports, &component.exports]);
     let described = Descriptor::of(CONFIG, &config);

@@ -44,7 +44,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         .modified()?
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
+    let title = file.file_name().unwrap_or_default();
     let component = Component {
+        title: title.to_string_lossy().into_owned(),
         bytes,
         signature,
         imports,

@@ -30,6 +30,7 @@ mod splice;
 mod sse;
 mod text;
 mod tgis;
+mod trust;
 
 /// A function of foreign bytes.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,7 @@ targets! {
     "tgis-backend", tgis::backend, "answers of workers: the same events at every pace, and none after the end";
     "tgis-frontend", tgis::frontend, "requests of clients: the authorized model and no other is sent on";
     "tgis-options", tgis::options, "options, workers' options and probes' answers";
+    "trust", trust::trust, "signatures over components: written as read, and nobody's is good";
 }
 
 /// The target of this name.
