@@ -259,6 +259,41 @@ async fn what_is_pushed_is_pulled_and_is_the_same() {
     assert!(error.contains("not a WebAssembly component"), "{error}");
 }
 
+/// oras knows nothing of components: media types and files are all that it sees.
+#[tokio::test]
+async fn what_oras_pushes_is_pulled_and_the_other_way_round() {
+    let Some(registry) = Registry::start(Kind::default()).await else {
+        return;
+    };
+    let Some(venv) = env::var_os("TOLLGATE_VENV").map(PathBuf::from) else {
+        println!("left out: TOLLGATE_VENV does not say where oras is");
+        return;
+    };
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("it.wasm");
+    fs::write(&file, good()).unwrap();
+    let oras = |arguments: &[&str]| {
+        let output = Command::new(venv.join("bin/python"))
+            .arg(place::root().join("tests/clients/oras_registry.py"))
+            .args(["--registry", &registry.address.to_string()])
+            .args(["--repository", "plugins/echo", "--file"])
+            .arg(&file)
+            .args(arguments)
+            .output()
+            .expect("Python runs");
+        assert!(output.status.success(), "{output:?}");
+    };
+    oras(&[]);
+    let pull = ["pull", &registry.reference(":oras"), "-o", "back.wasm"];
+    plugin(folder.path(), &pull).unwrap();
+    assert_eq!(fs::read(folder.path().join("back.wasm")).unwrap(), good());
+    let push = ["push", "it.wasm", &registry.reference(":ours")];
+    plugin(folder.path(), &push).unwrap();
+    oras(&["--pull", "ours"]);
+    let proxy = Proxy::start(&yaml(&registry.reference(":oras"), "", "")).await;
+    serves(&proxy).await;
+}
+
 #[tokio::test]
 async fn a_tag_is_followed_and_what_it_named_serves_while_the_registry_is_away() {
     let Some(mut registry) = Registry::start(Kind::default()).await else {
