@@ -8,8 +8,7 @@ const WATCH: &str = "watch: 50ms";
 async fn a_changed_component_is_taken_in_by_itself() {
     let proxy = bad("").runtime(WATCH).start().await;
     let before = standing(&proxy).await;
-    // The component, and the signature that may come to lie beside it.
-    assert_eq!(proxy.figure("watched_files").await, Some(2.0));
+    assert_eq!(proxy.figure("watched_files").await, Some(1.0));
     proxy.rewrite("bad.wasm", marked(component("fixtures/bad"), 1));
     let after = eventually("it is in force", async || {
         let stands = standing(&proxy).await;
@@ -28,7 +27,7 @@ async fn a_changed_option_and_a_file_that_is_renamed_into_place_are_seen() {
         .runtime(WATCH)
         .start()
         .await;
-    assert_eq!(proxy.figure("watched_files").await, Some(3.0));
+    assert_eq!(proxy.figure("watched_files").await, Some(2.0));
     let mut last = standing(&proxy).await["generation"].clone();
     for (at, fault) in ["loop", "trap"].into_iter().enumerate() {
         proxy.rewrite("next.txt", fault);
