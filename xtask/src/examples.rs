@@ -1,6 +1,7 @@
 //! Holds the example configurations against the binary: each must pass `tollgate check`.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -21,30 +22,37 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Counts> {
     fs::create_dir_all(&folder)?;
     let mut examples = Vec::new();
     let source = workspace.root.join("config");
-    for entry in fs::read_dir(&source).with_context(|| format!("{}", source.display()))? {
-        let path = entry?.path();
-        let Some(name) = path.file_name().filter(|_| path.is_file()) else {
-            continue;
-        };
-        fs::copy(&path, folder.join(name))?;
+    for path in files(&source)? {
+        let copy = folder.join(path.strip_prefix(&source)?);
+        if let Some(within) = copy.parent() {
+            fs::create_dir_all(within)?;
+        }
         let is_yaml = path.extension().is_some_and(|end| end == "yaml");
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        // What has no listener is a part of another file: tokens.
+        // In a pod files have other places than here.
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("{}", path.display()))?
+            .replace(" /etc/", " etc/")
+            .replace(" /var/", " var/");
+        fs::write(&copy, &text)?;
+        // What has no listener is a part of another file: tokens, manifests.
         if is_yaml && text.lines().any(|line| line.starts_with("listeners:")) {
-            examples.push((folder.join(name), text));
+            examples.push((copy, text));
         }
     }
     examples.sort();
     let mut counts = Counts::default();
     for (file, text) in examples {
-        materials::certificates(&text, &folder, &[])?;
+        let folder = file.parent().unwrap_or(&folder);
+        materials::certificates(&text, folder, &[])?;
         for tokens in token_files(&text) {
-            if !folder.join(tokens).is_file() {
-                materials::token(&folder.join(tokens))?;
+            let tokens = folder.join(tokens);
+            if !tokens.is_file() {
+                fs::create_dir_all(tokens.parent().unwrap_or(folder))?;
+                materials::token(&tokens)?;
             }
         }
         let mut command = Command::new(workspace.binary());
-        match run(command.arg("check").arg(&file).current_dir(&folder)) {
+        match run(command.arg("check").arg(&file).current_dir(folder)) {
             Ok(()) => counts.passed += 1,
             Err(problem) => {
                 println!("{problem:#}");
@@ -53,6 +61,20 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Counts> {
         }
     }
     Ok(counts)
+}
+
+/// Files below a folder, all of them text.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// The files of tokens that a configuration names: `tokens: { file: … }`, or on the line after.

@@ -11,6 +11,7 @@ mod examples;
 mod foreign;
 mod fuzz;
 mod guest;
+mod manifests;
 mod materials;
 mod miri;
 mod needs;

@@ -18,7 +18,7 @@ use crate::needs::{self, Deny};
 use crate::process::{cargo, run as run_command, shown};
 use crate::stages::{Counts, Stages};
 use crate::workspace::Workspace;
-use crate::{VERBS, arch, components, conformance, demo, docs, examples};
+use crate::{VERBS, arch, components, conformance, demo, docs, examples, manifests};
 
 /// Runs the stages; `--quick` leaves out lints and the check of dependencies.
 ///
@@ -51,6 +51,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let built = stages.check("components", || components::build(&workspace, Which::All));
     stages.check("architecture", arch::run);
     stages.check("documents", || docs::check(&workspace.root, VERBS));
+    if clients {
+        stages.check("manifests", || manifests::check(&workspace, &venv));
+    } else {
+        stages.skip("manifests");
+    }
     if built {
         stages.check("conformance", || conformance::check(&workspace));
         if !quick {
