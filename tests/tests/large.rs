@@ -123,3 +123,96 @@ async fn a_client_that_stops_reading_holds_its_place_until_the_deadline_and_no_l
     let version = http1::ask(proxy.http(), &Request::get("/version")).await;
     assert_eq!(version.status, 200);
 }
+
+/// Answers whose last bytes are told to the plugin before it is known that they are the last.
+#[tokio::test]
+async fn answers_of_about_a_chunk_are_whole_passed_and_translated() {
+    const CHUNK: usize = 64 << 10;
+    let worker = fake_http1::Worker::start(|received| {
+        let asked: serde_json::Value = serde_json::from_slice(&received.body).expect("JSON");
+        let prompt = asked["prompt"]
+            .as_str()
+            .or_else(|| asked["prompt"][0].as_str());
+        let length: usize = prompt.expect("a prompt").parse().expect("a length");
+        let without = scene::completed("").to_string().len();
+        vec![fake_http1::json(
+            200,
+            &scene::completed(&"z".repeat(length - without)),
+        )]
+    })
+    .await;
+    let proxy = Proxy::start(&scene::one("openai", worker.address, "", "")).await;
+    let around = [
+        CHUNK - 1,
+        CHUNK,
+        CHUNK + 1,
+        70_000,
+        80_000,
+        90_000,
+        100_000,
+        2 * CHUNK,
+    ];
+    for length in around.into_iter().cycle().take(4 * around.len()) {
+        let body = serde_json::json!({"model": "m", "prompt": length.to_string()});
+        let passed = http1::ask(proxy.http(), &Request::post("/v1/completions", &body)).await;
+        let text = passed.with_status(200).json()["choices"][0]["text"].clone();
+        let wanted = length - scene::completed("").to_string().len();
+        assert_eq!(
+            text.as_str().map(str::len),
+            Some(wanted),
+            "{length}, passed"
+        );
+
+        let (answers, status) = grpc::ask::<fmaas::BatchedGenerationResponse>(
+            proxy.http(),
+            &scene::tgis("Generate"),
+            &scene::batch("m", &[&length.to_string()]),
+        )
+        .await;
+        assert_eq!(status.code, 0, "{length}: {status:?}");
+        assert_eq!(
+            answers[0].responses[0].text.len(),
+            wanted,
+            "{length}, translated"
+        );
+    }
+}
+
+/// The end of a request that comes while its plugin looks at the beginning.
+#[tokio::test]
+async fn a_request_that_comes_in_two_parts_is_never_waited_for_in_vain() {
+    let worker = fake_http1::Worker::start(|_| {
+        vec![fake_http1::json(200, &serde_json::json!({
+            "model_name": "served", "outputs": [{"name": "OUT", "datatype": "FP32", "shape": [1], "data": [1.0]}]
+        }))]
+    })
+    .await;
+    let yaml = format!(
+        "
+plugins:
+  kserve: {{ source: \"bundled:kserve\" }}
+workers:
+  - {{ name: w0, address: \"http://{}\", protocol: kserve, models: [{{ name: m, served-as: served }}], probe: off }}
+routes:
+  - {{ name: all, frontends: [kserve], workers: [w0], auth: open }}
+",
+        worker.address
+    );
+    let proxy = Proxy::start(&yaml).await;
+    let data: Vec<f32> = (0..1500_u16).map(f32::from).collect();
+    let body = serde_json::json!({"inputs": [{"name": "IN", "datatype": "FP32", "shape": [1500], "data": data}]});
+    let body = body.to_string();
+    for at in (0..64).map(|part| 1 + part * body.len() / 64) {
+        let mut client = http1::Connection::open(proxy.http()).await;
+        client
+            .raw(format!(
+                "POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{}",
+                body.len(),
+                &body[..at]
+            ))
+            .await;
+        tokio::task::yield_now().await;
+        client.raw(&body[at..]).await;
+        client.response().await.with_status(200);
+    }
+}

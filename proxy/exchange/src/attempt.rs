@@ -31,6 +31,7 @@ use crate::{
     pieces::pieces,
     reading::{Read, Reader, make_room, progress_of},
     rebase::Rebase,
+    weight,
 };
 
 /// Pieces of a request that may wait to be sent.
@@ -206,7 +207,9 @@ impl Running {
         }
         // Not only what the calls still name: texts may have been copied into them.
         let members = self.members.iter().flatten();
-        let mut large: u64 = members.map(|member| member.sources.arrived()).sum();
+        let mut large: u64 = members
+            .map(|member| member.sources.arrived() + weight::of_call(&member.call) as u64)
+            .sum();
         let new = || {
             Guest::new(
                 &self.backend,

@@ -11,6 +11,8 @@ use tokio::sync::Notify;
 use tollgate_plugin::{Sources, inference};
 use tollgate_wire::source::Pin;
 
+use crate::weight;
+
 /// What an event may name: the bytes of the attempt that said it.
 pub(crate) struct Said {
     pub(crate) event: inference::Event,
@@ -70,7 +72,7 @@ pub(crate) fn channel(limit: usize) -> (EventSender, EventReceiver) {
 impl EventSender {
     /// Queues an event; one that is past the bound fails the member.
     pub(crate) fn push(&self, said: Said) -> Pushed {
-        let size = weight(&said.event);
+        let size = weight::of_event(&said.event);
         let mut shared = self.0.shared.lock();
         if shared.reader_gone {
             return Pushed::Left;
@@ -170,54 +172,6 @@ impl Drop for EventReceiver {
         drop(shared);
         self.0.room.notify_waiters();
         self.0.room.notify_one();
-    }
-}
-
-/// About how many bytes an event keeps in memory. Held values weigh nothing here: they
-/// lie in sources, which have bounds of their own.
-pub(crate) fn weight(event: &inference::Event) -> usize {
-    use inference::Event;
-    let tokens = |tokens: &[inference::Token]| -> usize {
-        tokens
-            .iter()
-            .map(|token| 64 + token.text.len() + token.top.len() * 32)
-            .sum()
-    };
-    64 + match event {
-        Event::Started(it) => tokens(&it.tokens) + it.echo.as_ref().map_or(0, String::len),
-        Event::Delta(it) => {
-            it.text.len()
-                + tokens(&it.tokens)
-                + it.extras
-                    .iter()
-                    .map(|it| it.name.len() + it.json.len())
-                    .sum::<usize>()
-        }
-        Event::Embeddings(all) => all
-            .iter()
-            .map(|it| match &it.values {
-                inference::Vector::Floats(floats) => floats.len() * 4,
-                inference::Vector::Held(_) => 32,
-            })
-            .sum(),
-        Event::Tensors(it) => it
-            .outputs
-            .iter()
-            .map(|tensor| match &tensor.data {
-                inference::TensorData::Inline(bytes) => bytes.len() + 64,
-                _ => 64,
-            })
-            .sum(),
-        Event::Tokenized(all) => all
-            .iter()
-            .map(|it| {
-                it.ids.len() * 4
-                    + it.offsets.len() * 8
-                    + it.texts.iter().map(|text| text.len() + 24).sum::<usize>()
-            })
-            .sum(),
-        Event::Other(it) => it.payload.len(),
-        _ => 0,
     }
 }
 

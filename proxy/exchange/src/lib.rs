@@ -32,6 +32,7 @@ mod serve;
 mod session;
 pub mod tasks;
 mod unpack;
+mod weight;
 mod wishes;
 
 pub use attempt::Member;

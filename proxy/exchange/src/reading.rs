@@ -185,7 +185,9 @@ where
                 if let Some(feeder) = feeder.take() {
                     feeder.end();
                 }
-                return if chunks.is_empty() {
+                // That the body is complete is told with its bytes, also when the last of them
+                // have been told already: whoever wants all of it waits for that.
+                return if source.progress().available == 0 {
                     Read::End(no_status())
                 } else {
                     Read::Bytes(chunks)
@@ -264,5 +266,42 @@ pub(crate) fn progress_of(id: u32, source: &Source) -> types::Progress {
         available: progress.available,
         total: progress.total,
         end: progress.end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// The end comes with the body's last bytes, or behind them where they have been told already:
+    /// whoever wants all of it must see that it is complete.
+    #[tokio::test]
+    async fn a_body_is_told_to_be_complete_whatever_its_length() {
+        for length in [1, COALESCED - 1, COALESCED, COALESCED + 1, 3 * COALESCED] {
+            let body = Full::new(Bytes::from(vec![b'x'; length]));
+            let mut reader = Reader::plain(body, None, 1 << 30);
+            let source = reader.source().cloned().expect("it has one");
+            let mut read = 0;
+            let mut complete = false;
+            loop {
+                match reader.next(&types::Want::More).await {
+                    Read::Bytes(chunks) => {
+                        assert!(!complete, "{length}: nothing comes after the end");
+                        read += chunks.iter().map(Bytes::len).sum::<usize>();
+                        complete = progress_of(0, &source).end;
+                    }
+                    Read::End(_) => break,
+                    _ => panic!("{length}: it is whole"),
+                }
+            }
+            assert_eq!((read, complete), (length, true));
+        }
+        let mut reader = Reader::plain(Full::new(Bytes::new()), None, 1 << 30);
+        assert!(matches!(
+            reader.next(&types::Want::More).await,
+            Read::End(_)
+        ));
     }
 }

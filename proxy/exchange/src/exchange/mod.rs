@@ -38,12 +38,13 @@ use crate::{
     calling::Ask,
     claims::Claimed,
     context::Trace,
-    events::{EventReceiver, Said, weight},
+    events::{EventReceiver, Said},
     failures,
     house::{House, Route},
     outgoing::Sending,
     reading::{Read, Reader, make_room, progress_of},
     responder::Responder,
+    weight,
 };
 
 mod calls;
@@ -242,6 +243,8 @@ pub(crate) struct Exchange<'a> {
     needs: HashMap<u32, types::Need>,
     /// The source that the client is filling.
     arriving: Option<u32>,
+    /// The guest has been told that it is complete.
+    told_whole: bool,
     /// Jobs that will tell of its progress.
     told_later: usize,
     half_closed: HalfClosed,
@@ -253,6 +256,8 @@ pub(crate) struct Exchange<'a> {
     /// Bytes that events have brought themselves since the guest last sent any: it may still have
     /// to do with them at its next step, whatever that brings.
     unanswered: u64,
+    /// It has sent some.
+    answered: bool,
     /// Reads the client's next message, once there is room for it.
     parked: Option<Reader<Incoming>>,
     /// A tapped response is complete: only the guest's counting is left.
@@ -303,12 +308,14 @@ pub(crate) async fn run(
         bills: Vec::new(),
         needs: HashMap::new(),
         arriving: None,
+        told_whole: false,
         told_later: 0,
         half_closed: HalfClosed::No,
         head: None,
         shown: Vec::new(),
         kept: Vec::new(),
         unanswered: 0,
+        answered: false,
         parked: None,
         tapped_out: false,
         ended: false,
@@ -437,6 +444,12 @@ impl Exchange<'_> {
             let inputs = std::mem::take(&mut self.inputs);
             let (mut busy_with, mut many) = (0, false);
             for input in &inputs {
+                if let frontend::Input::Body(progress)
+                | frontend::Input::Message(frontend::GrpcMessage { progress }) = input
+                    && Some(progress.source) == self.arriving
+                {
+                    self.told_whole = progress.end;
+                }
                 match input {
                     frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => {
                         busy_with = busy_with.max(self.sources.held(progress.source));
@@ -448,13 +461,13 @@ impl Exchange<'_> {
                     frontend::Input::Events(events) => {
                         self.unanswered += told(events);
                         many |= events.len() > 64;
+                        // What the client asked may be part of the answer: documents, prompts.
+                        if !self.answered {
+                            busy_with = busy_with.max(self.request());
+                        }
                     }
                     // It is answered with the call, which is made of the whole request.
-                    frontend::Input::Dispatched(_) => {
-                        let request = self.sources.get(self.arriving.unwrap_or_default());
-                        let read = request.map_or(0, |source| source.progress().available);
-                        busy_with = busy_with.max(read);
-                    }
+                    frontend::Input::Dispatched(_) => busy_with = busy_with.max(self.request()),
                     _ => {}
                 }
             }
@@ -471,7 +484,10 @@ impl Exchange<'_> {
             for action in &actions {
                 match action {
                     frontend::Action::Need(need) => self.need(*need)?,
-                    frontend::Action::Data(_) | frontend::Action::Message(_) => self.unanswered = 0,
+                    frontend::Action::Data(_) | frontend::Action::Message(_) => {
+                        self.answered = true;
+                        self.unanswered = 0;
+                    }
                     _ => {}
                 }
             }
@@ -511,7 +527,8 @@ impl Exchange<'_> {
             }
             let progress = source.progress();
             let over = progress.end || progress.cut.is_some();
-            if Some(*id) == self.arriving && !over {
+            // It may have come to its end since the guest was told of it.
+            if Some(*id) == self.arriving && (!over || progress.end && !self.told_whole) {
                 let wanted = match need.until {
                     types::Want::More => progress.available + 1,
                     types::Want::AtLeast(wanted) => wanted,
@@ -708,6 +725,12 @@ impl Exchange<'_> {
         Ok(todo)
     }
 
+    /// Bytes of the request, or of its last message, that have arrived.
+    fn request(&self) -> u64 {
+        let source = self.sources.get(self.arriving.unwrap_or_default());
+        source.map_or(0, |source| source.progress().available)
+    }
+
     /// Bytes that have arrived of what events named, in this step or earlier ones: a tensor is named
     /// before it is there.
     fn shows(&self) -> u64 {
@@ -786,7 +809,8 @@ impl Exchange<'_> {
 
 /// Bytes that events hold themselves.
 fn told(events: &[frontend::CallEvent]) -> u64 {
-    events.iter().map(|it| weight(&it.event) as u64).sum()
+    let bytes = events.iter().map(|it| weight::of_event(&it.event) as u64);
+    bytes.sum()
 }
 
 /// A request that there is no more room for ends as one that there never was room for.
