@@ -173,13 +173,16 @@ fn status(running: &Running) -> Value {
         "ready": running.ready.load(Ordering::Relaxed),
         "plugins": plugins(running),
         "schedulers": schedulers(running),
-        "workers": assembled.workers.iter().map(|station| {
+        "workers": assembled.fleet.stations().iter().map(|station| {
             let status = station.handle.status();
             json!({
                 "name": station.handle.spec().name,
+                "section": station.handle.spec().section,
                 "protocol": station.handle.spec().protocol,
                 "dialect": station.dialect,
                 "accepting": status.accepting,
+                "draining": status.draining,
+                "slots": status.slots,
                 "reason": status.reason,
                 "queued": status.load.queued,
                 "running": status.load.running,

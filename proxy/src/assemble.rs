@@ -6,30 +6,22 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use tollgate_config::{
-    Auth, Config, FilePath, NetworkAddress, Probe, ProbeSettings, VisibleModels, Worker,
-    WorkerAddress,
-};
+use tollgate_config::{Auth, Config, FilePath, VisibleModels, WorkerAddress};
 use tollgate_dispatch::{
     catalogue::{Catalogue, Shown, View, Visible},
     clock::{Clock, micros},
-    health::Thresholds,
-    intern::Interner,
-    policy::WorkerId,
+    intern::{Interner, TooManyNames},
     pool::{Backoff, Pool, PoolSpec, Queue, QueueSpec},
-    worker::{Served, WorkerSpec, Workers},
 };
 use tollgate_edge::{NoTokens, Tokens};
-use tollgate_exchange::{
-    House, Member, Reach, Retries, Route, RouteLimits, RouteSpec, Station, tasks,
-};
+use tollgate_exchange::{House, Member, Retries, Route, RouteLimits, RouteSpec, Stations};
 use tollgate_plugin::{Loader, Shelf};
 use tollgate_telemetry::Metrics;
 use tollgate_transcript::Recording;
-use tollgate_upstream::{Spec, Tls, Transport, Upstream};
 use tollgate_wire::budget::{Budget, Budgets};
 
 use crate::{
+    fleet::{self, Fleet},
     overseer::Overseer,
     plugins::{self, PluginError},
     recorder,
@@ -73,7 +65,7 @@ pub(crate) struct Assembled {
     pub(crate) schedulers: Shelf,
     /// Rung when a plugin or a scheduler has failed.
     pub(crate) bell: Arc<Notify>,
-    pub(crate) workers: Vec<Arc<Station>>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) tokens: Option<Arc<Tokens>>,
     /// Of operators who change something; none: those on this machine may.
     pub(crate) operators: Option<Arc<Tokens>>,
@@ -103,16 +95,10 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     let schedulers = Shelf::default();
     let names = Arc::new(Interner::new(NAMES));
     let clock = Clock::start();
-    let workers = Workers::new(config.workers.len().max(1), names.clone());
-    let stations = config
-        .workers
-        .iter()
-        .map(|worker| station(worker, &workers, &shelf).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
-
     let mut timers = Vec::new();
     let mut crews = BTreeMap::new();
-    let mut employed: HashMap<WorkerId, Option<String>> = HashMap::new();
+    let mut employed: HashMap<String, Option<String>> = HashMap::new();
+    let mut pools = HashMap::new();
     for route in &config.routes {
         let scheduler = route.scheduler.as_ref().map(ToString::to_string);
         if !crews.contains_key(&scheduler) {
@@ -129,9 +115,7 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         }
         let crew = &crews[&scheduler];
         for name in &route.workers {
-            let station = named(&stations, name.as_str())?;
-            let id = station.handle.id();
-            match employed.get(&id) {
+            match employed.get(name.as_str()) {
                 Some(other) if *other != scheduler => {
                     return Err(AssembleError::Other(format!(
                         "worker {name} is in routes with two schedulers: its slots can be \
@@ -140,15 +124,19 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
                 }
                 Some(_) => {}
                 None => {
-                    employed.insert(id, scheduler.clone());
-                    crew.pool.add_worker(station.handle.clone());
+                    employed.insert(name.to_string(), scheduler.clone());
+                    pools.insert(name.to_string(), crew.pool.clone());
                 }
             }
         }
     }
 
-    let catalogue = Arc::new(Catalogue::new(config.routes.iter().map(view).collect()));
-    catalogue.publish(&workers.all());
+    let views = config
+        .routes
+        .iter()
+        .map(|route| view(route, &config, &names));
+    let views = views.collect::<Result<_, _>>().map_err(other)?;
+    let catalogue = Arc::new(Catalogue::new(views));
     let load_tokens = |file: Option<&FilePath>| {
         file.map(|file| tokens::load(file.as_ref()).map(Arc::new))
             .transpose()
@@ -160,11 +148,8 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     let house = Arc::new(House {
         shelf: shelf.clone(),
         catalogue,
-        stations: stations
-            .iter()
-            .map(|station| (station.handle.id(), station.clone()))
-            .collect(),
-        names,
+        stations: Stations::default(),
+        names: names.clone(),
         authenticator: match &tokens {
             Some(tokens) => tokens.clone(),
             None => Arc::new(NoTokens),
@@ -172,6 +157,8 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         metrics: Arc::new(Metrics::new()),
         clock,
     });
+    let fleet = Fleet::new(config.clone(), house.clone(), names, pools);
+    fleet.settle().map_err(other)?;
     let held = Arc::new(Budget::new(config.runtime.request_memory.get_u64()));
     let routes = config
         .routes
@@ -179,7 +166,7 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         .enumerate()
         .map(|(position, section)| {
             let scheduler = section.scheduler.as_ref().map(ToString::to_string);
-            let spec = route_spec(section, position, &stations, &crews[&scheduler], &held)?;
+            let spec = route_spec(section, position, &crews[&scheduler], &held)?;
             Route::new(spec, &shelf).map(Arc::new).map_err(other)
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -192,19 +179,12 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
         crews,
         schedulers,
         bell,
-        workers: stations,
+        fleet,
         tokens,
         operators,
         timers,
         recording,
     })
-}
-
-fn named<'a>(stations: &'a [Arc<Station>], name: &str) -> Result<&'a Arc<Station>, AssembleError> {
-    stations
-        .iter()
-        .find(|station| station.handle.spec().name == name)
-        .ok_or_else(|| AssembleError::Other(format!("there is no worker {name}")))
 }
 
 fn crew(
@@ -251,152 +231,31 @@ fn crew(
         .map(|route| route.queue.bytes.get_u64())
         .sum::<u64>()
         .max(1);
-    spec.limits.max_workers = config.workers.len().max(1);
+    spec.limits.max_workers = config.workers.iter().map(fleet::most).sum::<usize>().max(1);
     let name = scheduler.unwrap_or("built-in");
     let overseer = Arc::new(Overseer::new(name, generation, bell.clone()));
     let (pool, timer) = Pool::new(spec, source, clock, overseer.clone()).map_err(other)?;
     Ok((Crew { pool, overseer }, timer))
 }
 
-fn station(worker: &Worker, workers: &Workers, shelf: &Shelf) -> Result<Station, AssembleError> {
-    let name = worker.name.to_string();
-    let (reach, plugin, world) = match &worker.address {
-        WorkerAddress::Component(component) => (
-            Reach::Component(component.as_str().into()),
-            component.to_string(),
-            "worker",
-        ),
-        WorkerAddress::Network(address) => {
-            let protocol = worker
-                .protocol
-                .as_ref()
-                .ok_or_else(|| AssembleError::Other(format!("worker {name} has no protocol")))?;
-            (
-                Reach::Network(upstream(worker, address)?),
-                protocol.to_string(),
-                "protocol",
-            )
-        }
-    };
-    let generation = shelf
-        .get_world(&plugin, world)
-        .map_err(|missing| AssembleError::Other(format!("worker {name}: {missing}")))?;
-    let manifest = generation.manifest();
-    let is_component = matches!(reach, Reach::Component(_));
-    // A worker may speak another of its protocol's dialects than the first.
-    let dialect = match worker.options.as_object().get("dialect") {
-        Some(dialect) => dialect.as_str().unwrap_or_default().to_owned(),
-        None if is_component => String::new(),
-        None => manifest.dialects.first().cloned().unwrap_or_default(),
-    };
-    let tasks = manifest
-        .tasks
+/// What a route sees: also the models of its workers that are still to be discovered, so that who
+/// asks for one can wait for a worker.
+fn view(
+    route: &tollgate_config::Route,
+    config: &Config,
+    names: &Interner,
+) -> Result<View, TooManyNames> {
+    let discovered = route
+        .workers
         .iter()
-        .map(|kind| tasks::name(kind).to_owned())
-        .collect();
-    let options = worker
-        .options
-        .read()
-        .map_err(|error| AssembleError::Other(format!("worker {name}: options: {error}")))?;
-    let probe = match &worker.probe {
-        Probe::Off => None,
-        Probe::On(settings) => Some(settings),
-    };
-    let handle = workers
-        .add(WorkerSpec {
-            name,
-            slots: worker.slots.get_u32(),
-            max_batch: if is_component {
-                1
-            } else {
-                worker.max_batch.get_u32()
-            },
-            models: worker
-                .models
-                .iter()
-                .map(|model| Served {
-                    name: model.name.to_string(),
-                    served_as: model.served_as().to_string(),
-                    tasks: model
-                        .tasks
-                        .as_ref()
-                        .map(|tasks| tasks.iter().map(ToString::to_string).collect()),
-                })
-                .collect(),
-            protocol: plugin.clone(),
-            dialects: vec![dialect.clone()],
-            options: options.clone(),
-            tasks,
-            thresholds: thresholds(probe),
-        })
-        .map_err(other)?;
-    Ok(Station {
-        handle,
-        protocol: (!is_component).then(|| plugin.as_str().into()),
-        dialect,
-        options,
-        reach,
-    })
-}
-
-fn thresholds(probe: Option<&ProbeSettings>) -> Thresholds {
-    let mut thresholds = Thresholds::default();
-    match probe {
-        None => thresholds.probed = false,
-        Some(settings) => {
-            thresholds.probed = true;
-            thresholds.healthy_after = settings.healthy_after.get_u32();
-            thresholds.unhealthy_after = settings.unhealthy_after.get_u32();
-        }
-    }
-    thresholds
-}
-
-fn upstream(worker: &Worker, address: &NetworkAddress) -> Result<Arc<Upstream>, AssembleError> {
-    use tollgate_config::Scheme;
-    let tls = address
-        .scheme()
-        .is_tls()
-        .then(|| {
-            let ca_pem = worker
-                .tls
-                .ca
-                .as_ref()
-                .map(|path| {
-                    std::fs::read(path.as_path())
-                        .map_err(|error| AssembleError::Other(format!("{path}: {error}")))
-                })
-                .transpose()?;
-            Ok::<_, AssembleError>(Tls {
-                ca_pem,
-                server_name: worker
-                    .tls
-                    .server_name
-                    .as_ref()
-                    .map(|name| name.as_str().to_owned()),
-            })
-        })
-        .transpose()?;
-    let connections = &worker.connections;
-    Upstream::new(Spec {
-        authority: address.authority().parse().map_err(other)?,
-        address: address.authority(),
-        transport: match address.scheme() {
-            Scheme::Http | Scheme::Https => Transport::H1,
-            Scheme::Grpc | Scheme::Grpcs => Transport::H2,
-        },
-        tls,
-        max_connections: connections.max.get(),
-        max_streams: connections.h2_streams.get_u32(),
-        connect_timeout: connections.connect_timeout.get(),
-        idle_timeout: connections.idle_timeout.get(),
-    })
-    .map_err(|error| AssembleError::Other(format!("worker {}: {error}", worker.name)))
-}
-
-fn view(route: &tollgate_config::Route) -> View {
-    View {
+        .filter_map(|name| config.worker(name))
+        .filter(|worker| matches!(worker.address, WorkerAddress::Discovered(_)));
+    Ok(View {
         workers: route.workers.iter().map(ToString::to_string).collect(),
+        awaited: discovered
+            .flat_map(|worker| &worker.models)
+            .map(|model| names.intern(model.name.as_str()))
+            .collect::<Result<_, _>>()?,
         visible: match &route.models {
             VisibleModels::All => Visible::All,
             VisibleModels::Listed(models) => Visible::Only(
@@ -410,13 +269,12 @@ fn view(route: &tollgate_config::Route) -> View {
             ),
         },
         default_model: route.default_model.as_ref().map(ToString::to_string),
-    }
+    })
 }
 
 fn route_spec(
     route: &tollgate_config::Route,
     position: usize,
-    stations: &[Arc<Station>],
     crew: &Crew,
     held: &Arc<Budget>,
 ) -> Result<RouteSpec, AssembleError> {
@@ -433,11 +291,6 @@ fn route_spec(
             .unwrap_or_default(),
         frontends: arcs(&route.frontends),
         compositions: arcs(&route.compositions),
-        workers: route
-            .workers
-            .iter()
-            .map(|name| named(stations, name.as_str()).map(|station| station.handle.id()))
-            .collect::<Result<_, _>>()?,
         view: position,
         default_model: route.default_model.as_ref().map(ToString::to_string),
         open: matches!(route.auth, Auth::Open),
@@ -464,6 +317,8 @@ fn route_spec(
                 bytes: route.queue.bytes.get_u64(),
                 timeout: route.queue.timeout.get(),
                 workerless_timeout: route.queue.workerless_timeout.get(),
+                model_requests: route.queue.model_requests.map(|most| most.get()),
+                model_bytes: route.queue.model_bytes.map(|most| most.get_u64()),
             })
             .map_err(other)?,
         ),

@@ -11,6 +11,9 @@ use tollgate_transcript::Counts;
 
 use crate::run::Running;
 
+/// Models of a route that are told one by one.
+const MODELS: usize = 64;
+
 /// Registers them; they fall silent when the proxy is gone.
 pub(crate) fn register(running: &Arc<Running>) {
     let running_then = Arc::downgrade(running);
@@ -118,6 +121,12 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             "Bytes that waiting requests of a route hold",
             spec.queue.bytes() as f64,
         );
+        let models = spec.queue.models();
+        gauge(
+            "route_queue_models",
+            "Models of a route for which requests wait, where that is bounded",
+            models.len() as f64,
+        );
         gauge(
             "route_request_memory_bytes",
             "Bytes of requests that a route holds, waiting or running",
@@ -140,6 +149,24 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             labels,
             spec.budgets.route().refused(),
         );
+    }
+    for route in &assembled.routes {
+        for (model, waiting) in route.spec().queue.models().into_iter().take(MODELS) {
+            let labels: &[(&'static str, &str)] =
+                &[("route", route.name()), ("model", model.name())];
+            samples.gauge(
+                "route_model_queue_requests",
+                "Requests that wait for a worker of one model, where that is bounded",
+                labels,
+                waiting.requests as f64,
+            );
+            samples.gauge(
+                "route_model_queue_bytes",
+                "Bytes that they hold",
+                labels,
+                waiting.bytes as f64,
+            );
+        }
     }
     if let Some(route) = assembled.routes.first() {
         let process = route.spec().budgets.process();
@@ -171,7 +198,32 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
         );
     }
     generations::collect(&running, samples);
-    for station in &assembled.workers {
+    for (section, looked) in assembled.fleet.looked() {
+        let labels: &[(&'static str, &str)] = &[("section", section)];
+        let mut gauge = |name, help, value: usize| samples.gauge(name, help, labels, value as f64);
+        gauge(
+            "discovery_workers",
+            "Workers of the last list of a section that was believed",
+            looked.found(),
+        );
+        gauge(
+            "discovery_left_out",
+            "Of these, those past the section's bound",
+            looked.left_out(),
+        );
+        gauge(
+            "discovery_stale",
+            "1 while the workers of a section cannot be looked for, and what was known stays",
+            usize::from(looked.is_stale()),
+        );
+        samples.counter(
+            "discovery_failures",
+            "Looks for the workers of a section that failed",
+            labels,
+            looked.failures(),
+        );
+    }
+    for station in &assembled.fleet.stations() {
         let labels: &[(&'static str, &str)] = &[("worker", &station.handle.spec().name)];
         let status = station.handle.status();
         samples.gauge(
@@ -191,6 +243,18 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             "Models that a worker is not asked for because it failed them",
             labels,
             status.ejected_models as f64,
+        );
+        samples.gauge(
+            "worker_draining",
+            "1 while a worker leaves: it is given nothing new, and requests still run there",
+            labels,
+            f64::from(u8::from(status.draining)),
+        );
+        samples.gauge(
+            "worker_slots",
+            "Batches that a worker is given at once at present: fewer than its own at first",
+            labels,
+            f64::from(status.slots),
         );
         if let Reach::Network(upstream) = &station.reach {
             let gauges = upstream.gauges();

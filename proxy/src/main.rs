@@ -8,6 +8,7 @@
 mod admin;
 mod assemble;
 mod bundled;
+mod fleet;
 mod gauges;
 mod keeper;
 mod overseer;

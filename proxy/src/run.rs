@@ -19,9 +19,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
-use tollgate_config::{Config, Probe, match_order};
+use tollgate_config::{Config, match_order};
 use tollgate_edge::{Listener, ListenerLimits, ListenerSpec, TlsSpec, Tokens, drain};
-use tollgate_exchange::{Route, Router, Station, probe, serve};
+use tollgate_exchange::{Route, Router, serve};
 
 use crate::{
     admin,
@@ -96,10 +96,7 @@ async fn serve_all(
         logs,
     });
     gauges::register(&running);
-    probe_all_once(&running).await;
-    for station in &running.assembled.workers {
-        keeping.spawn(keep_probing(running.clone(), station.clone()));
-    }
+    running.assembled.fleet.begin().await;
 
     let (drain, draining) = drain();
     let mut doors = JoinSet::new();
@@ -207,75 +204,6 @@ fn router(config: &Arc<Config>, listener: &tollgate_config::Name, routes: &[Arc<
     })
 }
 
-/// One probe of every worker before the doors open, so that the first request finds
-/// models; a worker that does not answer delays nobody longer than its time-out.
-async fn probe_all_once(running: &Arc<Running>) {
-    let mut probes = JoinSet::new();
-    for station in &running.assembled.workers {
-        let running = running.clone();
-        let station = station.clone();
-        probes.spawn(async move { take_probe(&running, &station).await });
-    }
-    while probes.join_next().await.is_some() {}
-}
-
-fn settings(running: &Running, station: &Station) -> Option<tollgate_config::ProbeSettings> {
-    let name = &station.handle.spec().name;
-    running
-        .assembled
-        .config
-        .workers
-        .iter()
-        .find(|worker| worker.name.as_str() == *name)
-        .and_then(|worker| match &worker.probe {
-            Probe::Off => None,
-            Probe::On(settings) => Some(settings.clone()),
-        })
-}
-
-async fn keep_probing(running: Arc<Running>, station: Arc<Station>) {
-    let Some(settings) = settings(&running, &station) else {
-        return;
-    };
-    loop {
-        tokio::time::sleep(settings.interval.get()).await;
-        take_probe(&running, &station).await;
-    }
-}
-
-async fn take_probe(running: &Running, station: &Station) {
-    let Some(settings) = settings(running, station) else {
-        return;
-    };
-    let house = &running.assembled.house;
-    let report = probe(house, station, settings.timeout.get()).await;
-    let id = station.handle.id();
-    if let (false, Some(reason)) = (report.ready, &report.reason) {
-        tracing::debug!(worker = station.handle.spec().name, %reason, "not ready");
-    }
-    for crew in running.assembled.crews.values() {
-        let Some(changed) = crew.pool.probed(id, report.clone()) else {
-            continue;
-        };
-        if changed.fitness || changed.models {
-            let status = station.handle.status();
-            tracing::info!(
-                worker = station.handle.spec().name,
-                accepting = status.accepting,
-                reason = status.reason.as_deref().unwrap_or("-"),
-                "worker changed"
-            );
-            let handles: Vec<_> = running
-                .assembled
-                .workers
-                .iter()
-                .map(|station| station.handle.clone())
-                .collect();
-            house.catalogue.publish(&handles);
-        }
-    }
-}
-
 /// A file of tokens that is taken in when it changes.
 struct TokenFile {
     path: PathBuf,
@@ -339,6 +267,7 @@ async fn keep_house(running: Arc<Running>) {
             file.look(hung_up);
         }
         if hung_up {
+            running.assembled.fleet.look_again();
             for subject in &changing {
                 // What went wrong has been written to the log.
                 let _ = keeper::load(&running, subject.clone(), Wish::Changed).await;

@@ -74,6 +74,7 @@ pub fn line(note: Note<'_>) -> String {
         Note::Begun(limits, given) => json!({"begun": bounds(limits), "given": given}),
         Note::Arrive(t, it) => json!({"t": t, "arrive": arrival(it)}),
         Note::Cancel(t, id) => json!({"t": t, "cancel": id}),
+        Note::Entitled(t, id, workers) => json!({"t": t, "entitled": id, "eligible": workers}),
         Note::Finished(t, id, first) => json!({"t": t, "finished": id, "first": first}),
         Note::Failed(t, batch, ids) => json!({"t": t, "failed": batch, "requests": ids}),
         Note::Settled(t, it) => json!({"t": t, "settled": settled(it)}),
@@ -462,7 +463,7 @@ impl Stage {
         };
         let now = it.number("t")?;
         let known = [
-            "arrive", "cancel", "finished", "failed", "settled", "worker", "gone",
+            "arrive", "cancel", "entitled", "finished", "failed", "settled", "worker", "gone",
         ];
         let known = known.iter().find(|name| it.value.get(**name).is_some());
         match known.copied() {
@@ -472,6 +473,10 @@ impl Stage {
             }
             Some("cancel") => {
                 driver.cancel(now, it.number("cancel")?);
+            }
+            Some("entitled") => {
+                let eligible: Vec<u32> = it.numbers("eligible")?;
+                driver.entitle(now, it.number("entitled")?, eligible.into());
             }
             Some("finished") => {
                 driver.batch_finished(now, it.number("finished")?, it.perhaps("first")?);

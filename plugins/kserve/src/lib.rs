@@ -22,7 +22,7 @@ use tollgate_sdk_protocol::{
     backend::{Health, ProbeRequest, ProbeResponse, Worker},
     frontend::RequestHead,
     health,
-    inference::Call,
+    inference::{Call, Task},
     plugin::{Claim, Manifest, Problem},
     types::Context,
 };
@@ -46,6 +46,10 @@ impl Kserve {
     }
 }
 
+fn is_infer(call: &Call) -> bool {
+    matches!(call.task, Task::Infer(_))
+}
+
 impl Protocol for Kserve {
     fn manifest() -> Manifest {
         doors::manifest()
@@ -66,12 +70,17 @@ impl Protocol for Kserve {
     }
 
     fn attempt(&self, _: Context, worker: Worker, members: Vec<Call>) -> Box<dyn Backend> {
-        Box::new(backend::Attempt::new(self.link(&worker), members))
+        match self.link(&worker) {
+            Ok(link) if members.len() > 1 && members.iter().all(is_infer) => {
+                Box::new(backend::Merged::new(link, members))
+            }
+            link => Box::new(backend::Attempt::new(link, members)),
+        }
     }
 
-    fn batch_key(&self, _: &Worker, _: &Call) -> Option<String> {
-        // Servers of this protocol batch by themselves.
-        None
+    /// Most servers of this protocol batch by themselves: only where a worker's options say so.
+    fn batch_key(&self, worker: &Worker, call: &Call) -> Option<String> {
+        backend::key(&self.link(worker).ok()?, call)
     }
 
     fn probe(&self, worker: &Worker) -> Vec<ProbeRequest> {

@@ -284,6 +284,10 @@ pub struct Target {
     pub metrics: Option<String>,
     #[serde(default)]
     pub generate: Option<Generate>,
+    /// Its models take a batch in the first dimension of every tensor, so that calls of one row each
+    /// may go together.
+    #[serde(default)]
+    pub merge: bool,
 }
 
 impl Target {
@@ -302,6 +306,7 @@ impl Target {
             model_header: ModelHeader::None,
             metrics: None,
             generate: None,
+            merge: false,
         };
         match server {
             Server::Triton => Self {

@@ -188,7 +188,15 @@ fn write_worker(out: &mut String, worker: &Worker) -> fmt::Result {
         ", {} slots, batches of at most {}",
         worker.slots, worker.max_batch
     )?;
-    if let WorkerAddress::Network(_) = worker.address {
+    if let WorkerAddress::Discovered(discovery) = &worker.address {
+        writeln!(
+            out,
+            "  looked for every {} or sooner, at most {}",
+            humantime::format_duration(discovery.refresh()),
+            discovery.most()
+        )?;
+    }
+    if !matches!(worker.address, WorkerAddress::Component(_)) {
         match &worker.probe {
             Probe::Off => writeln!(out, "  not probed")?,
             Probe::On(probe) => writeln!(

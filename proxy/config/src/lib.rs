@@ -17,6 +17,7 @@
 
 mod check;
 mod config;
+mod discovery;
 mod explain;
 mod files;
 mod hosts;
@@ -36,6 +37,9 @@ mod workers;
 mod yaml;
 
 pub use config::{Config, schema};
+pub use discovery::{
+    Discovery, DnsDiscovery, DnsRecords, FileDiscovery, ListedWorker, Sought, WorkerList,
+};
 pub use explain::explain;
 pub use hosts::{HostPattern, PathPrefix};
 pub use listeners::{Certificate, Listener, ListenerLimits, ListenerTls};
@@ -52,6 +56,6 @@ pub use routes::{Auth, Queue, Retry, Route, RouteLimits, VisibleModel, VisibleMo
 pub use scalar::{Count, FilePath, Invalid, ModelName, Name, Period, Size};
 pub use trust::{Trust, TrustedKey, Unsigned};
 pub use workers::{
-    Connections, Model, NetworkAddress, Probe, ProbeSettings, Scheme, ServerName, Worker,
+    Connections, Ejection, Model, NetworkAddress, Probe, ProbeSettings, Scheme, ServerName, Worker,
     WorkerAddress, WorkerTls,
 };

@@ -77,6 +77,10 @@ settings! {
         pub timeout: Period<1, 3_600_000> = Period::secs(30),
         /// How long one waits while no worker of its model is healthy.
         pub workerless_timeout: Period<0, 3_600_000> = Period::secs(5),
+        /// Of these, requests that wait for one model. Absent: as many as wait in all.
+        pub model_requests: Option<Count<1, 1_000_000>> = None,
+        /// Bytes of their bodies. Absent: as many as all may have.
+        pub model_bytes: Option<Size<KIB, { 64 * GIB }>> = None,
     }
 }
 

@@ -6,20 +6,22 @@ use std::net::Ipv6Addr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::discovery::Discovery;
 use crate::options::Options;
 use crate::problem::suggest;
-use crate::scalar::{Count, FilePath, Invalid, ModelName, Name, Period, word};
+use crate::scalar::{Count, FilePath, Invalid, ModelName, Name, Period, text, word};
 use crate::section::{Context, Decode, choice, section, settings};
 use crate::yaml::{Kind, Node};
 
 section! {
-    /// One model server.
+    /// One model server, or a group of alike ones that are discovered.
     #[name = "worker"]
     pub struct Worker {
         /// Name, used by routes, in the log and in metrics.
         pub name: Name,
         /// `http://HOST:PORT`, `https://…`, `grpc://…` (HTTP/2 with prior knowledge), `grpcs://…`,
-        /// or `component:NAME` of a plugin whose world is worker.
+        /// or `component:NAME` of a plugin whose world is worker. A mapping: where such servers are
+        /// looked for while the proxy serves; each that is found is a worker with the settings here.
         pub address: WorkerAddress,
         /// The plugin whose backend speaks to it. Absent for a component.
         pub protocol: Option<Name> = None,
@@ -31,6 +33,11 @@ section! {
         pub slots: Count<1, 65_536> = Count::of(64),
         /// Calls in one upstream request; 1 switches merging off.
         pub max_batch: Count<1, 4096> = Count::of(1),
+        /// Over so long a fresh worker, and one that comes back, is given its slots: one at first.
+        /// `0s`: all at once.
+        pub slow_start: Period<0, 3_600_000> = Period::secs(0),
+        /// When failed requests keep it out.
+        pub ejection: Ejection = Ejection::default(),
         /// TLS towards an `https` or `grpcs` worker.
         pub tls: WorkerTls = WorkerTls::default(),
         /// How its health is learned.
@@ -88,6 +95,22 @@ settings! {
 }
 
 settings! {
+    /// When a worker whose requests fail is kept out, and for how long. Never the last one of a
+    /// model. After its time it is on trial: the next failure keeps it out for twice as long.
+    #[name = "ejection section"]
+    pub struct Ejection {
+        /// Failures in a row; 0 leaves them uncounted.
+        pub failures: Count<0, 1000> = Count::of(5),
+        /// Failures among the last 64 requests, in hundredths; 0 leaves them uncounted.
+        pub percent: Count<0, 100> = Count::of(50),
+        /// For the first time.
+        pub first: Period<10, 3_600_000> = Period::secs(1),
+        /// At most.
+        pub longest: Period<10, 86_400_000> = Period::secs(60),
+    }
+}
+
+settings! {
     /// The connections to a worker.
     #[name = "connections section"]
     pub struct Connections {
@@ -99,6 +122,8 @@ settings! {
         pub connect_timeout: Period<10, 300_000> = Period::secs(2),
         /// Requests at once on one HTTP/2 connection.
         pub h2_streams: Count<1, 10_000> = Count::of(100),
+        /// Requests for which connections are opened before it is given the first.
+        pub warm: Count<0, 1024> = Count::of(0),
     }
 }
 
@@ -166,15 +191,26 @@ impl Scheme {
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Https | Self::Grpcs)
     }
+
+    /// The port where none is written; none: it has to be.
+    pub(crate) fn usual_port(self) -> Option<u16> {
+        match self {
+            Self::Http => Some(80),
+            Self::Https | Self::Grpcs => Some(443),
+            Self::Grpc => None,
+        }
+    }
 }
 
 /// Where a worker is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum WorkerAddress {
     /// On the network.
     Network(NetworkAddress),
     /// In this process: a plugin whose world is worker.
     Component(Name),
+    /// Wherever it is found.
+    Discovered(Discovery),
 }
 
 /// A worker's place on the network.
@@ -186,6 +222,17 @@ pub struct NetworkAddress {
 }
 
 impl NetworkAddress {
+    pub(crate) fn new(scheme: Scheme, host: String, port: u16) -> Self {
+        Self { scheme, host, port }
+    }
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let (scheme, host, port) = parts(text)?;
+        let port = port.or(scheme.usual_port());
+        let port = port.ok_or_else(|| Invalid::new("the port must be a number from 1 to 65535"))?;
+        Ok(Self::new(scheme, host, port))
+    }
+
     /// How one speaks there.
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -211,69 +258,125 @@ impl NetworkAddress {
 }
 
 impl WorkerAddress {
+    /// What is found there may come with other models than the section's.
+    pub(crate) fn tells_models(&self) -> bool {
+        matches!(self, Self::Discovered(Discovery::File(_)))
+    }
+
+    /// A request there has a connection of its own.
+    pub(crate) fn is_http1(&self) -> bool {
+        matches!(self, Self::Network(at) if matches!(at.scheme, Scheme::Http | Scheme::Https))
+    }
+
     fn parse(text: &str) -> Result<Self, Invalid> {
         if let Some(name) = text.strip_prefix("component:") {
             return Name::new(name).map(Self::Component);
         }
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
-            Invalid::new("an address is written like `http://127.0.0.1:8000` or `component:NAME`")
-        })?;
-        let known = || Scheme::ALL.iter().map(|scheme| scheme.as_str());
-        let scheme = known()
-            .position(|word| word == scheme)
-            .map(|index| Scheme::ALL[index])
-            .ok_or_else(|| {
-                let hint = suggest(scheme, "schemes", known());
-                Invalid::new(format!("unknown scheme `{scheme}`")).hint(hint)
-            })?;
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#', '@']) {
-            return Err(Invalid::new(
-                "an address has no user, path or query: the protocol's plugin chooses the path",
-            ));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
-        let port = match (port, scheme) {
-            (Some(port), _) => port.parse().ok().filter(|port| *port != 0),
-            (None, Scheme::Http) => Some(80),
-            (None, Scheme::Https | Scheme::Grpcs) => Some(443),
-            (None, Scheme::Grpc) => None,
-        };
-        let port = port.ok_or_else(|| Invalid::new("the port must be a number from 1 to 65535"))?;
-        let host = match host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
-            Some(address) => address
-                .parse::<Ipv6Addr>()
-                .map_err(|_| Invalid::new("what stands in brackets must be an IPv6 address"))?
-                .to_string(),
-            None => ServerName::parse(host)?.0,
-        };
-        Ok(Self::Network(NetworkAddress { scheme, host, port }))
+        NetworkAddress::parse(text).map(Self::Network)
     }
+}
+
+/// Scheme, host and port of an address, the port only where it is written.
+pub(crate) fn parts(text: &str) -> Result<(Scheme, String, Option<u16>), Invalid> {
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+        Invalid::new("an address is written like `http://127.0.0.1:8000` or `component:NAME`")
+    })?;
+    let known = || Scheme::ALL.iter().map(|scheme| scheme.as_str());
+    let scheme = known()
+        .position(|word| word == scheme)
+        .map(|index| Scheme::ALL[index])
+        .ok_or_else(|| {
+            let hint = suggest(scheme, "schemes", known());
+            Invalid::new(format!("unknown scheme `{scheme}`")).hint(hint)
+        })?;
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#', '@']) {
+        return Err(Invalid::new(
+            "an address has no user, path or query: the protocol's plugin chooses the path",
+        ));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port = match port {
+        None => None,
+        Some(port) => match port.parse().ok().filter(|port| *port != 0) {
+            Some(port) => Some(port),
+            None => {
+                return Err(Invalid::new("the port must be a number from 1 to 65535"));
+            }
+        },
+    };
+    let host = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address
+            .parse::<Ipv6Addr>()
+            .map_err(|_| Invalid::new("what stands in brackets must be an IPv6 address"))?
+            .to_string(),
+        None => ServerName::parse(host)?.0,
+    };
+    Ok((scheme, host, port))
 }
 
 impl fmt::Display for WorkerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network(at) => write!(f, "{}://{}", at.scheme, at.authority()),
+            Self::Network(at) => at.fmt(f),
             Self::Component(name) => write!(f, "component:{name}"),
+            Self::Discovered(discovery) => discovery.fmt(f),
         }
     }
 }
 
+impl fmt::Display for NetworkAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority())
+    }
+}
+
 word!(
-    WorkerAddress,
+    NetworkAddress,
     "an address like `http://127.0.0.1:8000`",
-    json_schema!({
-        "type": "string",
-        "pattern": "^((http|https|grpc|grpcs)://[^/?#@]+/?|component:[A-Za-z0-9][A-Za-z0-9._-]{0,63})$",
-    })
+    json_schema!({ "type": "string", "pattern": "^(http|https|grpc|grpcs)://[^/?#@]+/?$" })
 );
+
+impl Decode for WorkerAddress {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::Map(_) => Discovery::decode(node, cx).map(Self::Discovered),
+            _ => {
+                let expected = "an address like `http://127.0.0.1:8000`";
+                text(node, cx, expected, Self::parse)
+            }
+        }
+    }
+}
+
+impl Serialize for WorkerAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Discovered(discovery) => discovery.serialize(serializer),
+            other => serializer.collect_str(other),
+        }
+    }
+}
+
+impl JsonSchema for WorkerAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WorkerAddress".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let discovery = generator.subschema_for::<Discovery>();
+        json_schema!({ "anyOf": [{
+            "type": "string",
+            "pattern": "^((http|https|grpc|grpcs)://[^/?#@]+/?|component:[A-Za-z0-9][A-Za-z0-9._-]{0,63})$",
+        }, discovery] })
+    }
+}
 
 /// A host's name (RFC 1123) or IPv4 address, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use tollgate_config::tokens::TokenFile;
-use tollgate_config::{Config, Errors};
+use tollgate_config::{Config, Errors, WorkerList};
 
 fn messages(folder: &str, read: impl Fn(&str, &Path) -> Option<Errors>) -> usize {
     let files = golden::files(&golden::tests().join(folder), "yaml");
@@ -29,6 +29,13 @@ fn bad_configurations() {
 fn bad_tokens() {
     messages("bad-tokens", |text, name| {
         TokenFile::parse(text, name).err()
+    });
+}
+
+#[test]
+fn bad_lists_of_workers() {
+    messages("bad-lists", |text, name| {
+        WorkerList::parse(text, name).err()
     });
 }
 

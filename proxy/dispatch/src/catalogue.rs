@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::intern::Key;
 use crate::policy::WorkerId;
@@ -72,8 +73,10 @@ pub enum Visible {
 /// What a route sees of the workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
-    /// The names of its workers.
+    /// The sections of its workers.
     pub workers: Vec<String>,
+    /// Models that it shows also while no worker of them is there: workers will be discovered.
+    pub awaited: Vec<Key>,
     /// The models that it shows.
     pub visible: Visible,
     /// The model used when a client names none.
@@ -121,6 +124,12 @@ pub enum NotFound {
     Unknown(String),
 }
 
+/// A model, and the workers where it is.
+struct Places {
+    model: Key,
+    offers: Vec<(Arc<WorkerHandle>, Offered)>,
+}
+
 /// The models of a view.
 #[derive(Clone, Default)]
 struct Table {
@@ -134,6 +143,8 @@ struct Table {
 pub struct Catalogue {
     views: Vec<View>,
     tables: ArcSwap<Vec<Table>>,
+    /// How often it was published.
+    published: watch::Sender<u64>,
 }
 
 // === impl ModelFacts ===
@@ -152,6 +163,12 @@ impl ModelFacts {
 // === impl Resolved ===
 
 impl Resolved {
+    /// Whether no worker of it is there, and one is awaited.
+    #[must_use]
+    pub fn awaited(&self) -> bool {
+        self.offers.is_empty()
+    }
+
     /// Workers that offer a task for this model; `None`: none does.
     #[must_use]
     pub fn offering(&self, task: &str) -> Option<&Arc<[WorkerId]>> {
@@ -191,6 +208,7 @@ impl Catalogue {
         Self {
             views,
             tables: ArcSwap::from_pointee(tables),
+            published: watch::Sender::new(0),
         }
     }
 
@@ -199,6 +217,14 @@ impl Catalogue {
     pub fn publish(&self, workers: &[Arc<WorkerHandle>]) {
         let tables = self.views.iter().map(|view| table(view, workers));
         self.tables.store(Arc::new(tables.collect()));
+        self.published.send_modify(|count| *count += 1);
+    }
+
+    /// Tells of every publication: for those who wait for a worker, since another may serve them
+    /// from then on.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// The model that a client means: the one it names, or the view's default, or the only one.
@@ -231,29 +257,35 @@ impl Catalogue {
 }
 
 fn table(view: &View, workers: &[Arc<WorkerHandle>]) -> Table {
-    let mut places: BTreeMap<Arc<str>, Vec<(Arc<WorkerHandle>, Offered)>> = BTreeMap::new();
+    let mut places: BTreeMap<Arc<str>, Places> = BTreeMap::new();
+    let place = |model: &Key| Places {
+        model: model.clone(),
+        offers: Vec::new(),
+    };
+    for model in &view.awaited {
+        places.insert(model.name().clone(), place(model));
+    }
     for worker in workers {
-        if view.workers.contains(&worker.spec().name) {
+        if view.workers.contains(&worker.spec().section) {
             for offered in worker.models() {
                 let name = offered.model.name().clone();
-                places
-                    .entry(name)
-                    .or_default()
-                    .push((worker.clone(), offered));
+                let places = places.entry(name);
+                let places = places.or_insert_with(|| place(&offered.model));
+                places.offers.push((worker.clone(), offered));
             }
         }
     }
     let models: HashMap<Arc<str>, Arc<Resolved>> = match &view.visible {
         Visible::All => places
             .into_iter()
-            .filter_map(|(name, places)| Some((name.clone(), resolved(name, &places)?)))
+            .map(|(name, places)| (name.clone(), resolved(name, &places)))
             .collect(),
         Visible::Only(shown) => shown
             .iter()
             .filter_map(|shown| {
                 let name: Arc<str> = shown.name.as_str().into();
                 let places = places.get(shown.is.as_str())?;
-                Some((name.clone(), resolved(name, places)?))
+                Some((name.clone(), resolved(name, places)))
             })
             .collect(),
     };
@@ -265,8 +297,12 @@ fn table(view: &View, workers: &[Arc<WorkerHandle>]) -> Table {
     Table { models, only }
 }
 
-fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<Arc<Resolved>> {
-    let model = places.first()?.1.model.clone();
+fn resolved(name: Arc<str>, places: &Places) -> Arc<Resolved> {
+    let Places {
+        model,
+        offers: places,
+    } = places;
+    let model = model.clone();
     let ready = |offered: &Offered| offered.facts.as_ref().is_none_or(|facts| facts.ready);
     let anywhere = places.iter().any(|(_, offered)| ready(offered));
     let usable = |offered: &Offered| ready(offered) || !anywhere;
@@ -284,7 +320,7 @@ fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<A
         }
     }
     let eligible = places.iter().filter(|(_, offered)| usable(offered));
-    Some(Arc::new(Resolved {
+    Arc::new(Resolved {
         facts: merged(&name, places, serving),
         name,
         model,
@@ -302,7 +338,7 @@ fn resolved(name: Arc<str>, places: &[(Arc<WorkerHandle>, Offered)]) -> Option<A
             .into_iter()
             .map(|(task, workers)| (task, workers.into()))
             .collect(),
-    }))
+    })
 }
 
 /// The tasks of a model on a worker: what the configuration says, or what the probe told, or else

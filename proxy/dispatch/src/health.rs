@@ -4,9 +4,9 @@
 //! * **Probes** (active). A worker that is probed begins as *unknown*, and its first good probe
 //!   makes it fit. From then on `healthy_after` good ones in a row make an unfit worker fit, and
 //!   `unhealthy_after` bad ones in a row make a fit one unfit.
-//! * **Requests** (passive). `eject_after` failures in a row eject it for `eject_base`; it then is on
-//!   trial: the next failure ejects it again for twice as long, up to `eject_max`, and the next
-//!   success ends the trial.
+//! * **Requests** (passive). `eject_after` failures in a row, or `eject_percent` failures among the
+//!   last [`RECENT`] requests, eject it for `eject_base`; it then is on trial: the next failure
+//!   ejects it again for twice as long, up to `eject_max`, and the next success ends the trial.
 //!
 //! It is *fit* when both say so.
 //!
@@ -17,6 +17,10 @@
 use std::collections::BTreeMap;
 
 use crate::worker::MAX_MODELS;
+
+/// Requests of which the share of failures is taken. One that has met fewer counts the rest as
+/// answered, so that a few failures of a worker that is seldom asked are no share.
+pub const RECENT: u32 = u64::BITS;
 
 /// When a worker's state changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Thresholds {
     pub unhealthy_after: u32,
     /// Failed requests in a row that eject it; 0: never.
     pub eject_after: u32,
+    /// Failed requests in hundredths of the last [`RECENT`] that eject it; 0: never.
+    pub eject_percent: u32,
     /// First time of ejection, in microseconds.
     pub eject_base: u64,
     /// Longest time of ejection, in microseconds.
@@ -71,14 +77,27 @@ pub enum Probed {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Passive {
-    Closed { failures: u32 },
-    Ejected { until: u64, time: u64 },
-    Trial { time: u64 },
+    Closed {
+        /// Failures in a row.
+        failures: u32,
+        /// The last requests, a bit each, the latest lowest; 1: it failed.
+        recent: u64,
+    },
+    Ejected {
+        until: u64,
+        time: u64,
+    },
+    Trial {
+        time: u64,
+    },
 }
 
 impl Default for Passive {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed {
+            failures: 0,
+            recent: 0,
+        }
     }
 }
 
@@ -101,9 +120,25 @@ impl Default for Thresholds {
             healthy_after: 1,
             unhealthy_after: 3,
             eject_after: 5,
+            eject_percent: 50,
             eject_base: 1_000_000,
             eject_max: 60_000_000,
         }
+    }
+}
+
+// === impl Thresholds ===
+
+impl Thresholds {
+    fn ejects(&self) -> bool {
+        self.eject_after > 0 || self.eject_percent > 0
+    }
+
+    /// Whether so many failures in a row, and these among the last requests, are too many.
+    fn passed(&self, failures: u32, recent: u64) -> bool {
+        let row = self.eject_after > 0 && failures >= self.eject_after;
+        let percent = recent.count_ones() * 100 / RECENT;
+        row || (self.eject_percent > 0 && percent >= self.eject_percent)
     }
 }
 
@@ -122,12 +157,11 @@ impl Health {
             return Err(ThresholdsError::Zero("unhealthy_after"));
         }
         let Thresholds {
-            eject_after,
             eject_base,
             eject_max,
             ..
         } = thresholds;
-        if eject_after > 0 && (eject_base == 0 || eject_base > eject_max) {
+        if thresholds.ejects() && (eject_base == 0 || eject_base > eject_max) {
             return Err(ThresholdsError::Ejection);
         }
         let probed = if thresholds.probed {
@@ -278,21 +312,26 @@ impl Passive {
         *self = match (*self, outcome) {
             // Requests that were sent before the ejection say nothing about its end.
             (Passive::Ejected { .. }, _) | (_, Outcome::Garbled) => return,
-            (_, Outcome::Answered) => Passive::Closed { failures: 0 },
-            (_, Outcome::Failed) if !may_eject || thresholds.eject_after == 0 => return,
+            (Passive::Trial { .. }, Outcome::Answered) => Passive::default(),
+            (Passive::Closed { recent, .. }, Outcome::Answered) => Passive::Closed {
+                failures: 0,
+                recent: recent << 1,
+            },
+            (_, Outcome::Failed) if !may_eject || !thresholds.ejects() => return,
             (Passive::Trial { time }, Outcome::Failed) => {
                 let time = time.saturating_mul(2).min(thresholds.eject_max);
                 let until = now.saturating_add(time);
                 Passive::Ejected { until, time }
             }
-            (Passive::Closed { failures }, Outcome::Failed) => {
-                let failures = failures + 1;
-                if failures < thresholds.eject_after {
-                    Passive::Closed { failures }
-                } else {
+            (Passive::Closed { failures, recent }, Outcome::Failed) => {
+                let failures = failures.saturating_add(1);
+                let recent = recent << 1 | 1;
+                if thresholds.passed(failures, recent) {
                     let time = thresholds.eject_base;
                     let until = now.saturating_add(time);
                     Passive::Ejected { until, time }
+                } else {
+                    Passive::Closed { failures, recent }
                 }
             }
         };
@@ -308,6 +347,7 @@ mod tests {
             healthy_after: 2,
             unhealthy_after: 3,
             eject_after: 2,
+            eject_percent: 0,
             eject_base: 10,
             eject_max: 25,
             probed: true,
@@ -368,6 +408,32 @@ mod tests {
             assert!(!worker.request(0, Outcome::Failed, true));
             assert!(!worker.request(0, Outcome::Answered, true));
         }
+    }
+
+    #[test]
+    fn one_that_fails_half_of_its_requests_is_ejected_by_their_share() {
+        let mut worker = health(|thresholds| {
+            thresholds.probed = false;
+            thresholds.eject_percent = 50;
+        });
+        let mut failed = 0;
+        while worker.fit() {
+            assert!(failed < RECENT / 2, "half of the last requests failed");
+            worker.request(0, Outcome::Answered, true);
+            worker.request(0, Outcome::Failed, true);
+            failed += 1;
+        }
+        assert_eq!(failed, RECENT / 2);
+        assert!(worker.tick(10));
+        // The trial is passed, and what was before it is forgotten.
+        worker.request(10, Outcome::Answered, true);
+        for _ in 0..RECENT {
+            worker.request(10, Outcome::Failed, true);
+            for _ in 0..2 {
+                worker.request(10, Outcome::Answered, true);
+            }
+        }
+        assert!(worker.fit(), "a third is not half");
     }
 
     #[test]

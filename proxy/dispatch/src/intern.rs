@@ -11,10 +11,10 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 /// A name and its number, held. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(Arc<Named>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct Named {
     number: u32,
     name: Arc<str>,

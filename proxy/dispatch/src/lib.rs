@@ -21,6 +21,7 @@ pub mod health;
 pub mod intern;
 pub mod policy;
 pub mod pool;
+mod ramp;
 pub mod rendezvous;
 pub mod worker;
 

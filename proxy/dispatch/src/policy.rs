@@ -14,6 +14,8 @@ pub type BatchId = u64;
 
 /// The model number that every worker serves: for calls that ask for no model.
 pub const NO_MODEL: u32 = 0;
+/// A worker that never is, for requests whose workers are still to come.
+pub const NOBODY: WorkerId = 0;
 /// The batch key of a request that goes alone.
 pub const ALONE: u32 = 0;
 
@@ -156,7 +158,8 @@ pub struct Batch {
 /// `AttemptFailed` is about a request, and leaves the worker's slot taken until then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A new request waits.
+    /// A new request waits; or one that waited, and was told as cancelled just before, since other
+    /// workers may serve it from now on.
     Arrived(Request),
     /// A waiting request has gone: its client left, it expired, or another policy placed it.
     Cancelled(RequestId),

@@ -16,6 +16,7 @@ use crate::catalogue::ModelFacts;
 use crate::health::{Health, Outcome, Probed, Thresholds, ThresholdsError};
 use crate::intern::{Interner, Key};
 use crate::policy::{NO_MODEL, Worker, WorkerId};
+use crate::ramp::Ramp;
 
 /// Most models that one worker is believed to serve; what a probe tells beyond that is ignored.
 pub const MAX_MODELS: usize = 4096;
@@ -36,10 +37,16 @@ pub struct Served {
 pub struct WorkerSpec {
     /// Its name; unique.
     pub name: String,
+    /// The section of the configuration that it comes of, by which routes name it: its own name,
+    /// but for one that was discovered.
+    pub section: String,
     /// Batches that may run at once.
     pub slots: u32,
     /// Most requests in one batch.
     pub max_batch: u32,
+    /// Over so many microseconds a fresh worker, and one that comes back, is given its slots; 0: at
+    /// once.
+    pub slow_start: u64,
     /// Its models; empty: those that its probes tell.
     pub models: Vec<Served>,
     /// The plugin whose backend speaks to it.
@@ -140,6 +147,8 @@ pub struct Status {
     pub ejected_models: usize,
     /// It is being emptied.
     pub draining: bool,
+    /// Slots that it is given at present: fewer than its own during a slow start.
+    pub slots: u32,
     /// What its last probe gave as a reason for not being ready.
     pub reason: Option<String>,
     /// How much it has to do.
@@ -148,6 +157,10 @@ pub struct Status {
 
 struct State {
     health: Health,
+    ramp: Ramp,
+    /// Slots given when it was last looked at, and when that changes.
+    given: u32,
+    more_at: Option<u64>,
     draining: bool,
     reason: Option<String>,
     load: Load,
@@ -187,6 +200,7 @@ impl WorkerHandle {
         }
         let health = Health::new(spec.thresholds.clone())
             .map_err(|error| WorkerError::Thresholds(spec.name.clone(), error))?;
+        let ramp = Ramp::new(spec.slots, spec.slow_start);
         let mut models = Models::new();
         for served in &spec.models {
             let model = names
@@ -213,6 +227,9 @@ impl WorkerHandle {
             models: ArcSwap::from_pointee(models),
             state: Mutex::new(State {
                 health,
+                ramp,
+                given: 0,
+                more_at: None,
                 draining: false,
                 reason: None,
                 load: Load::default(),
@@ -251,20 +268,25 @@ impl WorkerHandle {
         self.models.load().values().cloned().collect()
     }
 
-    /// It as a policy sees it, with no batches counted.
+    /// It as a policy sees it, with no batches counted. When it is first seen to accept, here, its
+    /// slow start begins.
     #[must_use]
-    pub fn view(&self) -> Worker {
+    pub fn view(&self, now: u64) -> Worker {
         let models = self.models.load();
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        let accepting = !state.draining && state.health.fit();
+        state.ramp.accepts(now, accepting);
+        state.given = state.ramp.slots(now);
+        state.more_at = state.ramp.next(now);
         Worker {
             id: self.id,
-            accepting: !state.draining && state.health.fit(),
+            accepting,
             models: models
                 .values()
                 .map(|one| one.model.number())
                 .filter(|model| state.health.may_serve(*model))
                 .collect(),
-            slots: self.spec.slots,
+            slots: state.given,
             busy: 0,
             max_batch: self.spec.max_batch,
             identity: identity(&self.spec.name),
@@ -284,6 +306,7 @@ impl WorkerHandle {
             ejected: state.health.ejected(),
             ejected_models: state.health.ejected_models(),
             draining: state.draining,
+            slots: state.given,
             reason: state.reason.clone(),
             load: state.load,
         }
@@ -356,15 +379,24 @@ impl WorkerHandle {
         self.state.lock().draining = draining;
     }
 
-    /// When [`WorkerHandle::tick`] is due: at the end of an ejection.
+    /// When [`WorkerHandle::tick`] is due: at the end of an ejection, and at the next stage of a
+    /// slow start.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
-        self.state.lock().health.wake_at()
+        let state = self.state.lock();
+        state
+            .health
+            .wake_at()
+            .into_iter()
+            .chain(state.more_at)
+            .min()
     }
 
-    /// Time has passed. True: its fitness changed.
+    /// Time has passed. True: its fitness or its slots changed, and it is to be looked at.
     pub fn tick(&self, now: u64) -> bool {
-        self.state.lock().health.tick(now)
+        let mut state = self.state.lock();
+        let more = state.more_at.is_some_and(|at| at <= now);
+        state.health.tick(now) || more
     }
 
     /// Takes the models that a probe told. The configuration's list, when there is one, stays: a

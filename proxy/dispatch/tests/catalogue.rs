@@ -16,8 +16,10 @@ fn workers() -> Workers {
 fn spec(name: &str, models: &[(&str, &str)]) -> WorkerSpec {
     WorkerSpec {
         name: name.into(),
+        section: name.into(),
         slots: 1,
         max_batch: 1,
+        slow_start: 0,
         models: models
             .iter()
             .map(|(name, served_as)| Served {
@@ -79,7 +81,7 @@ fn a_configured_model_is_found_under_its_name_and_served_under_another() {
     assert_eq!(*found.eligible, [one.id(), two.id()]);
     assert_eq!(found.served_as(one.id()).unwrap().as_ref(), "g-1");
     assert_eq!(found.served_as(two.id()).unwrap().as_ref(), "g-2");
-    assert!(one.view().models.contains(&found.model.number()));
+    assert!(one.view(0).models.contains(&found.model.number()));
     let narrow = catalogue.resolve(1, Some("granite")).unwrap();
     assert_eq!(*narrow.eligible, [two.id()]);
     assert!(catalogue.resolve(2, Some("granite")).is_err());
@@ -333,4 +335,36 @@ fn tensors_that_a_worker_told_are_known_until_its_next_probe() {
     assert!(one.probed(report(vec![facts("served", |_| ())])).models);
     catalogue.publish(&workers.all());
     assert_eq!(inputs(), []);
+}
+
+#[test]
+fn a_model_whose_workers_are_still_to_come_is_there_without_a_worker() {
+    let names = Arc::new(Interner::new(64));
+    let workers = Workers::new(4, names.clone());
+    let catalogue = Catalogue::new(vec![View {
+        awaited: vec![names.intern("granite").unwrap()],
+        ..view(&["fleet"])
+    }]);
+    let mut published = catalogue.published();
+    catalogue.publish(&workers.all());
+    assert!(published.has_changed().unwrap());
+    published.mark_unchanged();
+    let found = catalogue.resolve(0, Some("granite")).unwrap();
+    assert!(found.awaited() && found.eligible.is_empty() && !found.facts.ready);
+
+    let one = workers.add(WorkerSpec {
+        section: "fleet".into(),
+        ..spec("fleet@a", &[("granite", "g")])
+    });
+    let one = one.unwrap();
+    catalogue.publish(&workers.all());
+    assert!(published.has_changed().unwrap());
+    let found = catalogue.resolve(0, Some("granite")).unwrap();
+    assert_eq!(
+        (found.awaited(), &*found.eligible),
+        (false, &[one.id()][..])
+    );
+    workers.remove(one.id());
+    catalogue.publish(&workers.all());
+    assert!(catalogue.resolve(0, Some("granite")).unwrap().awaited());
 }

@@ -50,6 +50,8 @@ fn queue(change: impl FnOnce(&mut QueueSpec)) -> Arc<Queue> {
         bytes: 1000,
         timeout: Duration::from_secs(30),
         workerless_timeout: Duration::from_secs(5),
+        model_requests: None,
+        model_bytes: None,
     };
     change(&mut spec);
     Arc::new(Queue::new(spec).unwrap())
@@ -58,8 +60,10 @@ fn queue(change: impl FnOnce(&mut QueueSpec)) -> Arc<Queue> {
 fn spec(name: &str, slots: u32, max_batch: u32) -> WorkerSpec {
     WorkerSpec {
         name: name.into(),
+        section: name.into(),
         slots,
         max_batch,
+        slow_start: 0,
         models: vec![Served {
             name: "granite".into(),
             served_as: "/models/granite".into(),
@@ -803,4 +807,139 @@ async fn many_cores_at_once_leave_nothing_behind() {
         (0, 0, 0)
     );
     assert_eq!((house.queue.requests(), gauges.refused), (0, 0));
+}
+
+// === workers that come and go ===
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_goes_to_a_worker_that_came_later_and_keeps_its_turn() {
+    let house = house(None);
+    let ask = |eligible: &[WorkerId]| Submission {
+        eligible: eligible.into(),
+        ..house.ask()
+    };
+    let first = house.pool.submit(ask(&[tollgate_dispatch::policy::NOBODY]));
+    let first = first.unwrap();
+    let worker = house.worker("w", 1, 1);
+    let holder = house.pool.submit(ask(&[worker.id()])).unwrap().await;
+    let second = house.pool.submit(ask(&[worker.id()])).unwrap();
+    first.entitle([worker.id()].into());
+    drop(holder);
+    let mut second = tokio::spawn(second);
+    let first = first.await.unwrap();
+    settle().await;
+    assert!(!second.is_finished(), "the first one waited for longer");
+    drop(first);
+    assert!((&mut second).await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_workers_have_gone_has_the_time_of_one_without_a_worker() {
+    let house = house(None);
+    let worker = house.worker("w", 1, 1);
+    let holder = house.pool.submit(house.ask()).unwrap().await;
+    let place = house.pool.submit(house.ask()).unwrap();
+    place.entitle([tollgate_dispatch::policy::NOBODY].into());
+    advance(Duration::from_secs(4)).await;
+    place.entitle([worker.id()].into());
+    advance(Duration::from_secs(4)).await;
+    place.entitle([tollgate_dispatch::policy::NOBODY].into());
+    let place = tokio::spawn(place);
+    advance(Duration::from_secs(4)).await;
+    settle().await;
+    assert!(!place.is_finished(), "it had a worker in between");
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(rejected_of(place).await, Rejection::NoWorker);
+    drop(holder);
+}
+
+async fn rejected_of(place: tokio::task::JoinHandle<Result<Assigned, Rejection>>) -> Rejection {
+    match place.await.unwrap() {
+        Ok(_) => panic!("it was given a worker"),
+        Err(rejection) => rejection,
+    }
+}
+
+type Assigned = tollgate_dispatch::Assignment<&'static str>;
+
+#[tokio::test(start_paused = true)]
+async fn the_slots_of_a_fresh_worker_come_one_after_the_other() {
+    let house = house(None);
+    let worker = house.workers.add(WorkerSpec {
+        slow_start: 3_000_000,
+        ..spec("w", 4, 1)
+    });
+    let worker = worker.unwrap();
+    assert!(house.pool.add_worker(worker.clone()));
+    let mut held = Vec::new();
+    let mut places = Vec::new();
+    for _ in 0..5 {
+        let place = house.pool.submit(house.ask()).unwrap();
+        places.push(tokio::spawn(place));
+    }
+    for second in 1..=4_usize {
+        settle().await;
+        let done = places.iter().filter(|place| place.is_finished()).count();
+        assert_eq!((done, worker.status().slots as usize), (second, second));
+        advance(Duration::from_secs(1)).await;
+    }
+    settle().await;
+    assert!(!places[4].is_finished(), "all of its slots are taken");
+    for place in places.drain(..4) {
+        held.push(place.await.unwrap().unwrap());
+    }
+    // One that was ejected and comes back begins anew.
+    for one in held.drain(..2) {
+        one.met(Outcome::Failed);
+    }
+    // Nobody else is there: it is not ejected, and its slots stay.
+    assert_eq!(worker.status().slots, 4);
+    let other = house.worker("other", 1, 1);
+    let one = held.remove(0);
+    one.met(Outcome::Failed);
+    one.met(Outcome::Failed);
+    assert!(worker.status().ejected);
+    advance(Duration::from_millis(1500)).await;
+    settle().await;
+    assert!(worker.status().accepting && other.status().accepting);
+    assert_eq!(worker.status().slots, 1);
+}
+
+// === what waits for one model ===
+
+#[test]
+fn a_model_has_bounds_of_its_own_within_its_route() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let house = house(None);
+        let queue = queue(|spec| {
+            spec.model_requests = Some(2);
+            spec.model_bytes = Some(10);
+        });
+        let ask = |model: &str, bytes| {
+            house.pool.submit(Submission {
+                model: Some(house.key(model)),
+                bytes,
+                ..Submission::new(queue.clone())
+            })
+        };
+        let first = ask("a", 6).unwrap();
+        assert_eq!(ask("a", 5).err(), Some(Full::ModelBytes));
+        let second = ask("a", 4).unwrap();
+        assert_eq!(ask("a", 0).err(), Some(Full::ModelRequests));
+        let other = ask("b", 10).unwrap();
+        let held = queue.models();
+        let names: Vec<_> = held.iter().map(|(key, _)| &**key.name()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!((held[0].1.requests, held[0].1.bytes), (2, 10));
+        drop((first, other));
+        assert!(ask("a", 6).is_ok(), "there is room again");
+        drop(second);
+        assert_eq!(queue.models(), [], "nothing stays of what waits no longer");
+        assert_eq!(queue.requests(), 0);
+    });
 }

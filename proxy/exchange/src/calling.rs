@@ -7,8 +7,9 @@ use tollgate_dispatch::{
     catalogue::{ModelFacts, NotFound, Resolved, TensorFacts},
     driver::Rejection,
     intern::Key,
-    policy::{Affinity, WorkerId},
-    pool::{Place, Submission},
+    policy::{Affinity, NOBODY, WorkerId},
+    pool::{Assignment, Place, Submission},
+    worker::WorkerHandle,
 };
 use tollgate_edge::Identity;
 use tollgate_plugin::{Sources, backend, frontend, inference, types};
@@ -123,6 +124,10 @@ pub(crate) fn ways(
             Event::Ready(resolved.facts.ready),
             Event::End,
         ]));
+    }
+    if resolved.awaited() && !matches!(ask.task, TaskKind::ModelMetadata) {
+        // Which workers may serve it, and whether they can, shows when they come.
+        return Ok(Ways::Workers(resolved, [NOBODY].into()));
     }
     let eligible = eligible(house, &resolved, dialect, task);
     // What a worker has told since its last probe need not be asked again; one that speaks the
@@ -247,6 +252,53 @@ pub(crate) fn submit(
     })
 }
 
+/// What a call that waits is looked up by when workers come or go.
+pub(crate) struct Waiting {
+    pub(crate) house: Arc<House>,
+    pub(crate) route: Arc<Route>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) dialect: Arc<str>,
+    pub(crate) ask: Ask,
+    pub(crate) resolved: Arc<Resolved>,
+}
+
+/// Waits for a worker: at any time for one of those that may serve the call then, in its turn. Gives
+/// what was last known of its model, too.
+pub(crate) async fn wait(
+    call: Waiting,
+    mut place: Place<Member>,
+) -> (Arc<Resolved>, Result<Assignment<Member>, Rejection>) {
+    let mut resolved = call.resolved.clone();
+    let mut published = call.house.catalogue.published();
+    loop {
+        // The first time too: the catalogue may have been published since the call was looked up.
+        // What nobody can serve any more waits for as long as one without a worker may.
+        if let Ok(Ways::Workers(now, eligible)) = ways(
+            &call.house,
+            &call.route,
+            &call.identity,
+            &call.dialect,
+            &call.ask,
+        ) {
+            place.entitle(eligible);
+            resolved = now;
+        }
+        tokio::select! {
+            biased;
+            placed = &mut place => return (resolved, placed),
+            changed = published.changed() => if changed.is_err() {
+                return (resolved, place.await);
+            }
+        }
+    }
+}
+
+/// What a worker calls a model, also one that has left the catalogue since it was given the call.
+pub(crate) fn served_as(resolved: &Resolved, worker: &WorkerHandle) -> Option<Arc<str>> {
+    let known = resolved.served_as(worker.id()).cloned();
+    known.or_else(|| worker.served_as(resolved.model.name()))
+}
+
 /// FNV-1a, 64 bits: stable over processes, and no secret hangs on it.
 fn hash(key: &str) -> u64 {
     key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -285,9 +337,9 @@ pub(crate) fn batch_key(
         let station = house.station(*id)?;
         (station.handle.spec().max_batch > 1).then_some(station)
     })?;
-    let generation = house.backend(station)?;
+    let generation = house.backend(&station)?;
     let key = generation
-        .batch_key(&worker_of(station), call, sources)
+        .batch_key(&worker_of(&station), call, sources)
         .inspect_err(|error| tracing::warn!(%error, "no batch key"))
         .ok()??;
     // Equal keys of two plugins, or of two models, are not equal.
@@ -309,14 +361,7 @@ pub(crate) fn learn(
         .handle
         .told(resolved.model.name(), &facts(info.clone()))
     {
-        let handles = house
-            .stations
-            .values()
-            .map(|station| station.handle.clone());
-        let mut handles: Vec<_> = handles.collect();
-        // As in every other publication: by number.
-        handles.sort_by_key(|handle| handle.id());
-        house.catalogue.publish(&handles);
+        house.publish();
     }
 }
 

@@ -257,7 +257,16 @@ fn begin(
                     deadline,
                 },
             )?;
-            let assignment = place.await.map_err(|refused| calling::rejected(&refused))?;
+            let waiting = calling::Waiting {
+                house: house.clone(),
+                route: route.clone(),
+                identity: identity.clone(),
+                dialect: "".into(),
+                ask: ask.clone(),
+                resolved,
+            };
+            let (resolved, placed) = calling::wait(waiting, place).await;
+            let assignment = placed.map_err(|refused| calling::rejected(&refused))?;
             Ok((resolved, assignment))
         }
         .await;
@@ -273,10 +282,10 @@ fn begin(
             }
         };
         let worker = assignment.worker().id();
-        let Some(station) = house.station(worker).cloned() else {
+        let Some(station) = house.station(worker) else {
             return;
         };
-        if let Some(served_as) = resolved.served_as(worker) {
+        if let Some(served_as) = calling::served_as(&resolved, assignment.worker()) {
             call.model = served_as.to_string();
         }
         let limits = &route.spec.limits;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use tollgate_dispatch::{
     catalogue::Catalogue,
     clock::Clock,
@@ -78,8 +79,6 @@ pub struct RouteSpec {
     pub frontends: Vec<Arc<str>>,
     /// Names of composition plugins, first listed first.
     pub compositions: Vec<Arc<str>>,
-    /// Its workers, by number.
-    pub workers: Vec<WorkerId>,
     /// Its position among the catalogue's views.
     pub view: usize,
     /// For clients that name no model.
@@ -242,6 +241,49 @@ impl Drop for Entered {
     }
 }
 
+/// The workers that requests are sent to, those included that are leaving and still have some. Read
+/// on every request, replaced as a whole when one comes or goes. As many as the workers' table and
+/// those that are leaving.
+#[derive(Default)]
+pub struct Stations {
+    by_id: ArcSwap<HashMap<WorkerId, Arc<Station>>>,
+    publishing: Mutex<()>,
+}
+
+impl Stations {
+    /// A worker by its number.
+    #[must_use]
+    pub fn get(&self, worker: WorkerId) -> Option<Arc<Station>> {
+        self.by_id.load().get(&worker).cloned()
+    }
+
+    /// All of them, by number.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Station>> {
+        let mut all: Vec<_> = self.by_id.load().values().cloned().collect();
+        all.sort_by_key(|station| station.handle.id());
+        all
+    }
+
+    /// Takes one in.
+    pub fn put(&self, station: &Arc<Station>) {
+        self.by_id.rcu(|stations| {
+            let mut stations = HashMap::clone(stations);
+            stations.insert(station.handle.id(), station.clone());
+            stations
+        });
+    }
+
+    /// Lets one go; who has it goes on with it.
+    pub fn remove(&self, worker: WorkerId) {
+        self.by_id.rcu(|stations| {
+            let mut stations = HashMap::clone(stations);
+            stations.remove(&worker);
+            stations
+        });
+    }
+}
+
 /// Everything that a request may need.
 pub struct House {
     /// Plugins in force.
@@ -249,7 +291,7 @@ pub struct House {
     /// Models.
     pub catalogue: Arc<Catalogue>,
     /// Workers by number.
-    pub stations: HashMap<WorkerId, Arc<Station>>,
+    pub stations: Stations,
     /// Names of tenants, models, batch keys.
     pub names: Arc<Interner>,
     /// Who may come in.
@@ -261,8 +303,21 @@ pub struct House {
 }
 
 impl House {
-    pub(crate) fn station(&self, worker: WorkerId) -> Option<&Arc<Station>> {
-        self.stations.get(&worker)
+    pub(crate) fn station(&self, worker: WorkerId) -> Option<Arc<Station>> {
+        self.stations.get(worker)
+    }
+
+    /// Publishes the catalogue anew: of the workers that are there and not leaving.
+    pub fn publish(&self) {
+        // One at a time, or what was looked at first could be published last.
+        let _publishing = self.stations.publishing.lock();
+        let stations = self.stations.all();
+        let handles: Vec<_> = stations
+            .iter()
+            .filter(|station| !station.handle.status().draining)
+            .map(|station| station.handle.clone())
+            .collect();
+        self.catalogue.publish(&handles);
     }
 
     /// The backend in force for a station that is reached over the network.

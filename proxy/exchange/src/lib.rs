@@ -36,7 +36,7 @@ mod weight;
 mod wishes;
 
 pub use attempt::Member;
-pub use house::{House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station};
+pub use house::{House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station, Stations};
 pub use probe::probe;
 pub use responder::{Body, Broken};
 pub use retries::Retries;

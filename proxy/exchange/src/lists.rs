@@ -63,7 +63,7 @@ pub(crate) fn extension(house: &House, resolved: &Resolved) -> types::Extension 
         workers.unwrap_or_default().iter().any(|id| {
             house
                 .station(*id)
-                .is_some_and(|station| takes_one(house, station, task))
+                .is_some_and(|station| takes_one(house, &station, task))
         })
     };
     types::Extension {

@@ -17,6 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::spec::{Spec, SpecError, Tls, Transport};
 
@@ -52,6 +53,8 @@ pub struct Connector {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     transport: Transport,
     timeout: Duration,
+    /// Ends every connection that was made.
+    end: CancellationToken,
 }
 
 impl Connector {
@@ -67,6 +70,7 @@ impl Connector {
             tls,
             transport: spec.transport,
             timeout: spec.connect_timeout,
+            end: CancellationToken::new(),
         })
     }
 
@@ -77,6 +81,11 @@ impl Connector {
             Ok(done) => Ok(done?),
             Err(_) => Err(ConnectError::Timeout),
         }
+    }
+
+    /// Ends every connection that was made, with whatever is on it.
+    pub fn sever(&self) {
+        self.end.cancel();
     }
 
     async fn establish(&self) -> io::Result<Stream> {
@@ -90,7 +99,7 @@ impl Connector {
                 .with_retries(KEEPALIVE_PROBES),
         )?;
         let Some((connector, name)) = &self.tls else {
-            return Ok(Stream::Plain(tcp));
+            return Ok(Stream::new(Wire::Plain(tcp), &self.end));
         };
         let tls = connector.connect(name.clone(), tcp).await?;
         if self.transport == Transport::H2 && tls.get_ref().1.alpn_protocol() != Some(b"h2") {
@@ -99,7 +108,7 @@ impl Connector {
                 "the worker did not agree to HTTP/2 (ALPN h2)",
             ));
         }
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(Stream::new(Wire::Tls(Box::new(tls)), &self.end))
     }
 }
 
@@ -137,11 +146,25 @@ fn client(tls: &Tls, spec: &Spec) -> Result<(TlsConnector, ServerName<'static>),
 }
 
 /// A connection to a worker, plain or TLS.
-pub enum Stream {
-    /// TCP.
+pub struct Stream {
+    wire: Wire,
+    severed: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+enum Wire {
     Plain(TcpStream),
-    /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn new(wire: Wire, end: &CancellationToken) -> Self {
+        Self {
+            wire,
+            severed: Box::pin(end.clone().cancelled_owned()),
+        }
+    }
 }
 
 impl AsyncRead for Stream {
@@ -150,10 +173,19 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        let this = self.get_mut();
+        let read = match &mut this.wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        // What has arrived is still given: only a wait ends.
+        if read.is_pending() && this.severed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the worker was taken away",
+            )));
         }
+        read
     }
 }
 
@@ -163,9 +195,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -174,30 +206,30 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
+        match &self.wire {
+            Wire::Plain(stream) => stream.is_write_vectored(),
+            Wire::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -163,12 +163,13 @@ impl<M: Member> Pool<M> {
         answer.await.unwrap_or(Err(SendError::Closed))
     }
 
-    /// Opens a first connection if there is none.
-    pub(crate) async fn warm(self: &Arc<Self>) {
-        if self.state.lock().entries.is_empty() {
-            // The next request meets the same failure and reports it.
-            drop(self.acquire().await);
-        }
+    /// Opens connections until so many requests have a place, or the bound is met.
+    pub(crate) async fn warm(self: &Arc<Self>, requests: usize) {
+        let most = self.terms.max_connections.saturating_mul(self.terms.width);
+        // All places are held until the last one is there, so that each is another one. The next
+        // request meets the same failure and reports it.
+        let places = (0..requests.min(most)).map(|_| self.acquire());
+        drop(futures_util::future::join_all(places).await);
     }
 
     /// Closes what is idle: after a connection was found dead, others of its age are suspect.
@@ -189,6 +190,11 @@ impl<M: Member> Pool<M> {
             let _ = waiter.answer.send(Err(SendError::Closed));
         }
         self.settle(state);
+    }
+
+    /// Ends every connection.
+    pub(crate) fn sever(&self) {
+        self.terms.connector.sever();
     }
 
     pub(crate) fn gauges(&self) -> Gauges {

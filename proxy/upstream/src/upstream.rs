@@ -83,11 +83,12 @@ impl Upstream {
         }
     }
 
-    /// Opens a first connection if there is none, and returns when it is there or has failed.
-    pub async fn warm(&self) {
+    /// Opens connections until so many requests have a place each, and returns when they are there
+    /// or have failed. Fewer where a connection carries many, and never more than the bound.
+    pub async fn warm(&self, requests: usize) {
         match &self.pool {
-            Transported::Http1(pool) => pool.warm().await,
-            Transported::Http2(pool) => pool.warm().await,
+            Transported::Http1(pool) => pool.warm(requests).await,
+            Transported::Http2(pool) => pool.warm(requests).await,
         }
     }
 
@@ -97,6 +98,16 @@ impl Upstream {
         match &self.pool {
             Transported::Http1(pool) => pool.close(),
             Transported::Http2(pool) => pool.close(),
+        }
+    }
+
+    /// As [`close`](Self::close), and ends every connection with what is on it: a response that
+    /// waits for the worker breaks off.
+    pub fn sever(&self) {
+        self.close();
+        match &self.pool {
+            Transported::Http1(pool) => pool.sever(),
+            Transported::Http2(pool) => pool.sever(),
         }
     }
 }

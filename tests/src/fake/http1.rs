@@ -111,9 +111,20 @@ impl Worker {
     /// # Panics
     /// When the machine has no free port.
     pub async fn start(script: impl Fn(&Received) -> Vec<Act> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), script).await
+    }
+
+    /// The same at an address.
+    ///
+    /// # Panics
+    /// When it is taken.
+    pub async fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&Received) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address)
             .await
-            .expect("the machine has a free port");
+            .expect("the address is free");
         let address = listener.local_addr().expect("it listens");
         let journal = Journal::default();
         let gate: Gate = Arc::new(Semaphore::new(0));

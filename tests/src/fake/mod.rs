@@ -5,6 +5,7 @@
 //! these are for faults that a real server cannot be made to show on command, and for looking at
 //! what exactly reaches a worker.
 
+pub mod dns;
 pub mod grpc;
 pub mod http1;
 mod journal;

@@ -13,7 +13,13 @@ async fn every_figure_of_the_table_is_on_the_page() {
     assert!(figures.len() > 40, "{figures:?}");
 
     let worker = slow().await;
-    let proxy = Proxy::start(&scene::one("openai", worker.address, "", "")).await;
+    // Beside a worker, a section of which none has been found yet.
+    let awaited = "  - { name: w1, address: { file: fleet.yaml }, protocol: openai }\n";
+    let workers = [
+        scene::worker("w0", "openai", worker.address, ""),
+        awaited.to_owned(),
+    ];
+    let proxy = Proxy::start(&scene::workers(&workers, "")).await;
     worker.release();
     http1::ask(proxy.http(), &scene::completion(false))
         .await

@@ -1,5 +1,5 @@
 //! Speaks to workers. An attempt is one [`Job`]: tensors, a generation or metadata, over
-//! HTTP or over gRPC.
+//! HTTP or over gRPC; or tensors of several calls, [`Merged`].
 //!
 //! 1. The job makes the request.
 //! 2. What comes back is shown to the job, which makes events of it. An answer other than
@@ -9,6 +9,7 @@
 mod generate;
 mod infer_grpc;
 mod infer_rest;
+mod merged;
 mod metadata;
 mod probe;
 
@@ -28,6 +29,7 @@ use crate::{
     proto,
 };
 
+pub(crate) use merged::{Merged, key};
 pub(crate) use probe::{judge, probe};
 
 /// How much of an error's body is read.

@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `grpc_read`, `grpc_write` | protocol buffers |
 //! | `json_scan`, `rest_read`, `rest_write` | JSON, and the binary extension |
+//! | `batch` | tensors of several calls as rows of one |
 //! | `contents` | elements that are not in one piece, and so go through the guest |
 //! | `parameters` | named settings, in both forms |
 
+pub mod batch;
 pub mod contents;
 pub mod grpc_read;
 pub mod grpc_write;

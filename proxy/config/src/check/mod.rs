@@ -13,7 +13,7 @@ use crate::problem::suggest;
 use crate::scalar::Name;
 use crate::section::Context;
 use crate::trust::Unsigned;
-use crate::workers::{Worker, WorkerAddress};
+use crate::workers::{Connections, Ejection, Worker, WorkerAddress};
 use crate::yaml::{Node, Step, steps};
 
 pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
@@ -219,7 +219,7 @@ impl<'a> Check<'a, '_> {
                     self.refuse(steps!["workers", index, "options"], what, None);
                 }
             }
-            (WorkerAddress::Network(_), Some(protocol)) => {
+            (WorkerAddress::Network(_) | WorkerAddress::Discovered(_), Some(protocol)) => {
                 self.exists(
                     "plugin",
                     protocol,
@@ -227,17 +227,32 @@ impl<'a> Check<'a, '_> {
                     steps!["workers", index, "protocol"],
                 );
             }
-            (WorkerAddress::Network(_), None) => {
+            (WorkerAddress::Network(_) | WorkerAddress::Discovered(_), None) => {
                 let what = "`protocol` is missing from this worker: the plugin that speaks to it";
                 self.refuse(steps!["workers", index], what, None);
             }
         }
-        let encrypted =
-            matches!(&worker.address, WorkerAddress::Network(at) if at.scheme().is_tls());
+        let encrypted = match &worker.address {
+            WorkerAddress::Network(at) => at.scheme().is_tls(),
+            WorkerAddress::Component(_) => false,
+            WorkerAddress::Discovered(discovery) => discovery.may_be_tls(),
+        };
         if worker.tls != Default::default() && !encrypted {
             let what = format!("`tls` has no meaning for {}", worker.address);
             let hint = Some("use `https` or `grpcs`".to_owned());
             self.refuse(steps!["workers", index, "tls"], what, hint);
+        }
+        let Ejection { first, longest, .. } = worker.ejection;
+        if first.get() > longest.get() {
+            let what = format!("`longest` ({longest}) is less than `first` ({first})");
+            let path = steps!["workers", index, "ejection", "longest"];
+            self.refuse(path, what, None);
+        }
+        let Connections { max, warm, .. } = worker.connections;
+        if warm.get() > max.get() && worker.address.is_http1() {
+            let what = format!("`warm` ({warm}) is more than `max` ({max})");
+            let path = steps!["workers", index, "connections", "warm"];
+            self.refuse(path, what, None);
         }
         self.unique("model", worker.models.iter().map(|m| &m.name), |i| {
             vec![

@@ -179,7 +179,7 @@ impl<'a> Check<'a, '_> {
         let mut served = HashSet::new();
         for name in &route.workers {
             let worker = self.config.worker(name)?;
-            if worker.models.is_empty() {
+            if worker.models.is_empty() || worker.address.tells_models() {
                 return None;
             }
             served.extend(worker.models.iter().map(|model| &model.name));

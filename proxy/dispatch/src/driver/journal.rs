@@ -17,6 +17,8 @@ pub enum Note<'a> {
     Arrive(u64, &'a Arrival),
     /// See [`Driver::cancel`](super::Driver::cancel).
     Cancel(u64, RequestId),
+    /// See [`Driver::entitle`](super::Driver::entitle).
+    Entitled(u64, RequestId, &'a [WorkerId]),
     /// See [`Driver::batch_finished`](super::Driver::batch_finished).
     Finished(u64, BatchId, Option<u64>),
     /// See [`Driver::attempt_failed`](super::Driver::attempt_failed).

@@ -28,6 +28,7 @@ mod truth;
 mod types;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub use self::journal::{Journal, Note};
 pub use self::limits::{Limits, LimitsError};
@@ -185,6 +186,20 @@ impl Driver {
             return true;
         }
         self.truth.leave(id)
+    }
+
+    /// Other workers may serve a waiting request from now on: some came, or went. It keeps its
+    /// number, and so its turn. False: it does not wait, or nothing has changed.
+    pub fn entitle(&mut self, now: u64, id: RequestId, eligible: Arc<[WorkerId]>) -> bool {
+        let now = self.at(now);
+        self.note(Note::Entitled(now, id, &eligible));
+        let Some(request) = self.truth.entitle(now, id, eligible) else {
+            return false;
+        };
+        self.tell(Event::Cancelled(id));
+        self.tell(Event::Arrived(request));
+        self.run(now);
+        true
     }
 
     /// A batch has ended, well or not: its slot is free, and members that are still in it are done.

@@ -128,6 +128,27 @@ impl Truth {
         Some(pending)
     }
 
+    /// Gives a waiting request other workers; tells it as it is then, or nothing when it is the
+    /// same.
+    pub(super) fn entitle(
+        &mut self,
+        now: u64,
+        id: RequestId,
+        eligible: Arc<[WorkerId]>,
+    ) -> Option<Request> {
+        let pending = self.pending.get_mut(&id)?;
+        if pending.request.eligible == eligible {
+            return None;
+        }
+        pending.request.eligible = eligible;
+        let request = pending.request.clone();
+        let waits = pending.workerless.is_some();
+        if self.is_served(&request) == waits {
+            self.turn(now, id);
+        }
+        Some(request)
+    }
+
     pub(super) fn forget(&mut self, id: RequestId) -> bool {
         self.unqueue(id).is_some()
     }
@@ -323,22 +344,27 @@ impl Truth {
             .map(|pending| pending.request.id)
             .collect();
         for id in turned {
-            let Some(pending) = self.pending.get_mut(&id) else {
-                continue;
-            };
-            self.expiry.remove(&(pending.due.0, id));
-            pending.workerless = match pending.workerless {
-                Some(_) => None,
-                None => Some(now),
-            };
-            pending.due = due(
-                &pending.request,
-                pending.terms,
-                pending.queued,
-                pending.workerless,
-            );
-            self.expiry.insert((pending.due.0, id));
+            self.turn(now, id);
         }
+    }
+
+    /// Starts or stops a waiting request's workerless clock.
+    fn turn(&mut self, now: u64, id: RequestId) {
+        let Some(pending) = self.pending.get_mut(&id) else {
+            return;
+        };
+        self.expiry.remove(&(pending.due.0, id));
+        pending.workerless = match pending.workerless {
+            Some(_) => None,
+            None => Some(now),
+        };
+        pending.due = due(
+            &pending.request,
+            pending.terms,
+            pending.queued,
+            pending.workerless,
+        );
+        self.expiry.insert((pending.due.0, id));
     }
 
     // === looking ===

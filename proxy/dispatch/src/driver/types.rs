@@ -44,6 +44,12 @@ pub enum Full {
     /// Those that wait hold too many bytes.
     #[error("the requests that wait hold too many bytes")]
     Bytes,
+    /// Too many wait for one model.
+    #[error("too many requests wait for this model")]
+    ModelRequests,
+    /// Those that wait for one model hold too many bytes.
+    #[error("the requests that wait for this model hold too many bytes")]
+    ModelBytes,
 }
 
 /// Why a waiting request was turned away.

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::pace::Pace;
 pub use self::place::{Assignment, BatchHandle, Bill, Place};
-pub use self::queue::{Queue, QueueError, QueueSpec};
+pub use self::queue::{Queue, QueueError, QueueSpec, Waiting as ModelWaiting};
 use self::state::{State, Ticket, Waiting};
 use self::watch::{Attempts, Measured};
 pub use self::watch::{Backoff, Observer, PolicySource, Unobserved};
@@ -191,7 +191,7 @@ impl<T> Pool<T> {
         };
         let (sender, answer) = oneshot::channel();
         let id = self.0.with(|state, now| {
-            queue.room_for(arrival.bytes)?;
+            queue.room_for_model(arrival.bytes, request.model.as_ref())?;
             let bytes = arrival.bytes;
             let costs = [arrival.input_cost, arrival.output_cost];
             let id = state.driver.arrive(now, arrival)?;

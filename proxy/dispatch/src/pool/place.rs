@@ -12,7 +12,7 @@ use super::state::{Answer, Ticket, Waiting};
 use crate::driver::Rejection;
 use crate::health::Outcome;
 use crate::intern::Key;
-use crate::policy::{BatchId, RequestId, Settled};
+use crate::policy::{BatchId, RequestId, Settled, WorkerId};
 use crate::rendezvous::{Meeting, Seat};
 use crate::worker::WorkerHandle;
 
@@ -82,6 +82,13 @@ impl<T> Place<T> {
     #[must_use]
     pub fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Other workers may serve the request from now on. It keeps its turn.
+    pub fn entitle(&self, eligible: Arc<[WorkerId]>) {
+        self.pool.with(|state, now| {
+            state.driver.entitle(now, self.id, eligible);
+        });
     }
 }
 

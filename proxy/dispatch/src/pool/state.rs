@@ -40,7 +40,7 @@ pub(super) struct State<T> {
     pub(super) workers: HashMap<WorkerId, Arc<WorkerHandle>>,
     pub(super) source: Option<Arc<dyn PolicySource>>,
     pub(super) attempts: Attempts,
-    /// When the first ejection ends.
+    /// When the first ejection ends, or a slow start gets further.
     pub(super) health_wake: Option<u64>,
     /// When the timer task will look again by itself; `None`: it is looking now, or only when told.
     pub(super) armed: Option<u64>,
@@ -58,23 +58,25 @@ pub(super) struct Outbox<T> {
 
 impl<T> State<T> {
     pub(super) fn wait(&mut self, id: RequestId, waiting: Waiting<T>) {
-        waiting.ticket.queue.enter(waiting.ticket.bytes);
+        let ticket = &waiting.ticket;
+        ticket.queue.enter(ticket.bytes, ticket.keys[0].as_ref());
         self.waiting.insert(id, waiting);
     }
 
     pub(super) fn unwait(&mut self, id: RequestId) -> Option<Waiting<T>> {
         let waiting = self.waiting.remove(&id)?;
-        waiting.ticket.queue.leave(waiting.ticket.bytes);
+        let ticket = &waiting.ticket;
+        ticket.queue.leave(ticket.bytes, ticket.keys[0].as_ref());
         Some(waiting)
     }
 
-    /// Tells the driver of a worker's state, and notes when its ejection ends. One that has left
+    /// Tells the driver of a worker's state, and notes when that changes by itself. One that has left
     /// the pool is not brought back.
     pub(super) fn refresh(&mut self, now: u64, worker: &WorkerHandle) -> bool {
         if !self.workers.contains_key(&worker.id()) {
             return false;
         }
-        let taken = self.driver.worker_changed(now, worker.view());
+        let taken = self.driver.worker_changed(now, worker.view(now));
         self.health_wake = self.workers.values().filter_map(|one| one.wake_at()).min();
         taken
     }
@@ -83,7 +85,7 @@ impl<T> State<T> {
         if self.health_wake.is_some_and(|at| at <= now) {
             let workers: Vec<_> = self.workers.values().cloned().collect();
             for worker in workers.iter().filter(|worker| worker.tick(now)) {
-                self.driver.worker_changed(now, worker.view());
+                self.driver.worker_changed(now, worker.view(now));
             }
             self.health_wake = workers.iter().filter_map(|one| one.wake_at()).min();
         }

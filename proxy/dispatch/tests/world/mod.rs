@@ -227,6 +227,7 @@ impl World {
             }
             Err(Full::Requests) => assert!(waiting >= MAX_PENDING),
             Err(Full::Bytes) => assert!(bytes + wish.bytes > MAX_BYTES),
+            Err(full) => panic!("no driver says so: {full}"),
         }
     }
 

@@ -178,14 +178,49 @@ impl Exchange<'_> {
         }
     }
 
-    pub(super) fn wait_for(&mut self, id: u32, place: Place<Member>) {
-        self.begin_job(async move { Happened::Placed(id, place.await) }.boxed());
+    pub(super) fn wait_for(&mut self, id: u32, mut place: Place<Member>) {
+        // The common case: a worker is free, and nothing is kept for a wait.
+        if let Some(placed) = (&mut place).now_or_never() {
+            self.backlog.push_back(Happened::Placed(id, None, placed));
+            return;
+        }
+        let Some((call, resolved)) = self
+            .calls
+            .get(&id)
+            .and_then(|call| Some((call, call.resolved.clone()?)))
+        else {
+            return;
+        };
+        let asked = self.asked;
+        let waiting = calling::Waiting {
+            house: asked.house.clone(),
+            route: asked.route.clone(),
+            identity: asked.identity.clone(),
+            dialect: asked.claimed.dialect.clone(),
+            ask: call.ask.clone(),
+            resolved,
+        };
+        self.jobs.push(
+            async move {
+                let (resolved, placed) = calling::wait(waiting, place).await;
+                Happened::Placed(id, Some(resolved), placed)
+            }
+            .boxed(),
+        );
     }
 
-    pub(super) fn placed(&mut self, id: u32, placed: Result<Assignment<Member>, Rejection>) {
+    pub(super) fn placed(
+        &mut self,
+        id: u32,
+        resolved: Option<Arc<Resolved>>,
+        placed: Result<Assignment<Member>, Rejection>,
+    ) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        if resolved.is_some() {
+            call.resolved = resolved;
+        }
         let assignment = match placed {
             Ok(assignment) => assignment,
             Err(rejection) => {
@@ -203,7 +238,7 @@ impl Exchange<'_> {
         self.bills.truncate(CALLS - 1);
         self.bills.push((id, assignment.bill()));
         let house = &self.asked.house;
-        let Some(station) = house.station(assignment.worker().id()).cloned() else {
+        let Some(station) = house.station(assignment.worker().id()) else {
             self.tell_failed(id, &Failure::internal("the worker is not there any more"));
             return;
         };
@@ -211,7 +246,7 @@ impl Exchange<'_> {
         let model = call
             .resolved
             .as_ref()
-            .and_then(|resolved| resolved.served_as(station.handle.id()))
+            .and_then(|resolved| calling::served_as(resolved, &station.handle))
             .map(|name| name.to_string())
             .unwrap_or_default();
         let passable = assignment.size() == 1
@@ -339,11 +374,11 @@ impl Exchange<'_> {
         if let Some(served_as) = call
             .resolved
             .as_ref()
-            .and_then(|resolved| resolved.served_as(worker))
+            .and_then(|resolved| calling::served_as(resolved, assignment.worker()))
         {
             content.model = served_as.to_string();
         }
-        let Some(station) = asked.house.station(worker).cloned() else {
+        let Some(station) = asked.house.station(worker) else {
             return;
         };
         let alone = assignment.size() == 1;

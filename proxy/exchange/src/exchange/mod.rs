@@ -104,7 +104,12 @@ enum Happened {
     Nothing,
     Progress(u32),
     Client(Box<Reader<Incoming>>, Read),
-    Placed(u32, Result<Assignment<Member>, Rejection>),
+    /// With what is known of its model by now, where it had to wait.
+    Placed(
+        u32,
+        Option<Arc<Resolved>>,
+        Result<Assignment<Member>, Rejection>,
+    ),
     Events(u32, EventReceiver, Vec<Said>),
     Upstream(u32, Box<Reader<tollgate_upstream::Incoming>>, Read),
 }
@@ -586,7 +591,7 @@ impl Exchange<'_> {
                 self.tell_half_closed();
             }
             Happened::Client(reader, read) => self.client(*reader, read)?,
-            Happened::Placed(id, placed) => self.placed(id, placed),
+            Happened::Placed(id, resolved, placed) => self.placed(id, resolved, placed),
             Happened::Events(id, receiver, said) => self.said(id, receiver, said)?,
             Happened::Upstream(id, reader, read) => self.upstream(id, reader, read).await?,
         }

@@ -39,7 +39,7 @@ impl Exchange<'_> {
         let Some(assignment) = slot.take() else {
             return Ok(None);
         };
-        let Some(station) = asked.house.station(assignment.worker().id()).cloned() else {
+        let Some(station) = asked.house.station(assignment.worker().id()) else {
             return Ok(None);
         };
         let Reach::Network(upstream) = &station.reach else {

@@ -297,7 +297,7 @@ async fn a_task_with_its_budget_spent_misses_nothing() {
         });
         let upstream = Upstream::new(spec(Transport::H1, address)).unwrap();
         for left in 0..12 {
-            upstream.warm().await;
+            upstream.warm(1).await;
             let mut sending = pin!(upstream.send(get("/"), empty()));
             // The request is out; the head and half of the body come while nobody looks.
             poll_fn(|cx| {

@@ -139,7 +139,7 @@ async fn nobody_there() {
         let address = socket.local_addr().unwrap();
         for transport in [Transport::H1, Transport::H2] {
             let upstream = Upstream::new(spec(transport, address)).unwrap();
-            upstream.warm().await;
+            upstream.warm(1).await;
             let requests: Vec<_> = (0..20).map(|_| send(&upstream)).collect();
             for request in requests {
                 let error = request.await.unwrap().unwrap_err();
@@ -173,8 +173,8 @@ async fn a_warm_pool_has_a_connection() {
         for transport in [Transport::H1, Transport::H2] {
             let (listener, address) = listen().await;
             let upstream = Upstream::new(spec(transport, address)).unwrap();
-            upstream.warm().await;
-            upstream.warm().await;
+            upstream.warm(1).await;
+            upstream.warm(1).await;
             let gauges = upstream.gauges();
             assert_eq!(
                 gauges,
@@ -196,7 +196,7 @@ async fn idle_connections_are_closed_in_time() {
     for transport in [Transport::H1, Transport::H2] {
         let (listener, address) = listen().await;
         let upstream = Upstream::new(spec(transport, address)).unwrap();
-        upstream.warm().await;
+        upstream.warm(1).await;
         let (mut stream, _) = listener.accept().await.unwrap();
         turn().await;
         assert_eq!(upstream.gauges().idle, 1);
@@ -294,4 +294,60 @@ fn a_runtime_may_end_while_requests_wait() {
         .recv_timeout(Duration::from_secs(10))
         .expect("no deadlock");
     assert_eq!(gauges, Gauges::default());
+}
+
+#[tokio::test]
+async fn connections_are_opened_ahead_up_to_the_bound() {
+    within(async {
+        for (transport, connections) in [(Transport::H1, 3), (Transport::H2, 1)] {
+            let (_listener, address) = listen().await;
+            let upstream = Upstream::new(spec(transport, address)).unwrap();
+            upstream.warm(3).await;
+            upstream.warm(2).await;
+            let gauges = upstream.gauges();
+            assert_eq!((gauges.open, gauges.idle), (connections, connections));
+        }
+        let (_listener, address) = listen().await;
+        let upstream = bounded(address, 2, 2);
+        upstream.warm(100).await;
+        assert_eq!(upstream.gauges().open, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_for_a_worker_that_is_taken_away_breaks_off() {
+    within(async {
+        let (listener, address) = listen().await;
+        let upstream = Upstream::new(spec(Transport::H1, address)).unwrap();
+        let waiting = send(&upstream);
+        let _silent = taken(&listener).await;
+        let sender = upstream.clone();
+        let (got, first) = tokio::sync::oneshot::channel();
+        let half = tokio::spawn(async move {
+            let mut response = sender.send(get("/"), empty()).await.unwrap();
+            got.send(response.body.data().await.unwrap().unwrap())
+                .unwrap();
+            response.body.data().await.unwrap().is_err()
+        });
+        let mut stream = taken(&listener).await;
+        let begun = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nha";
+        stream.write_all(begun).await.unwrap();
+        assert_eq!(first.await.unwrap(), "ha");
+        upstream.sever();
+        assert!(waiting.await.unwrap().is_err());
+        assert!(half.await.unwrap(), "the rest does not come");
+        until(&upstream, |gauges| gauges.open == 0).await;
+        let error = send(&upstream).await.unwrap().unwrap_err();
+        assert!(matches!(error, SendError::Closed), "{error:?}");
+
+        let (address, mut seen, _stop) = serve_h2(h2::server::Builder::new()).await;
+        let upstream = Upstream::new(spec(Transport::H2, address)).unwrap();
+        let waiting = send(&upstream);
+        let _exchange = seen.recv().await.unwrap();
+        upstream.sever();
+        assert!(waiting.await.unwrap().is_err());
+        until(&upstream, |gauges| gauges.open == 0).await;
+    })
+    .await;
 }
