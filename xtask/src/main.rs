@@ -40,9 +40,11 @@ cargo xtask VERB
                        tests/CONFORMANCE.md; built: with the binary and components at hand;
                        groups: text, tensors, caikit, specification
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
-  soak [--minutes M | --swaps N] [--out DIR] [--built]
+  soak [--minutes M | --swaps N] [--out DIR] [--built] [--faults]
                        everything at once, while workers die and plugins change: nothing may
-                       grow; into target/soak/DATE/; swaps: so many, and nothing stays behind
+                       grow; into target/soak/DATE/; swaps: so many, and nothing stays behind;
+                       faults: 500 clients before workers of which most are broken, and every
+                       request ends in an answer or an error
   fuzz [--minutes M] [--keep] [TARGET…]
                        look for inputs that break a parser of foreign bytes; keep: take what
                        is useful into the corpus that the tests replay

@@ -10,6 +10,7 @@
 //!
 //! With `--swaps` it is another soak: so many swaps, one after the other (`swaps.rs`).
 
+mod faults;
 mod mix;
 mod page;
 mod sample;
@@ -74,6 +75,8 @@ struct Asked {
     swaps: Option<u32>,
     out: Option<PathBuf>,
     built: bool,
+    /// Only broken workers, see [`faults`].
+    faults: bool,
 }
 
 /// Builds, soaks, judges.
@@ -84,6 +87,9 @@ struct Asked {
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let asked = Asked::read(arguments)?;
     let workspace = Workspace::load()?;
+    if asked.faults {
+        return faults::storm(&workspace, asked.minutes, asked.built);
+    }
     if !asked.built {
         build(&workspace, false)?;
     }
@@ -243,6 +249,7 @@ impl Asked {
             swaps: None,
             out: None,
             built: false,
+            faults: false,
         };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -256,7 +263,10 @@ impl Asked {
                 "--swaps" => asked.swaps = Some(next()?.parse().context("--swaps")?),
                 "--out" => asked.out = Some(PathBuf::from(next()?)),
                 "--built" => asked.built = true,
-                _ => bail!("cargo xtask soak [--minutes M | --swaps N] [--out DIR] [--built]"),
+                "--faults" => asked.faults = true,
+                _ => bail!(
+                    "cargo xtask soak [--minutes M | --swaps N] [--out DIR] [--built] [--faults]"
+                ),
             }
         }
         if asked.swaps.is_some_and(|many| many < swaps::FEWEST) {

@@ -5,6 +5,7 @@ mod answers;
 mod drain;
 mod elsewhere;
 mod limits;
+mod storm;
 mod streams;
 
 use std::net::{Ipv4Addr, SocketAddr};
