@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use tollgate_config::tokens::TokenFile;
-use tollgate_config::{Auth, Config, WorkerAddress, explain, match_order};
+use tollgate_config::{Auth, Config, WorkerAddress, WorkerList, explain, match_order};
 
 fn example(name: &str) -> Config {
     let path = golden::examples().join(name);
@@ -25,6 +25,13 @@ fn every_example_is_read() {
             false => drop(example(name)),
         }
     }
+}
+
+#[test]
+fn the_listed_workers_are_read() {
+    let file = golden::examples().join("workers.example.json");
+    let list = WorkerList::load(&file).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(list.workers[0].name.as_str(), "rack-1");
 }
 
 /// With certificates in place, as its first lines say how to make them.
