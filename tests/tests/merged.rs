@@ -108,3 +108,88 @@ async fn what_nobody_can_count_is_not_merged_or_is_no_answer() {
         );
     }
 }
+
+/// A server of the Open Inference Protocol: gives each row back, the first request only once it is
+/// released.
+fn rows(received: &Received) -> Vec<Act> {
+    let length = received
+        .head
+        .headers
+        .iter()
+        .find(|(name, _)| name == "inference-header-content-length");
+    let hold = (received.number == 0).then_some(Act::Hold);
+    let Some((_, length)) = length else {
+        // One that goes alone is passed as its client wrote it.
+        let asked: Value = serde_json::from_slice(&received.body).expect("JSON");
+        let input = &asked["inputs"][0];
+        let told = json!({"model_name": "m", "id": asked["id"], "outputs": [{"name": "y",
+            "datatype": "FP32", "shape": input["shape"], "data": input["data"]}]});
+        return hold.into_iter().chain([answer(200, &told)]).collect();
+    };
+    let length: usize = length.parse().expect("a number");
+    let asked: Value = serde_json::from_slice(&received.body[..length]).expect("JSON");
+    let raw = &received.body[length..];
+    let input = &asked["inputs"][0];
+    let head = json!({"model_name": "m", "outputs": [{"name": "y", "datatype": "FP32",
+        "shape": input["shape"], "parameters": {"binary_data_size": raw.len()}}]})
+    .to_string();
+    let mut whole = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n\
+         inference-header-content-length: {}\r\ncontent-length: {}\r\n\r\n{head}",
+        head.len(),
+        head.len() + raw.len()
+    )
+    .into_bytes();
+    whole.extend_from_slice(raw);
+    hold.into_iter().chain([Act::Write(whole.into())]).collect()
+}
+
+#[tokio::test]
+async fn rows_of_several_clients_are_one_batch_and_come_apart() {
+    let worker = Worker::start(rows).await;
+    let proxy = Proxy::start(&format!(
+        "
+plugins: {{ kserve: {{ source: \"bundled:kserve\" }} }}
+schedulers: {{ batches: {{ source: \"bundled:dynamic-batch\" }} }}
+workers:
+  - {{ name: w0, address: \"http://{}\", protocol: kserve, probe: off, models: [{{ name: m }}],
+      options: {{ merge: true }}, slots: 1, max-batch: 8 }}
+routes:
+  - {{ name: all, frontends: [kserve], workers: [w0], scheduler: batches, auth: open }}
+",
+        worker.address
+    ))
+    .await;
+    let address = proxy.http();
+    let ask = |number: u32, columns: u32| {
+        let values: Vec<u32> = (0..columns).map(|at| 10 * number + at).collect();
+        let body = json!({"id": number.to_string(), "inputs": [
+            {"name": "x", "datatype": "FP32", "shape": [1, columns], "data": values}]});
+        tokio::spawn(async move {
+            let asked = Request::post("/v2/models/m/infer", &body);
+            let told = http1::ask(address, &asked).await.with_status(200).json();
+            let output = &told["outputs"][0];
+            assert_eq!(output["shape"], json!([1, columns]), "{told}");
+            let data = output["data"].as_array().expect("a list");
+            let data: Vec<f64> = data.iter().filter_map(Value::as_f64).collect();
+            let values: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
+            assert_eq!(data, values, "{told}");
+            assert_eq!(told["id"], number.to_string());
+        })
+    };
+    let first = ask(1, 2);
+    worker.journal.holding(0).await;
+    // Four rows of one shape, and one of another, which goes alone.
+    let others: Vec<_> = (2..6).map(|number| ask(number, 2)).collect();
+    let odd = ask(6, 3);
+    eventually("five wait", async || {
+        let waiting = proxy.figure("queue_requests{scheduler=\"batches\"}").await;
+        (waiting == Some(5.0)).then_some(())
+    })
+    .await;
+    worker.release();
+    for asked in others.into_iter().chain([first, odd]) {
+        asked.await.expect("it is answered as it was asked");
+    }
+    assert_eq!(worker.journal.requests(), 3);
+}
