@@ -138,7 +138,7 @@ pub(crate) fn assemble(config: Arc<Config>, records: &Records) -> Result<Assembl
     let views = views.collect::<Result<_, _>>().map_err(other)?;
     let catalogue = Arc::new(Catalogue::new(views));
     let load_tokens = |file: Option<&FilePath>| {
-        file.map(|file| tokens::load(file.as_ref()).map(Arc::new))
+        file.map(|file| tokens::load(file.as_ref(), &shelf).map(Arc::new))
             .transpose()
             .map_err(other)
     };

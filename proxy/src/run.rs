@@ -22,6 +22,7 @@ use tokio::{
 use tollgate_config::{Config, match_order};
 use tollgate_edge::{Listener, ListenerLimits, ListenerSpec, TlsSpec, Tokens, drain};
 use tollgate_exchange::{Route, Router, serve};
+use tollgate_plugin::Shelf;
 
 use crate::{
     admin,
@@ -225,11 +226,11 @@ impl TokenFile {
         Some((metadata.modified().ok()?, metadata.len()))
     }
 
-    fn look(&mut self, in_any_case: bool) {
+    fn look(&mut self, in_any_case: bool, shelf: &Shelf) {
         let now = Self::stamp(&self.path);
         if in_any_case || (now.is_some() && now != self.seen) {
             self.seen = now;
-            tokens::reload(&self.tokens, &self.path);
+            tokens::reload(&self.tokens, &self.path, shelf);
         }
     }
 }
@@ -264,7 +265,7 @@ async fn keep_house(running: Arc<Running>) {
             () = tokio::time::sleep(WATCH) => false,
         };
         for file in &mut files {
-            file.look(hung_up);
+            file.look(hung_up, &running.assembled.house.shelf);
         }
         if hung_up {
             running.assembled.fleet.look_again();

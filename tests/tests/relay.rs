@@ -88,6 +88,48 @@ async fn what_is_asked_of_a_response_goes_where_it_is_kept() {
     );
 }
 
+/// A request about a response names no model. It goes to the workers of the one that made it, and
+/// not to the default's.
+#[tokio::test]
+async fn what_is_asked_of_a_response_goes_to_the_model_that_made_it() {
+    let (one, two) = (
+        Worker::start(server("one")).await,
+        Worker::start(server("two")).await,
+    );
+    let other = scene::worker("w1", "openai", two.address, "").replace("name: m,", "name: other,");
+    let workers = [scene::worker("w0", "openai", one.address, ""), other];
+    let yaml = scene::workers(&workers, "").replace("    auth: open\n", "");
+    let tokens = tokens::file(&[
+        tokens::entry("all", "all", "models: [\"*\"]"),
+        tokens::entry("one", "one", "models: [m]"),
+        tokens::entry(
+            "relayed",
+            "relayed",
+            "models: [\"*\"], tasks: [responses, respond]",
+        ),
+    ]);
+    let yaml = format!("tokens: {{ file: tokens.yaml }}\n{yaml}");
+    let proxy = Setup::new(&yaml).file("tokens.yaml", tokens).start().await;
+    let said = proxy.logged(|line| line.contains("respond")).await;
+    assert!(said.contains("allows nothing"), "{said}");
+    for (model, by) in [("m", "one"), ("other", "two")] {
+        let made = Request::post("/v1/responses", &json!({"model": model, "input": "a"}));
+        let made = ask(&proxy, made.token("all")).await.with_status(200).json();
+        assert_eq!(made["by"], by);
+        let path = format!("/v1/responses/{}", made["id"].as_str().expect("an id"));
+        let later = ask(&proxy, Request::get(&path).token("all")).await;
+        assert_eq!(later.with_status(200).json()["by"], by);
+        // A list of tasks may name what is only relayed, and then allows nothing else.
+        let relayed = Request::get(&path).token("relayed");
+        ask(&proxy, relayed).await.with_status(200);
+        let asked = scene::completion(false).token("relayed");
+        ask(&proxy, asked).await.with_status(403);
+        // Who may not see the model is told what its own has to say.
+        let later = ask(&proxy, Request::get(&path).token("one")).await;
+        assert_eq!(later.with_status(200).json()["by"], "one");
+    }
+}
+
 #[tokio::test]
 async fn speech_and_messages_go_on_as_they_came() {
     let worker = Worker::start(server("one")).await;

@@ -1,11 +1,13 @@
 //! Makes the calls that one call was taken apart into.
 //!
-//! 1. The first step begins as many as may run at once; each that ends lets the next begin.
+//! 1. The first step begins as many as may run at once; each that ends lets the next begin. A call
+//!    is made when it begins: what all have in common is written for those that run, and not for
+//!    every input of a list.
 //! 2. What they say goes to a [`Goal`], which makes the composed call's events of it.
 //! 3. The first that fails ends all: the others are cancelled, and its reason is told.
 //! 4. When all have ended, the goal tells the rest, and then the sum of the tokens.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use tollgate_sdk_compose::{
     Composition,
@@ -29,10 +31,13 @@ pub(crate) trait Goal {
     fn finish(&mut self, told: &mut Vec<Event>) -> Result<(), Failure>;
 }
 
+/// Calls that are made one by one, as they are wanted.
+pub(crate) type Calls = Box<dyn Iterator<Item = Call>>;
+
 /// See the module.
 pub(crate) struct Fan {
-    /// Not begun yet.
-    waiting: VecDeque<Call>,
+    /// Those that have not begun.
+    waiting: Calls,
     begun: u32,
     /// At most `at_once`.
     running: BTreeSet<u32>,
@@ -50,9 +55,9 @@ enum State {
 
 impl Fan {
     /// Calls, of which at most `at_once` run at the same time.
-    pub(crate) fn new(calls: Vec<Call>, at_once: usize, goal: Box<dyn Goal>) -> Self {
+    pub(crate) fn new(calls: Calls, at_once: usize, goal: Box<dyn Goal>) -> Self {
         Self {
-            waiting: calls.into(),
+            waiting: calls,
             begun: 0,
             running: BTreeSet::new(),
             at_once: at_once.max(1),
@@ -64,7 +69,7 @@ impl Fan {
     /// Tells a failure, and nothing else.
     pub(crate) fn refused(failure: Failure) -> Self {
         Self {
-            waiting: VecDeque::new(),
+            waiting: Box::new(std::iter::empty()),
             begun: 0,
             running: BTreeSet::new(),
             at_once: 1,
@@ -96,7 +101,7 @@ impl Fan {
             }
         }
         while self.running.len() < self.at_once {
-            let Some(call) = self.waiting.pop_front() else {
+            let Some(call) = self.waiting.next() else {
                 break;
             };
             let id = self.begun;
@@ -161,5 +166,51 @@ impl Sum {
             cached_tokens: sum(|usage| usage.cached_tokens),
             extensions: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use tollgate_sdk_compose::inference::Task;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Goal for Nothing {
+        fn take(&mut self, _: usize, _: Event, _: &mut Vec<Event>) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn finish(&mut self, _: &mut Vec<Event>) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    /// Of a thousand calls no more are made than have begun.
+    #[test]
+    fn a_call_is_made_when_it_begins() {
+        let made = Rc::new(Cell::new(0));
+        let counter = Rc::clone(&made);
+        let calls = (0..1000).map(move |_| {
+            counter.set(counter.get() + 1);
+            Call {
+                model: String::new(),
+                version: None,
+                streaming: false,
+                task: Task::ListModels,
+                extensions: Vec::new(),
+            }
+        });
+        let mut fan = Fan::new(Box::new(calls), 3, Box::new(Nothing));
+        assert_eq!(fan.step(Vec::new()).len(), 3);
+        assert_eq!(made.get(), 3);
+        for id in 0..10 {
+            let event = Event::End;
+            assert_eq!(fan.step(vec![SubEvent { id, event }]).len(), 1);
+            assert_eq!(made.get(), id + 4);
+        }
     }
 }

@@ -8,6 +8,9 @@ use tollgate_sdk_compose::{
 
 use crate::fan::Goal;
 
+/// Tasks of one input each.
+pub(crate) type Tasks = Box<dyn Iterator<Item = Task>>;
+
 /// Puts the items of the calls one behind the other.
 pub(crate) struct List {
     /// Items of one call: answers to a prompt, or 1.
@@ -18,46 +21,55 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// The tasks with one input each.
+    /// The tasks with one input each, made as they are wanted.
     ///
     /// # Errors
     /// When there is no list of inputs in it.
-    pub(crate) fn of(task: Task) -> Result<(Vec<Task>, Self), Failure> {
-        let (tasks, each, counted): (Vec<Task>, u32, bool) = match task {
+    pub(crate) fn of(task: Task) -> Result<(Tasks, Self), Failure> {
+        Ok(match task {
             Task::Generate(Generate { prompts, settings }) => {
                 let each = settings.n.max(1);
-                let one = |prompt| {
+                let one = move |prompt| {
                     Task::Generate(Generate {
                         prompts: vec![prompt],
                         settings: settings.clone(),
                     })
                 };
-                (prompts.into_iter().map(one).collect(), each, false)
+                let tasks: Tasks = Box::new(prompts.into_iter().map(one));
+                (tasks, Self { each, told: None })
             }
             Task::Embed(mut task) => {
                 let inputs = std::mem::take(&mut task.inputs);
-                let one = |input| {
+                let goal = Self::counted(inputs.len());
+                let one = move |input| {
                     Task::Embed(Embed {
                         inputs: vec![input],
                         ..task.clone()
                     })
                 };
-                (inputs.into_iter().map(one).collect(), 1, true)
+                (Box::new(inputs.into_iter().map(one)), goal)
             }
             Task::Tokenize(mut task) => {
                 let inputs = std::mem::take(&mut task.inputs);
-                let one = |input| {
+                let goal = Self::counted(inputs.len());
+                let one = move |input| {
                     Task::Tokenize(Tokenize {
                         inputs: vec![input],
                         ..task.clone()
                     })
                 };
-                (inputs.into_iter().map(one).collect(), 1, true)
+                (Box::new(inputs.into_iter().map(one)), goal)
             }
             _ => return Err(failure::unsupported("this task is not composed here")),
-        };
-        let told = counted.then(|| vec![false; tasks.len()]);
-        Ok((tasks, Self { each, told }))
+        })
+    }
+
+    /// One answer to each of so many inputs.
+    fn counted(inputs: usize) -> Self {
+        Self {
+            each: 1,
+            told: Some(vec![false; inputs]),
+        }
     }
 
     fn number(&self, call: usize, item: &mut u32) -> Result<(), Failure> {

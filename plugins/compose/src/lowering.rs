@@ -33,30 +33,33 @@ fn calls(mut call: Call, offers: &Offers, options: &Options) -> Result<Fan, Fail
         );
         return Err(failure::invalid(message, None));
     }
-    let compared = |texts, truncate, order| {
-        Comparison {
-            call: &call,
-            texts,
-            truncate,
-            order,
-        }
-        .calls(offers, options)
-    };
     match task {
         Task::Rerank(task) => {
             known(&task.extras)?;
             let order = Order::best(task.top_n);
             let documents = task.documents.into_iter().map(|document| document.text);
-            compared((task.query, documents.collect()), task.truncate, order)
+            Comparison {
+                texts: (task.query, documents.collect()),
+                truncate: task.truncate,
+                order,
+                call,
+            }
+            .calls(offers, options)
         }
         Task::Similarity(task) => {
             known(&task.extras)?;
-            compared((task.source, task.sentences), task.truncate, Order::AsAsked)
+            Comparison {
+                texts: (task.source, task.sentences),
+                truncate: task.truncate,
+                order: Order::AsAsked,
+                call,
+            }
+            .calls(offers, options)
         }
         list => {
             let (tasks, goal) = List::of(list)?;
-            let calls = tasks.into_iter().map(|task| sub_call(&call, task));
-            Ok(Fan::new(calls.collect(), options.at_once, Box::new(goal)))
+            let calls = tasks.map(move |task| sub_call(&call, task));
+            Ok(Fan::new(Box::new(calls), options.at_once, Box::new(goal)))
         }
     }
 }
@@ -76,37 +79,43 @@ fn known(extras: &[Extra]) -> Result<(), Failure> {
 }
 
 /// A text with which others are compared.
-struct Comparison<'a> {
-    call: &'a Call,
+struct Comparison {
+    /// The call without its task.
+    call: Call,
     texts: (Text, Vec<Text>),
     truncate: Option<Truncation>,
     order: Order,
 }
 
-impl Comparison<'_> {
+impl Comparison {
     fn calls(self, offers: &Offers, options: &Options) -> Result<Fan, Failure> {
-        let (source, others) = self.texts;
+        let Self {
+            call,
+            texts: (source, others),
+            truncate,
+            order,
+        } = self;
         let count = others.len();
         // Nothing to compare with: no worker is needed to say so.
         let nothing = count == 0;
-        let ranked = matches!(self.order, Order::BestFirst(_));
+        let ranked = matches!(order, Order::BestFirst(_));
         // A model that scores pairs is asked for scores; its vectors would say something else.
         if ranked && offers.has(&TaskKind::Similarity) {
             let each = offers.inputs("similarity", options.texts_per_call);
-            let calls = pieces(others, each).map(|sentences| {
+            let calls = pieces(others, each).map(move |sentences| {
                 let task = Similarity {
                     source: source.clone(),
                     sentences,
-                    truncate: self.truncate,
+                    truncate,
                     extras: Vec::new(),
                 };
-                sub_call(self.call, Task::Similarity(task))
+                sub_call(&call, Task::Similarity(task))
             });
-            let goal = Scores::new(count, each, self.order);
-            return Ok(Fan::new(calls.collect(), options.at_once, Box::new(goal)));
+            let goal = Scores::new(count, each, order);
+            return Ok(Fan::new(Box::new(calls), options.at_once, Box::new(goal)));
         }
         if !offers.has(&TaskKind::Embed) {
-            let message = format!("no worker of the model `{}` makes vectors", self.call.model);
+            let message = format!("no worker of the model `{}` makes vectors", call.model);
             return Err(failure::unsupported(message));
         }
         let each = offers.inputs("embed", options.texts_per_call);
@@ -115,17 +124,17 @@ impl Comparison<'_> {
         } else {
             std::iter::once(source).chain(others).collect()
         };
-        let calls = pieces(texts, each).map(|texts| {
+        let calls = pieces(texts, each).map(move |texts| {
             let task = Embed {
                 inputs: texts.into_iter().map(Prompt::Text).collect(),
                 dimensions: None,
-                truncate: self.truncate,
+                truncate,
                 extras: Vec::new(),
             };
-            sub_call(self.call, Task::Embed(task))
+            sub_call(&call, Task::Embed(task))
         });
-        let goal = Vectors::new(count, each, self.order);
-        Ok(Fan::new(calls.collect(), options.at_once, Box::new(goal)))
+        let goal = Vectors::new(count, each, order);
+        Ok(Fan::new(Box::new(calls), options.at_once, Box::new(goal)))
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use crate::problem::{Errors, Problem};
+use crate::problem::{Errors, Problem, nearest};
 use crate::scalar::{Invalid, Name, word};
 use crate::section::{Context, Decode, choice, section};
 use crate::yaml::{self, Kind, Node, steps};
@@ -35,7 +35,8 @@ section! {
         pub sha256: Digest,
         /// Models, by the names that clients use; `*` at the end stands for anything. Empty: none.
         pub models: Vec<ModelPattern>,
-        /// Tasks. Absent: all but `admin`.
+        /// Tasks, by their names in the contract, or by those under which plugins claim what they
+        /// only pass on. Absent: all but `admin`.
         pub tasks: Option<Vec<Task>> = None,
         /// Instant from which it is refused, in UTC (RFC 3339). Absent: never.
         pub expires: Option<Instant> = None,
@@ -105,8 +106,8 @@ impl TokenEntry {
 }
 
 choice! {
-    /// A task, by its name in the contract's `inference` interface.
-    pub enum Task {
+    /// A task of the contract's `inference` interface, by its name.
+    pub enum Known {
         /// Text from text.
         Generate = "generate",
         /// The next message of a conversation.
@@ -139,6 +140,54 @@ choice! {
         Admin = "admin",
     }
 }
+
+/// A task, by its name: one of the contract's, or one that a plugin claims and no worker is asked in
+/// neutral words. Which of the latter there are plugins say, and not the configuration: of a name that
+/// is none nothing is allowed. One that is nearly the contract's is taken for a slip.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Task(Name);
+
+impl Task {
+    /// # Errors
+    /// When the text is no name, or all but one of the contract's.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let name = Name::new(text)?;
+        let mut known = Known::ALL.iter().map(|task| task.as_str());
+        match nearest(text, known.clone()) {
+            Some(hint) if !known.any(|task| task == text) => {
+                Err(Invalid::new("no task has this name").hint(Some(hint)))
+            }
+            _ => Ok(Self(name)),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it is the contract's.
+    pub fn is_known(&self) -> bool {
+        Known::ALL.iter().any(|task| task.as_str() == self.as_str())
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+word!(
+    Task,
+    "the name of a task",
+    json_schema!({
+        "anyOf": [
+            { "enum": Known::ALL },
+            { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$" },
+        ],
+    })
+);
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -48,6 +48,23 @@ fn tasks_are_all_or_those_listed() {
     assert!(!entry(", models: [], tasks: []").allows_task("chat"));
 }
 
+/// Names under which plugins claim what has no neutral form.
+#[test]
+fn tasks_that_plugins_name_can_be_listed() {
+    for name in [
+        "responses",
+        "audio",
+        "pooling",
+        "classify",
+        "x-v3",
+        "x-config",
+    ] {
+        let token = entry(&format!(", models: [], tasks: [{name}]"));
+        assert!(token.allows_task(name), "{name}");
+        assert!(!token.allows_task("chat") && !token.allows_task("admin"));
+    }
+}
+
 #[test]
 fn it_is_refused_from_its_instant_on() {
     let token = entry(", models: [], expires: 2027-01-01T00:00:00Z");

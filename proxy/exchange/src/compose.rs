@@ -95,6 +95,7 @@ async fn compose(plan: Plan, generation: &Generation, events: &EventSender) -> R
     let bytes = plan.sources.arrived();
     let guest = Composition::new(generation, bytes, &context, &call, &capabilities);
     let guest = guest.map_err(failed)?;
+    let mut shares = lists::Shares::of(&call);
     let mut waiting = Waiting::new();
     // Sub-calls run beside each other, all of them dropped with this one.
     let mut running: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
@@ -110,8 +111,9 @@ async fn compose(plan: Plan, generation: &Generation, events: &EventSender) -> R
                             "a composition makes too many calls at once",
                         ));
                     }
+                    let share = shares.next(&sub.call);
                     let (sender, receiver) = events::channel(plan.route.spec.limits.event_buffer);
-                    let (call, handle) = abortable(begin(&plan, sub.call, sender));
+                    let (call, handle) = abortable(begin(&plan, share, sub.call, sender));
                     open.insert(sub.id, handle);
                     running.push(call.map(drop).boxed());
                     waiting.push(listen(sub.id, receiver));
@@ -209,6 +211,7 @@ fn sub_events(
 /// One sub-call, from its authorization to its last event.
 fn begin(
     plan: &Plan,
+    share: lists::Share,
     mut call: inference::Call,
     events: EventSender,
 ) -> impl Future<Output = ()> + Send + 'static {
@@ -218,21 +221,14 @@ fn begin(
     let context = plan.context.clone();
     let trace = plan.trace.clone();
     let deadline = plan.deadline;
-    // Of a list that was taken apart each call has its part of the work.
-    let whole = lists::inputs(&plan.call);
-    let share = match lists::inputs(&call) {
-        1 if tasks::of(&call.task) == tasks::of(&plan.call.task) => whole.max(1),
-        _ => 1,
-    };
-    let share = u32::try_from(share).unwrap_or(u32::MAX);
     let ask = Ask {
         task: tasks::kind(tasks::of(&call.task)),
         model: Some(call.model.clone()),
         version: call.version.clone(),
         streaming: call.streaming,
-        input_cost: plan.ask.input_cost / share,
-        output_cost: plan.ask.output_cost / share,
-        bytes: plan.ask.bytes / u64::from(share),
+        input_cost: share.part(plan.ask.input_cost),
+        output_cost: share.part(plan.ask.output_cost),
+        bytes: share.part_of_bytes(plan.ask.bytes),
         ..plan.ask.clone()
     };
     async move {

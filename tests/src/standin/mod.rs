@@ -7,7 +7,7 @@
 //! (`cargo xtask conformance`).
 //!
 //! Each has the same models: [`SERVED`] gives back what it is given, each input as an output of the
-//! same name in which `IN` is `OUT`; [`BROKEN`] fails; [`LOADING`] is not there yet; all others are
+//! same name in which `IN` is `OUT`, and makes something of texts ([`computed`]); [`BROKEN`] fails; [`LOADING`] is not there yet; all others are
 //! unknown.
 
 pub mod kserve_python;
@@ -41,14 +41,47 @@ pub const BROKEN: &str = "broken";
 /// The model that is not there yet.
 pub const LOADING: &str = "loading";
 
-/// What a model makes of its inputs.
+/// What a model makes of its inputs. Two of them are texts to it: of each of `TEXTS` it makes a
+/// vector in `VECTORS`, its length and its first byte; of each `PROMPT` a `TEXT` in capitals, which
+/// ended for want of room.
 #[must_use]
 pub fn computed(inputs: Vec<Tensor>) -> Vec<Tensor> {
-    let one = |mut tensor: Tensor| {
-        tensor.name = tensor.name.replace("IN", "OUT");
-        tensor
+    inputs.into_iter().flat_map(one_computed).collect()
+}
+
+fn one_computed(tensor: Tensor) -> Vec<Tensor> {
+    let texts = || tensor::split(&tensor.raw);
+    let of_texts = |name: &str, texts: Vec<Vec<u8>>| Tensor {
+        name: name.to_owned(),
+        raw: tensor::joined(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+        ..tensor.clone()
     };
-    inputs.into_iter().map(one).collect()
+    match tensor.name.as_str() {
+        "TEXTS" => {
+            let numbers = texts().into_iter().flat_map(|text| {
+                let first = text.first().copied().unwrap_or_default();
+                [text.len() as f32, f32::from(first)]
+            });
+            vec![Tensor {
+                name: "VECTORS".to_owned(),
+                datatype: "FP32".to_owned(),
+                shape: vec![texts().len() as i64, 2],
+                raw: numbers.flat_map(f32::to_le_bytes).collect(),
+            }]
+        }
+        "PROMPT" => {
+            let capitals = texts().into_iter().map(<[u8]>::to_ascii_uppercase);
+            let reasons = texts().into_iter().map(|_| b"length".to_vec());
+            vec![
+                of_texts("TEXT", capitals.collect()),
+                of_texts("finish_reason", reasons.collect()),
+            ]
+        }
+        _ => vec![Tensor {
+            name: tensor.name.replace("IN", "OUT"),
+            ..tensor
+        }],
+    }
 }
 
 /// Method and path of a request, without a query.

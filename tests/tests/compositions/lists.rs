@@ -4,7 +4,12 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use tollgate_tests::{Proxy, client::grpc, fake::http1 as h, fmaas, scene};
+use tollgate_tests::{
+    Proxy,
+    client::{Request, grpc, http1},
+    fake::http1 as h,
+    fmaas, scene,
+};
 
 use crate::{body, setup, worker};
 
@@ -163,4 +168,34 @@ async fn texts_are_tokenized_one_by_one_over_vllm() {
         ids,
         [first.clone(), format!("{first}-2"), format!("{first}-3")]
     );
+}
+
+/// What all prompts have in common is not written down for each of them at once: that would be more
+/// than an instance may hold.
+#[tokio::test]
+async fn a_long_list_with_long_settings_is_made_call_by_call() {
+    let caikit = h::Worker::start(|_| {
+        vec![h::json(
+            400,
+            &json!({"details": "no such word", "code": 400, "id": "1"}),
+        )]
+    })
+    .await;
+    let triton = h::Worker::start(|_| vec![h::json(400, &json!({"error": "no such word"}))]).await;
+    for (protocol, address, options) in [
+        ("caikit", caikit.address, "dialect: caikit-rest"),
+        ("kserve", triton.address, "generate: {}"),
+    ] {
+        let options = format!(", options: {{ {options} }}");
+        let line = worker("w0", protocol, address, "generate", &options);
+        let proxy = setup(&[line], "", "").start().await;
+        let body = json!({
+            "model": "m", "prompt": vec!["p"; 1024], "max_tokens": 4, "stop": "s".repeat(66 << 10),
+        });
+        let request = Request::post("/v1/completions", &body);
+        let told = http1::ask(proxy.http(), &request).await;
+        assert_eq!(told.status, 400, "{}", told.text());
+    }
+    let asked = triton.journal.requests();
+    assert!((1..=16).contains(&asked), "{asked}");
 }

@@ -2,6 +2,7 @@
 //! the composition plugins that ship, over workers that know nothing of it.
 
 mod chat;
+mod costs;
 mod lists;
 mod vectors;
 
@@ -29,12 +30,17 @@ fn worker(name: &str, protocol: &str, address: SocketAddr, tasks: &str, extra: &
 /// Workers, called `w0` and so on, behind all frontends and compositions; `compose` and `chat` are
 /// the options of the compositions.
 fn setup(workers: &[String], compose: &str, chat: &str) -> Setup {
+    Setup::new(&yaml(workers, compose, chat))
+}
+
+fn yaml(workers: &[String], compose: &str, chat: &str) -> String {
     let names: Vec<_> = (0..workers.len()).map(|at| format!("w{at}")).collect();
-    Setup::new(&format!(
+    format!(
         "plugins:
   openai: {{ source: \"bundled:openai\" }}
   tgis: {{ source: \"bundled:tgis\" }}
   caikit: {{ source: \"bundled:caikit\" }}
+  kserve: {{ source: \"bundled:kserve\" }}
   compose: {{ source: \"bundled:compose\", options: {{ {compose} }} }}
   chat: {{ source: \"bundled:compose-chat\", options: {{ {chat} }} }}
 workers:
@@ -49,7 +55,7 @@ routes:
 ",
         workers.concat(),
         names.join(", "),
-    ))
+    )
 }
 
 fn body(received: &Received) -> Value {

@@ -1,5 +1,6 @@
 //! Each server of the Open Inference Protocol by its stand-in: the preset of the plugin that is
-//! named after it, to clients and to the worker, over sockets.
+//! named after it, to clients and to the worker, over sockets; and texts as tensors, where the
+//! configuration says which they are.
 //!
 //! What holds here holds by specification: the stand-ins say where each habit was read.
 
@@ -7,6 +8,7 @@ mod kserve_python;
 mod mlserver;
 mod modelmesh;
 mod ovms;
+mod texts;
 mod triton;
 mod vllm_forks;
 

@@ -18,7 +18,6 @@ mod reply;
 mod stream;
 mod tap;
 mod validate;
-mod vector;
 
 use std::sync::Arc;
 
@@ -239,11 +238,11 @@ impl Exchange {
     /// Sources and queries beyond the first.
     fn ask_further(&self, parted: &Parted, out: &mut Vec<Action>) {
         let asked = &parted.asked;
-        let each = asked.len / parted.calls.len().max(1) as u64;
         for id in (CALL + 1..).take(parted.calls.len().saturating_sub(1)) {
             out.push(Action::Call(Intent {
+                // The first was asked for with the cost of all.
                 cost: Cost {
-                    input: tokens_in(each),
+                    input: 0,
                     output: 0,
                 },
                 ..intent(id, asked.endpoint.task(), asked.model.clone())

@@ -5,12 +5,12 @@ use tollgate_sdk_protocol::{
     Bytes,
     inference::{Detail, Event, Score, Tokenized, Usage},
     types::{Failure, Text},
+    vectors,
 };
 
 use super::{
     reply::{failed_by_itself, incomplete},
     stream::Stream,
-    vector,
 };
 use crate::{
     answer::{Answer, Generated, Origin, Ranking, Scored, Tokens},
@@ -107,7 +107,7 @@ impl Part {
             (Self::Vectors(vectors, _), Event::Embeddings(all)) => {
                 for embedding in all {
                     let place = vectors.get_mut(embedding.item as usize);
-                    let values = vector::floats(bytes, embedding.values)?;
+                    let values = vectors::floats(bytes, embedding.values)?;
                     *place.ok_or_else(stray)? = Some(values);
                 }
             }

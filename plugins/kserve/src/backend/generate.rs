@@ -1,6 +1,10 @@
-//! A generation by a model that Triton's vLLM backend serves: `generate_stream` over HTTP,
-//! `ModelStreamInfer` over gRPC. The text comes in pieces, whether the caller wants it so
-//! or not: such models are decoupled, and may answer in pieces only.
+//! A generation by a model that takes a text and gives one as tensors.
+//!
+//! * One that answers in pieces, as those of Triton's vLLM backend do: by `generate_stream` over
+//!   HTTP, by `ModelStreamInfer` over gRPC, whether the caller wants pieces or not. Such models
+//!   are decoupled, and may answer so only.
+//! * One that answers at once: by an inference. A caller who wants pieces gets the one that there
+//!   is where the worker's options allow it, and is refused otherwise.
 
 mod pieces;
 mod write;
@@ -14,11 +18,11 @@ use tollgate_sdk_protocol::{
         Usage,
     },
     sse, text,
-    types::{Failure, FailureKind, Need, Progress, Text},
+    types::{Failure, FailureKind, Header, Need, Progress, Text},
 };
 
-use super::{Job, Link, grpc, path_of, rest, stopped, unreadable};
-use crate::options::Generate as Names;
+use super::{Job, Link, grpc, path_of, rest, stopped, tensors, unreadable};
+use crate::options::{Generate as Names, Over};
 use pieces::Piece;
 
 /// Longest event of a stream.
@@ -29,6 +33,8 @@ pub struct Generate {
     link: Link,
     call: Call,
     names: Names,
+    /// The inference that it is made of, where it is no stream.
+    inner: Option<Box<dyn Job>>,
     sse: sse::Reader,
     /// How far the body has been read.
     read: u64,
@@ -42,12 +48,17 @@ pub struct Generate {
 
 /// The job for a generation, if this worker can do it.
 pub fn job(link: Link, call: Call) -> Result<Box<dyn Job>, Failure> {
-    let Some(names) = link.target.generate.clone() else {
-        return Err(failure::of(
-            FailureKind::Unsupported,
+    let unsupported = |what: &str| Err(failure::of(FailureKind::Unsupported, what));
+    let Some(names) = link.target.generate_of(&call.model).cloned() else {
+        return unsupported(
             "this worker's models are not said to generate text (its option `generate`)",
-        ));
+        );
     };
+    if call.streaming && names.over == Over::Infer && !names.wrap_streams {
+        return unsupported(
+            "this worker's models answer at once, and not in pieces (its option `wrap-streams`)",
+        );
+    }
     if let Task::Generate(content) = &call.task {
         write::check(content)?;
     }
@@ -55,6 +66,7 @@ pub fn job(link: Link, call: Call) -> Result<Box<dyn Job>, Failure> {
         link,
         call,
         names,
+        inner: None,
         sse: sse::Reader::new(EVENT),
         read: 0,
         last: None,
@@ -152,16 +164,17 @@ impl Job for Generate {
         let (content, prompt) = self.content()?;
         let model = &self.call.model;
         let streaming = self.call.streaming;
+        if self.names.over == Over::Infer {
+            let (inputs, parameters) =
+                write::inference(bytes, content, prompt, &self.names, false)?;
+            // All outputs: why it ended may be among them.
+            let inner = tensors::job(&self.link, &self.call, inputs, Vec::new(), parameters);
+            return self.inner.insert(inner).request(bytes);
+        }
         if self.link.grpc {
-            let message = write::message(
-                bytes,
-                &self.call,
-                content,
-                prompt,
-                &self.names,
-                streaming,
-                self.link.target.wide_parameters,
-            )?;
+            let inference = write::inference(bytes, content, prompt, &self.names, streaming)?;
+            let wide = self.link.target.wide_parameters;
+            let message = write::message(bytes, &self.call, inference, wide)?;
             return Ok(grpc(&self.link, "ModelStreamInfer", model, message));
         }
         let body = write::json(content, prompt, &self.names, streaming)?;
@@ -173,12 +186,29 @@ impl Job for Generate {
         Ok(request)
     }
 
+    fn head(&mut self, headers: &[Header]) -> Result<(), Failure> {
+        self.inner
+            .as_mut()
+            .map_or(Ok(()), |inner| inner.head(headers))
+    }
+
     fn read(
         &mut self,
         bytes: &dyn Bytes,
         progress: &Progress,
         said: &mut Vec<Event>,
     ) -> Result<Option<Need>, Failure> {
+        if let Some(inner) = &mut self.inner {
+            match tensors::whole(inner.as_mut(), bytes, progress)? {
+                tensors::Whole::Need(need) => return Ok(Some(need)),
+                tensors::Whole::Nothing => {}
+                tensors::Whole::Outputs(outputs) => {
+                    let piece = pieces::of_outputs(bytes, &outputs, &self.names)?;
+                    self.piece(bytes, piece, said)?;
+                }
+            }
+            return Ok(None);
+        }
         if self.link.grpc {
             if self.last == Some(progress.source) {
                 return Ok(None);

@@ -123,8 +123,11 @@ pub fn model(name: &str, target: &Target) -> ModelInfo {
         TaskKind::ModelMetadata,
         TaskKind::ModelReady,
     ];
-    if target.generate.is_some() {
+    if target.generate_of(name).is_some() {
         tasks.push(TaskKind::Generate);
+    }
+    if target.embed_of(name).is_some() {
+        tasks.push(TaskKind::Embed);
     }
     ModelInfo {
         name: name.to_owned(),

@@ -1,17 +1,20 @@
-//! Speaks to workers. An attempt is one [`Job`]: tensors, a generation or metadata, over
-//! HTTP or over gRPC; or tensors of several calls, [`Merged`].
+//! Speaks to workers. An attempt is one [`Job`]: tensors, a generation, vectors or metadata,
+//! over HTTP or over gRPC; or tensors of several calls, [`Merged`].
 //!
 //! 1. The job makes the request.
 //! 2. What comes back is shown to the job, which makes events of it. An answer other than
 //!    good is gathered, as far as it is an error's text.
 //! 3. The end ends the member: well if the job is complete, and in no other case.
 
+mod elements;
+mod embed;
 mod generate;
 mod infer_grpc;
 mod infer_rest;
 mod merged;
 mod metadata;
 mod probe;
+mod tensors;
 
 use serde_json::Value;
 use tollgate_sdk_protocol::{
@@ -214,6 +217,7 @@ fn job(link: &Link, mut members: Vec<Call>) -> Result<Box<dyn Job>, Failure> {
             Ok(Box::new(metadata::Metadata::new(link, call)))
         }
         (Task::Generate(_), _) => generate::job(link, call),
+        (Task::Embed(_), _) => embed::job(link, call),
         _ => Err(unsupported("workers of this protocol have no such task")),
     }
 }

@@ -6,7 +6,7 @@
 //! | `grpc_read`, `grpc_write` | protocol buffers |
 //! | `json_scan`, `rest_read`, `rest_write` | JSON, and the binary extension |
 //! | `batch` | tensors of several calls as rows of one |
-//! | `contents` | elements that are not in one piece, and so go through the guest |
+//! | `contents`, `value` | elements that are not in one piece, and so go through the guest |
 //! | `parameters` | named settings, in both forms |
 
 pub mod batch;
@@ -17,7 +17,7 @@ pub mod json_scan;
 pub mod parameters;
 pub mod rest_read;
 pub mod rest_write;
-mod value;
+pub mod value;
 
 use tollgate_sdk_protocol::{
     fields,

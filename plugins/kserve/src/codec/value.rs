@@ -167,6 +167,38 @@ pub fn elements(bytes: &dyn Bytes, tensor: &Tensor) -> Result<Vec<Vec<u8>>, Stri
     Ok(elements.into_iter().map(<[u8]>::to_vec).collect())
 }
 
+/// The one element of a BOOL tensor.
+///
+/// # Errors
+/// It has not arrived, or is something else.
+pub fn truth(bytes: &dyn Bytes, tensor: &Tensor) -> Result<bool, String> {
+    let wrong = || "it must be one truth".to_owned();
+    let (raw, json) = match &tensor.data {
+        TensorData::Inline(raw) => (raw.clone(), false),
+        TensorData::None => return Err(wrong()),
+        TensorData::Held(held) => {
+            // A packed truth is the byte that a raw one is.
+            let json = matches!(held.written, Encoding::JsonArray(_));
+            let at = held.at;
+            (bytes.read_all(at.source, at.offset, at.len), json)
+        }
+    };
+    if !json {
+        return match raw[..] {
+            [byte] => Ok(byte != 0),
+            _ => Err(wrong()),
+        };
+    }
+    let mut value: serde_json::Value = serde_json::from_slice(&raw).map_err(|_| wrong())?;
+    loop {
+        value = match value {
+            serde_json::Value::Bool(truth) => return Ok(truth),
+            serde_json::Value::Array(mut all) if all.len() == 1 => all.remove(0),
+            _ => return Err(wrong()),
+        };
+    }
+}
+
 fn strings(json: serde_json::Value, all: &mut Vec<Vec<u8>>) -> Result<(), String> {
     match json {
         serde_json::Value::Array(values) => values.into_iter().try_for_each(|it| strings(it, all)),

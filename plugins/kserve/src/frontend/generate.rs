@@ -18,19 +18,13 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    Form, check_version, intent, invalid, model_header, parameter, passing::Passing, path,
-    settings, target,
+    Form, check_version, intent, invalid, model_header, parameter,
+    passing::Passing,
+    path,
+    settings::{self, param},
+    target,
 };
 use crate::{errors, options::Options};
-
-/// Members that ask for something beside the text.
-const FLAGS: [&str; 5] = [
-    "stream",
-    "exclude_input_in_output",
-    "return_finish_reason",
-    "return_num_input_tokens",
-    "return_num_output_tokens",
-];
 
 /// What is asked at the doors of generation.
 pub struct Generate {
@@ -106,46 +100,25 @@ impl Generate {
             },
             _ => return Err(param("text_input", "must be a text")),
         };
-        let mut flags = FLAGS.map(|_| None);
-        for (flag, name) in flags.iter_mut().zip(FLAGS) {
-            *flag = match members.remove(name) {
-                None | Some(Value::Null) => None,
-                Some(Value::Bool(value)) => Some(value),
-                Some(_) => return Err(param(name, "must be true or false")),
-            };
-        }
-        let [stream, exclude, finish_reason, input_tokens, output_tokens] = flags;
-        let stream = stream.unwrap_or(false);
-        if stream && exclude == Some(false) {
-            let what = "must be true where the text is streamed";
-            return Err(param("exclude_input_in_output", what));
-        }
         let id = match members.remove("id") {
             Some(Value::String(id)) => id,
             Some(Value::Number(id)) => id.to_string(),
             _ => String::new(),
         };
-        let parameters: Map<String, Value> = match members.remove("sampling_parameters") {
-            None => members,
-            // When it is there, the other parameters are not looked at.
-            Some(Value::String(text)) => serde_json::from_str(&text)
-                .map_err(|error| param("sampling_parameters", &format!("is no JSON: {error}")))?,
-            Some(_) => return Err(param("sampling_parameters", "must be JSON in a text")),
-        };
-        let echo = !exclude.unwrap_or(stream);
-        let settings = settings::read(parameters, self.options.default_max_tokens, echo)?;
-        if self.streaming && settings.n > 1 {
+        // As Triton's vLLM backend has it, a text that is not streamed stands behind its prompt.
+        let beside = settings::beside(members, self.options.default_max_tokens, |stream| !stream)?;
+        if self.streaming && beside.settings.n > 1 {
             return Err(param("n", "must be 1 in a stream"));
         }
         Ok(Asked {
             id,
             content: Content {
                 prompts: vec![Prompt::Text(Text::Inline(prompt))],
-                settings,
+                settings: beside.settings,
             },
-            finish_reason: finish_reason.unwrap_or(false),
-            input_tokens: input_tokens.unwrap_or(false),
-            output_tokens: output_tokens.unwrap_or(false),
+            finish_reason: beside.finish_reason,
+            input_tokens: beside.input_tokens,
+            output_tokens: beside.output_tokens,
         })
     }
 
@@ -248,12 +221,8 @@ fn one_or_all(mut all: Vec<Value>) -> Value {
     }
 }
 
-fn param(name: &str, what: &str) -> Failure {
-    failure::invalid(format!("'{name}' {what}"), Some(name))
-}
-
 /// Why an answer ended, in vLLM's words.
-fn reason(reason: FinishReason) -> String {
+pub fn reason(reason: FinishReason) -> String {
     match reason {
         FinishReason::EndOfSequence | FinishReason::StopSequence | FinishReason::ToolCalls => {
             "stop".to_owned()

@@ -1,5 +1,6 @@
 //! One inference, in either form. Of a request the head is read: raw tensors are spans,
-//! also before they have arrived.
+//! also before they have arrived. Only one whose tensors are texts is read whole: it is passed
+//! to workers of its own form, and becomes another task for all others.
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::{
     check_version, intent, invalid, model_header, model_in_message, model_of_headers, parameter,
     passing::Passing,
     path, target,
+    texts::Texts,
 };
 use crate::{
     codec::{Body, Kind, Stop, grpc_read, parameters, rest_read},
@@ -32,8 +34,12 @@ const HEAD: u64 = 1 << 20;
 pub struct Infer {
     options: Arc<Options>,
     form: Form,
+    default_model: String,
     head: RequestHead,
     asked: Option<Asked>,
+    texts: Option<Texts>,
+    /// A worker of the client's form cannot take the request as it is: it is told in tensors.
+    as_tensors: bool,
     answer: Option<Answer>,
     passing: Option<Passing>,
 }
@@ -51,12 +57,20 @@ struct Asked {
 }
 
 impl Infer {
-    pub fn new(options: Arc<Options>, form: Form, head: RequestHead) -> Self {
+    pub fn new(
+        options: Arc<Options>,
+        form: Form,
+        default_model: String,
+        head: RequestHead,
+    ) -> Self {
         Self {
             options,
             form,
+            default_model,
             head,
             asked: None,
+            texts: None,
+            as_tensors: false,
             answer: None,
             passing: None,
         }
@@ -169,7 +183,18 @@ impl one_call::Ask for Infer {
             Err(need) => return Ok(Read::Need(need)),
         };
         check_shared(&asked.body, self.options.shared_memory)?;
-        let intent = ask(CALL, &asked.body);
+        let mut intent = ask(CALL, &asked.body);
+        let default = &self.default_model;
+        let words = Texts::words(&self.options, &asked.body.model, default);
+        if words.is_some() && !asked.bare {
+            if !progress.end {
+                return Ok(Read::Need(need(Want::All)));
+            }
+            self.texts = Texts::read(bytes, &self.options, default, &asked.body, false);
+            if let Some(texts) = &self.texts {
+                intent = texts.intent(intent);
+            }
+        }
         self.asked = Some(asked);
         Ok(Read::Call(intent))
     }
@@ -182,6 +207,7 @@ impl one_call::Ask for Infer {
         check_version(&target, &asked.body.version)?;
         let unlike = self.form == Form::Rest
             && (asked.binary && !target.binary || self.options.base64_bytes != target.base64_bytes);
+        self.as_tensors = unlike;
         if unlike {
             return Ok(None);
         }
@@ -246,6 +272,12 @@ impl one_call::Ask for Infer {
             asked.wishes.clone(),
             asked.body.model.clone(),
         ));
+        let as_tensors = std::mem::take(&mut self.as_tensors);
+        match &mut self.texts {
+            Some(texts) if as_tensors => texts.stay(),
+            Some(texts) => return texts.call(model),
+            None => {}
+        }
         Ok(neutral(&asked.body, model, false))
     }
 
@@ -258,6 +290,13 @@ impl one_call::Ask for Infer {
         let Some(answer) = &mut self.answer else {
             return Ok(());
         };
+        if let Some(telling) = self.texts.as_mut().and_then(Texts::telling) {
+            let over = event == Event::End;
+            if let Some(tensors) = telling.event(bytes, event)? {
+                answer.tensors(bytes, tensors, out)?;
+            }
+            return if over { answer.end(bytes, out) } else { Ok(()) };
+        }
         match event {
             Event::Tensors(tensors) => answer.tensors(bytes, tensors, out),
             Event::End => answer.end(bytes, out),

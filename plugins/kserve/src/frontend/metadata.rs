@@ -14,7 +14,7 @@ use tollgate_sdk_protocol::{
 
 use super::{
     Form, check_version, intent, invalid, model_header, model_in_message, model_of_headers,
-    parameter, passing::Passing, path, status, target,
+    parameter, passing::Passing, path, status, target, texts,
 };
 use crate::{
     codec::rest_write::{Style, shape},
@@ -27,6 +27,7 @@ use crate::{
 pub struct Metadata {
     options: Arc<Options>,
     form: Form,
+    default_model: String,
     head: RequestHead,
     model: String,
     version: String,
@@ -37,12 +38,18 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    pub fn new(options: Arc<Options>, form: Form, head: RequestHead) -> Self {
+    pub fn new(
+        options: Arc<Options>,
+        form: Form,
+        default_model: String,
+        head: RequestHead,
+    ) -> Self {
         Self {
             model: parameter(&head, "model"),
             version: parameter(&head, "version"),
             options,
             form,
+            default_model,
             head,
             len: 0,
             info: None,
@@ -50,7 +57,10 @@ impl Metadata {
         }
     }
 
-    fn tell(&self, info: ModelInfo) -> Result<Vec<Action>, Failure> {
+    fn tell(&self, mut info: ModelInfo) -> Result<Vec<Action>, Failure> {
+        if let Some(words) = texts::Texts::words(&self.options, &self.model, &self.default_model) {
+            texts::describe(words, &mut info);
+        }
         let name = if self.model.is_empty() {
             info.name
         } else {

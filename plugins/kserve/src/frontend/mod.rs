@@ -11,6 +11,7 @@ mod passing;
 mod path;
 mod settings;
 mod stream;
+mod texts;
 
 use std::sync::Arc;
 
@@ -48,10 +49,11 @@ pub fn exchange(
         Door::Rest(..) => Form::Rest,
         Door::Grpc(..) => Form::Grpc,
     };
+    let default = context.default_model.clone().unwrap_or_default();
     match door.endpoint() {
-        Endpoint::Infer => call(infer::Infer::new(options, form, head)),
-        Endpoint::StreamInfer => Box::new(stream::Exchange::new(options, &head)),
-        Endpoint::ModelMetadata => call(metadata::Metadata::new(options, form, head)),
+        Endpoint::Infer => call(infer::Infer::new(options, form, default, head)),
+        Endpoint::StreamInfer => Box::new(stream::Exchange::new(options, default, &head)),
+        Endpoint::ModelMetadata => call(metadata::Metadata::new(options, form, default, head)),
         Endpoint::Generate | Endpoint::GenerateStream => {
             let streaming = door.endpoint() == Endpoint::GenerateStream;
             call(generate::Generate::new(options, streaming, context, head))

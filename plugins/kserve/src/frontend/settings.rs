@@ -12,6 +12,15 @@ use tollgate_sdk_protocol::{
     types::Failure,
 };
 
+/// Inputs that ask for something beside the text.
+pub const FLAGS: [&str; 5] = [
+    "stream",
+    "exclude_input_in_output",
+    "return_finish_reason",
+    "return_num_input_tokens",
+    "return_num_output_tokens",
+];
+
 /// Parameters that are about the request, not about the result.
 const HINTS: [&str; 8] = [
     "id",
@@ -87,6 +96,63 @@ impl Taker {
     }
 }
 
+/// What stands beside a prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beside {
+    pub settings: Settings,
+    /// Pieces are wanted, or they are not.
+    pub stream: Option<bool>,
+    pub finish_reason: bool,
+    pub input_tokens: bool,
+    pub output_tokens: bool,
+}
+
+/// Reads what stands beside a prompt: optional inputs and parameters, by name. `echo` says whether
+/// a text stands behind its prompt where nothing is said of it, streamed or not.
+///
+/// # Errors
+/// Names what is of another type, or out of its domain.
+pub fn beside(
+    mut members: Map<String, Value>,
+    default_max_tokens: u32,
+    echo: impl FnOnce(bool) -> bool,
+) -> Result<Beside, Failure> {
+    let mut flags = FLAGS.map(|_| None);
+    for (flag, name) in flags.iter_mut().zip(FLAGS) {
+        *flag = match members.remove(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(value)) => Some(value),
+            Some(_) => return Err(param(name, "must be true or false")),
+        };
+    }
+    let [stream, exclude, finish_reason, input_tokens, output_tokens] = flags;
+    let streamed = stream.unwrap_or(false);
+    if streamed && exclude == Some(false) {
+        let what = "must be true where the text is streamed";
+        return Err(param("exclude_input_in_output", what));
+    }
+    let parameters: Map<String, Value> = match members.remove("sampling_parameters") {
+        None => members,
+        // When it is there, the other parameters are not looked at.
+        Some(Value::String(text)) => serde_json::from_str(&text)
+            .map_err(|error| param("sampling_parameters", &format!("is no JSON: {error}")))?,
+        Some(_) => return Err(param("sampling_parameters", "must be JSON in a text")),
+    };
+    let echo = exclude.map_or_else(|| echo(streamed), |exclude| !exclude);
+    Ok(Beside {
+        settings: read(parameters, default_max_tokens, echo)?,
+        stream,
+        finish_reason: finish_reason.unwrap_or(false),
+        input_tokens: input_tokens.unwrap_or(false),
+        output_tokens: output_tokens.unwrap_or(false),
+    })
+}
+
+/// The failure of a member that is not what it must be.
+pub fn param(name: &str, what: &str) -> Failure {
+    failure::invalid(format!("'{name}' {what}"), Some(name))
+}
+
 /// Settings from parameters.
 ///
 /// # Errors
@@ -140,12 +206,6 @@ pub fn read(
     if n == 0 {
         return Err(failure::invalid("'n' must be at least 1", Some("n")));
     }
-    let extras = taker.0.into_iter().filter(|(name, value)| {
-        let neutral = NEUTRAL
-            .iter()
-            .any(|row| row.0 == name && serde_json::from_str(row.1).ok().as_ref() == Some(value));
-        !neutral && !value.is_null() && !HINTS.contains(&name.as_str())
-    });
     Ok(Settings {
         sampling,
         stopping,
@@ -164,13 +224,23 @@ pub fn read(
         }),
         constraint: None,
         adapter: None,
-        extras: extras
-            .map(|(name, value)| Extra {
-                name,
-                json: value.to_string(),
-            })
-            .collect(),
+        extras: extras(taker.0),
     })
+}
+
+/// What has no place in neutral words and would change the result.
+pub fn extras(parameters: Map<String, Value>) -> Vec<Extra> {
+    let left = parameters.into_iter().filter(|(name, value)| {
+        let neutral = NEUTRAL
+            .iter()
+            .any(|row| row.0 == name && serde_json::from_str(row.1).ok().as_ref() == Some(value));
+        !neutral && !value.is_null() && !HINTS.contains(&name.as_str())
+    });
+    left.map(|(name, value)| Extra {
+        name,
+        json: value.to_string(),
+    })
+    .collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 //!    go when it has ended.
 //! 3. A failure is a response with `error_message`, and the stream goes on; with the
 //!    metadata `triton_grpc_error: true` it ends the stream with its status.
-//! 4. When the client has half-closed and every call has ended, so does the exchange.
+//! 4. A request whose tensors are texts becomes a generation or an embedding for workers of other
+//!    protocols; each piece of a text is a response.
+//! 5. When the client has half-closed and every call has ended, so does the exchange.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,6 +28,7 @@ use super::{
     answer::Wishes,
     infer::{ask, check_shared, neutral, refuse_shared, response, sequence},
     invalid, model_of_headers, status,
+    texts::Texts,
 };
 use crate::{
     codec::{Body, Kind, Stop, grpc_read, grpc_write},
@@ -42,6 +45,7 @@ pub struct Exchange {
     options: Arc<Options>,
     errors_end: bool,
     model: Result<String, Failure>,
+    default_model: String,
     open: BTreeMap<u32, Open>,
     /// Calls of a sequence that wait for the one before.
     waiting: VecDeque<u32>,
@@ -57,17 +61,19 @@ struct Open {
     /// Length of the message, for letting go of it.
     len: u64,
     asked: bool,
+    texts: Option<Texts>,
     /// Responses whose values are still to come.
     pending: VecDeque<Tensors>,
 }
 
 impl Exchange {
-    pub fn new(options: Arc<Options>, head: &RequestHead) -> Self {
+    pub fn new(options: Arc<Options>, default_model: String, head: &RequestHead) -> Self {
         let says = actions::header_value(&head.headers, "triton_grpc_error");
         Self {
             options,
             errors_end: says.is_some_and(|says| says.eq_ignore_ascii_case("true")),
             model: model_of_headers(head),
+            default_model,
             open: BTreeMap::new(),
             waiting: VecDeque::new(),
             half_closed: false,
@@ -116,7 +122,9 @@ impl Exchange {
             Err(Stop::More(to)) if !progress.end => {
                 return out.push(need(Want::AtLeast(to)));
             }
-            Ok(read) if read.typed && !progress.end => return out.push(need(Want::All)),
+            Ok(read) if !progress.end && (read.typed || self.is_texts(&read.body)) => {
+                return out.push(need(Want::All));
+            }
             Ok(read) => Ok(read),
             Err(Stop::More(_)) => Err(invalid("the message ends within a field")),
             Err(Stop::Bad(reason)) => Err(invalid(reason)),
@@ -137,9 +145,10 @@ impl Exchange {
                 return Err(failure::of(FailureKind::RateLimited, what));
             }
             let wishes = Wishes::grpc(read.typed && self.options.typed_answers);
-            Ok((body, wishes))
+            let texts = Texts::read(bytes, &self.options, &self.default_model, &body, true);
+            Ok((body, wishes, texts))
         });
-        let (body, wishes) = match begun {
+        let (body, wishes, texts) = match begun {
             Ok(begun) => begun,
             Err(failure) => {
                 out.push(let_go(number, len));
@@ -156,6 +165,7 @@ impl Exchange {
                 sequence,
                 len,
                 asked: false,
+                texts,
                 pending: VecDeque::new(),
             },
         );
@@ -166,12 +176,25 @@ impl Exchange {
         }
     }
 
+    /// Whether a request's tensors are texts, and have to be there to be read.
+    fn is_texts(&self, body: &Body) -> bool {
+        let named = match (body.model.as_str(), &self.model) {
+            ("", Ok(model)) => model,
+            (model, _) => model,
+        };
+        Texts::words(&self.options, named, &self.default_model).is_some()
+    }
+
     fn ask(&mut self, number: u32, out: &mut Vec<Action>) {
         if let Some(open) = self.open.get_mut(&number) {
             open.asked = true;
-            out.push(Action::Call(Intent {
+            let intent = Intent {
                 streaming: true,
                 ..ask(number, &open.body)
+            };
+            out.push(Action::Call(match &open.texts {
+                Some(texts) => texts.intent(intent),
+                None => intent,
             }));
         }
     }
@@ -180,38 +203,60 @@ impl Exchange {
         let Some(open) = self.open.get_mut(&dispatched.call) else {
             return;
         };
-        let model = match dispatched.way {
-            // One of many requests is none to pass: it is taken apart.
-            Way::Pass(to) => to.model,
-            Way::Translate(to) => to.model,
-            Way::Other(other) => {
+        // Another worker may have begun an answer before.
+        open.pending.clear();
+        let call = match (dispatched.way, &mut open.texts) {
+            (Way::Translate(to), Some(texts)) => match texts.call(to.model) {
+                Ok(call) => call,
+                Err(failure) => {
+                    out.push(Action::Cancel(dispatched.call));
+                    return self.ended(dispatched.call, Some(&failure), out);
+                }
+            },
+            // One of many requests is none to pass: it is taken apart, and told in its own words.
+            (Way::Pass(to), texts) => {
+                if let Some(texts) = texts {
+                    texts.stay();
+                }
+                neutral(&open.body, to.model, true)
+            }
+            (Way::Translate(to), None) => neutral(&open.body, to.model, true),
+            (Way::Other(other), _) => {
                 out.push(Action::Cancel(dispatched.call));
                 return self.ended(dispatched.call, Some(&unknown_way(&other.name)), out);
             }
         };
-        // Another worker may have begun an answer before.
-        open.pending.clear();
         out.push(Action::Materialise(Materialised {
             id: dispatched.call,
-            call: neutral(&open.body, model, true),
+            call,
         }));
     }
 
     fn event(&mut self, bytes: &dyn Bytes, call: u32, event: Event, out: &mut Vec<Action>) {
-        match event {
-            Event::Tensors(tensors) => {
-                let Some(open) = self.open.get_mut(&call) else {
-                    return;
-                };
-                open.pending.push_back(tensors);
-                self.flush(bytes, call, false, out);
+        let Some(open) = self.open.get_mut(&call) else {
+            return;
+        };
+        if let Event::Failed(failure) = &event {
+            return self.ended(call, Some(failure), out);
+        }
+        let over = event == Event::End;
+        let told = match (open.texts.as_mut().and_then(Texts::telling), event) {
+            (Some(telling), event) => telling.event(bytes, event),
+            (None, Event::Tensors(tensors)) => Ok(Some(tensors)),
+            (None, _) => Ok(None),
+        };
+        match told {
+            Ok(tensors) => open.pending.extend(tensors),
+            Err(failure) => {
+                if !over {
+                    out.push(Action::Cancel(call));
+                }
+                return self.ended(call, Some(&failure), out);
             }
-            Event::End => {
-                self.flush(bytes, call, true, out);
-                self.ended(call, None, out);
-            }
-            Event::Failed(failure) => self.ended(call, Some(&failure), out),
-            _ => {}
+        }
+        self.flush(bytes, call, over, out);
+        if over {
+            self.ended(call, None, out);
         }
     }
 

@@ -217,6 +217,9 @@ pub struct Request {
     pub parameters: std::collections::BTreeMap<String, Parameter64>,
     #[prost(message, repeated, tag = "5")]
     pub inputs: Vec<Tensor>,
+    /// Of those that are asked for only the name is looked at.
+    #[prost(message, repeated, tag = "6")]
+    pub outputs: Vec<Tensor>,
     #[prost(bytes = "vec", repeated, tag = "7")]
     pub raw_input_contents: Vec<Vec<u8>>,
 }

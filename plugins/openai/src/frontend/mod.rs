@@ -28,8 +28,8 @@ use std::sync::Arc;
 use tollgate_sdk_protocol::{
     Bytes, Frontend, actions, failure,
     frontend::{
-        Action, Affinity, CallEvent, Input, Intent, Materialised, PassTo, Passed, RequestHead,
-        ResponseMode, TranslateTo, Way,
+        Action, Affinity, CallEvent, Cost, Input, Intent, Materialised, PassTo, Passed,
+        RequestHead, ResponseMode, TranslateTo, Way,
     },
     inference::{Call, Event, Task, TaskKind},
     types::{Context, Cut, Failure, FailureKind, Other},
@@ -44,6 +44,8 @@ use crate::{
 
 /// The first call of an exchange, and mostly the only one.
 const CALL: u32 = 0;
+/// The call that asks the catalogue, before the one that matters.
+const LOOK_UP: u32 = 1;
 
 /// One request.
 pub struct Exchange {
@@ -57,6 +59,8 @@ pub struct Exchange {
 enum State {
     /// Nothing has come.
     New,
+    /// The catalogue is asked which model keeps what is asked for, by its mark.
+    LookingUp(String),
     /// A worker is being looked for, or the catalogue asked.
     Asked(Option<Request>),
     /// The request was passed. It is kept for another attempt.
@@ -98,19 +102,10 @@ impl Exchange {
         }
         match endpoint.task() {
             Some(task) => {
-                let mut intent = actions::intent(CALL, task, None);
                 if endpoint == Endpoint::Response {
-                    let id = self.head.parameters.iter().find(|it| it.name == "id");
-                    let id = id.map_or("", |id| id.value.as_str());
-                    // It goes on within a path: nothing that a server might take for more.
-                    if !relay::is_id(id) {
-                        let unknown = format!("Response with id '{id}' not found.");
-                        return self.refuse(failure::of(FailureKind::NotFound, &unknown), out);
-                    }
-                    if self.options.sticky_responses() {
-                        intent.affinity = Affinity::Pin(relay::key_of(id));
-                    }
+                    return self.begin_stored(out);
                 }
+                let mut intent = actions::intent(CALL, task, None);
                 // What an operator asks is asked once.
                 intent.repeatable = endpoint != Endpoint::Admin;
                 out.push(Action::Call(intent));
@@ -122,6 +117,54 @@ impl Exchange {
                 self.state = State::Done;
             }
         }
+    }
+
+    /// What is asked of a stored response: of the model that made it, if its id tells.
+    fn begin_stored(&mut self, out: &mut Vec<Action>) {
+        let id = self.stored();
+        // It goes on within a path: nothing that a server might take for more.
+        if !relay::is_id(id) {
+            let unknown = format!("Response with id '{id}' not found.");
+            return self.refuse(failure::of(FailureKind::NotFound, &unknown), out);
+        }
+        let usual = self.context.default_model.as_deref().map(relay::mark_of);
+        match relay::mark_in(id).map(str::to_owned) {
+            Some(mark) if usual.as_ref() != Some(&mark) => {
+                let intent = actions::intent(LOOK_UP, TaskKind::ListModels, None);
+                out.push(Action::Call(intent));
+                self.state = State::LookingUp(mark);
+            }
+            _ => self.ask_stored(None, out),
+        }
+    }
+
+    fn ask_stored(&mut self, model: Option<String>, out: &mut Vec<Action>) {
+        let task = Endpoint::Response.task().unwrap_or(TaskKind::Generate);
+        let mut intent = actions::intent(CALL, task, model);
+        if self.options.sticky_responses() {
+            intent.affinity = Affinity::Pin(relay::key_of(self.stored()));
+        }
+        out.push(Action::Call(intent));
+        self.state = State::Asked(None);
+    }
+
+    /// The id in the path.
+    fn stored(&self) -> &str {
+        let id = self.head.parameters.iter().find(|it| it.name == "id");
+        id.map_or("", |id| id.value.as_str())
+    }
+
+    /// The catalogue has answered. One of whose models none has the mark may still have the
+    /// response, as may one that did not answer.
+    fn looked_up(&mut self, mark: &str, events: Vec<CallEvent>, out: &mut Vec<Action>) {
+        let model = events.into_iter().find_map(|event| match event.event {
+            Event::Models(models) => models
+                .into_iter()
+                .map(|model| model.name)
+                .find(|name| relay::mark_of(name) == *mark),
+            _ => None,
+        });
+        self.ask_stored(model, out);
     }
 
     fn body(&mut self, bytes: &dyn Bytes, len: u64, out: &mut Vec<Action>) {
@@ -162,7 +205,7 @@ impl Exchange {
             State::Asked(request)
             | State::Passing(request, _)
             | State::Answering(request, _, _) => request,
-            State::New | State::Done => return,
+            State::New | State::LookingUp(_) | State::Done => return,
         };
         let (passable, model) = match way {
             Way::Pass(to) => {
@@ -193,6 +236,11 @@ impl Exchange {
                     for id in 1..calls.len() as u32 {
                         out.push(Action::Call(Intent {
                             id,
+                            // The first was asked for with the cost of all.
+                            cost: Cost {
+                                input: 0,
+                                output: 0,
+                            },
                             ..request.intent(bytes, &self.options)
                         }));
                     }
@@ -272,6 +320,10 @@ impl Frontend for Exchange {
                 }
                 (_, Input::Dispatched(dispatched)) => {
                     self.dispatched(bytes, dispatched.call, dispatched.way, &mut out);
+                }
+                (State::LookingUp(mark), Input::Events(events)) => {
+                    let mark = std::mem::take(mark);
+                    self.looked_up(&mark, events, &mut out);
                 }
                 (State::Asked(None), Input::Events(events)) => {
                     let events = events.into_iter().map(|event| event.event);

@@ -2,6 +2,7 @@
 //! apart into a neutral call when it must be translated.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Affinity, Cost, Intent, RequestHead},
@@ -170,7 +171,9 @@ impl Request {
             return Err(missing(subject));
         }
         let sticky = match (endpoint, seed) {
-            (Endpoint::Responses, Some(seed)) => relay::sticky(bytes, &fields, seed)?,
+            (Endpoint::Responses, Some(seed)) => {
+                relay::sticky(bytes, &fields, model.as_deref(), seed)?
+            }
             _ => None,
         };
         Ok(Self {
@@ -203,7 +206,12 @@ impl Request {
             _ => 0,
         };
         let answers = count("n").unwrap_or(1).clamp(1, 1024);
+        let prompts = match (self.endpoint, subject) {
+            (Endpoint::Completions, Some((offset, len))) => self.prompts(bytes, offset, len),
+            _ => 1,
+        };
         let output = output.clamp(0, 1 << 20).saturating_mul(answers);
+        let output = output.saturating_mul(prompts);
         let affinity = match (options.affinity, subject) {
             _ if self.sticky.is_some() => {
                 let key = self.sticky.as_ref().map(|sticky| sticky.key.clone());
@@ -229,6 +237,21 @@ impl Request {
             },
             affinity,
             ..actions::intent(CALL, task, self.model.clone())
+        }
+    }
+
+    /// Prompts of a completion: of a list of texts, or of lists of tokens, as many as it has.
+    fn prompts(&self, bytes: &dyn Bytes, offset: u64, len: u64) -> i64 {
+        // What begins otherwise is one, and is not read for it.
+        if bytes.read(0, offset, 1) != b"[" {
+            return 1;
+        }
+        let raw = bytes.read_all(0, offset, len);
+        // Elements are stepped over, not built.
+        let elements: Vec<&RawValue> = serde_json::from_slice(&raw).unwrap_or_default();
+        match elements.first().map(|first| first.get().as_bytes()[0]) {
+            Some(b'"' | b'[') => elements.len() as i64,
+            _ => 1,
         }
     }
 

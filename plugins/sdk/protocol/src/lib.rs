@@ -44,6 +44,7 @@ pub mod sse;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod text;
+pub mod vectors;
 
 pub use bindings::exports::tollgate::plugin::{backend, frontend, plugin};
 pub use bindings::tollgate::plugin::{body, inference, log, types};

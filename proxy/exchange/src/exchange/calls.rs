@@ -103,8 +103,12 @@ impl Exchange<'_> {
             }
             Ok(Ways::Workers(resolved, eligible)) => {
                 record.model(&resolved.name);
-                let keyed = !call.ask.streaming && calling::merges(house, &eligible);
-                if keyed {
+                let merged = !call.ask.streaming && calling::merges(house, &eligible);
+                // Whether it is a list is seen in what it is: one that nobody takes whole does not
+                // wait for a worker.
+                let task = tasks::name(&call.ask.task);
+                let dialect = &claimed.dialect;
+                if merged || lists::always_apart(house, route, &eligible, dialect, task).is_some() {
                     let model = resolved.name.to_string();
                     call.resolved = Some(resolved);
                     call.stage = Stage::Keyed(eligible);
@@ -291,14 +295,27 @@ impl Exchange<'_> {
                 let Some(resolved) = call.resolved.clone() else {
                     return Ok(());
                 };
+                let Asked {
+                    house,
+                    route,
+                    claimed,
+                    ..
+                } = self.asked;
+                let task = tasks::of(&it.call.task);
+                if lists::inputs(&it.call) > 1
+                    && let Some(composition) =
+                        lists::always_apart(house, route, &eligible, &claimed.dialect, task)
+                {
+                    self.compose(it.id, composition, resolved, it.call, sources);
+                    return Ok(());
+                }
                 let mut call = self.calls.remove(&it.id).unwrap_or_else(|| unreachable!());
-                let key = calling::batch_key(
-                    &self.asked.house,
-                    &resolved,
-                    &eligible,
-                    &it.call,
-                    &mut self.sources,
-                );
+                let key = match call.ask.streaming {
+                    true => None,
+                    false => {
+                        calling::batch_key(house, &resolved, &eligible, &it.call, &mut self.sources)
+                    }
+                };
                 call.kept = Some(Box::new((it.call, sources)));
                 self.queue(it.id, call, &resolved, eligible, key);
             }
@@ -387,8 +404,10 @@ impl Exchange<'_> {
             && let Some(composition) =
                 lists::spreader(&asked.house, &asked.route, &station, &content)
         {
-            // The place is given back: each of the calls asks for one of its own.
+            // The place is given back: each of the calls asks for one of its own. What all of them
+            // cost was charged when this one was picked.
             drop(assignment);
+            (call.ask.input_cost, call.ask.output_cost) = (0, 0);
             return self.compose(id, composition, resolved, content, sources);
         }
         let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);

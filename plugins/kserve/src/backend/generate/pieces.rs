@@ -1,15 +1,15 @@
-//! Pieces of a generation, as Triton's vLLM backend tells them.
+//! Pieces of a generation, as Triton's vLLM backend tells them: in a stream, or all in one.
 
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
     Bytes, failure,
-    inference::{FinishReason, Tensor, TensorData},
-    types::{Datatype, Failure, Progress},
+    inference::{FinishReason, Tensor},
+    types::{Failure, Progress},
 };
 
-use super::super::{infer_grpc::message_of_stream, unreadable};
+use super::super::{elements, infer_grpc::message_of_stream, unreadable};
 use crate::{
-    codec::{Stop, contents},
+    codec::Stop,
     options::{Generate as Names, Target},
 };
 
@@ -71,45 +71,36 @@ pub fn of_message(
     if tensors.is_empty() {
         return Ok(Ok(None));
     }
-    let find = |name: &str| {
-        let tensor = tensors.iter().find(|tensor| tensor.name == name)?;
-        raw(bytes, tensor).map(|raw| (tensor, raw))
-    };
-    let text = |name: &str| {
-        let (tensor, raw) = find(name)?;
-        let all = contents::split_bytes(&raw).ok()?;
-        let first = (tensor.datatype == Datatype::Bytes)
-            .then_some(all)?
-            .first()
-            .copied()?;
-        Some(String::from_utf8_lossy(first).into_owned())
-    };
-    let count = |name: &str| {
-        let (_, raw) = find(name)?;
-        raw.first_chunk().map(|four| u32::from_le_bytes(*four))
-    };
-    let Some(output) = text(&names.text_output) else {
-        let what = format!("a response without `{}`", names.text_output);
-        return Ok(Err(unreadable(what)));
-    };
-    Ok(Ok(Some(Piece {
-        text: output,
-        finish_reason: text("finish_reason").as_deref().and_then(reason),
-        input_tokens: count("num_input_tokens"),
-        output_tokens: count("num_output_tokens"),
-    })))
+    Ok(of_outputs(bytes, &tensors, names).map(Some))
 }
 
-/// A tensor's bytes, which are few and have arrived.
-fn raw(bytes: &dyn Bytes, tensor: &Tensor) -> Option<Vec<u8>> {
-    match &tensor.data {
-        TensorData::Inline(raw) => Some(raw.clone()),
-        TensorData::Held(held) => {
-            let raw = bytes.read_all(held.at.source, held.at.offset, held.at.len);
-            (raw.len() as u64 == held.at.len).then_some(raw)
-        }
-        TensorData::None => None,
-    }
+/// The piece that some outputs are.
+///
+/// # Errors
+/// There is no text among them, or more than one.
+pub fn of_outputs(bytes: &dyn Bytes, outputs: &[Tensor], names: &Names) -> Result<Piece, Failure> {
+    let find = |name: &str| outputs.iter().find(|tensor| tensor.name == name);
+    let text = |tensor: &Tensor| match &mut elements::texts(bytes, tensor)?[..] {
+        [text] => Ok(std::mem::take(text)),
+        other => Err(unreadable(format!(
+            "`{}` has {} texts for one prompt",
+            tensor.name,
+            other.len()
+        ))),
+    };
+    let count = |name: &str| {
+        let counts = elements::counts(bytes, find(name)?).ok()?;
+        u32::try_from(*counts.first()?).ok()
+    };
+    let output = find(&names.text_output)
+        .ok_or_else(|| unreadable(format!("a response without `{}`", names.text_output)))?;
+    let reason_told = find("finish_reason").and_then(|it| text(it).ok());
+    Ok(Piece {
+        text: text(output)?,
+        finish_reason: reason_told.as_deref().and_then(reason),
+        input_tokens: count("num_input_tokens"),
+        output_tokens: count("num_output_tokens"),
+    })
 }
 
 /// vLLM's word for why it ended; none: it has not.

@@ -10,8 +10,9 @@ use tollgate_sdk_protocol::{
     types::{Datatype, Failure, Segment, Text},
 };
 
+use super::super::tensors;
 use crate::{
-    codec::{Body, Kind, contents, grpc_write, parameters},
+    codec::{Body, Kind, grpc_write, parameters},
     options::Generate as Names,
 };
 
@@ -125,15 +126,7 @@ fn flags(names: &Names, streaming: bool) -> impl Iterator<Item = (&'static str, 
         ("return_num_output_tokens", true),
     ]
     .into_iter()
-    .filter(|flag| names.inputs.iter().any(|name| name == flag.0))
-}
-
-/// Whether sampling goes as one tensor, or else as parameters of the request.
-fn as_tensor(names: &Names) -> bool {
-    names
-        .inputs
-        .iter()
-        .any(|name| name == "sampling_parameters")
+    .filter(|flag| names.has(flag.0))
 }
 
 /// The body for `generate_stream`.
@@ -151,7 +144,7 @@ pub fn json(
         members.insert(name.to_owned(), value.into());
     }
     let sampling = sampling(&content.settings);
-    if as_tensor(names) {
+    if names.has("sampling_parameters") {
         let text = Value::from(sampling).to_string();
         members.insert("sampling_parameters".to_owned(), text.into());
     } else {
@@ -170,44 +163,43 @@ pub fn json(
     ])
 }
 
-/// The message for `ModelStreamInfer`.
+/// The tensors and parameters of an inference, or of a request in a stream of them.
 ///
 /// # Errors
-/// When the prompt cannot be read, or a parameter cannot be written.
-pub fn message(
+/// When the prompt cannot be read, or is too long to be told.
+pub fn inference(
     bytes: &dyn Bytes,
-    call: &Call,
     content: &Content,
     prompt: &Text,
     names: &Names,
     streaming: bool,
-    wide: bool,
-) -> Result<Vec<Segment>, Failure> {
-    let invalid = |what: String| failure::invalid(what, None);
-    let tensor = |name: &str, datatype: Datatype, raw: Vec<u8>| Tensor {
-        name: name.to_owned(),
-        datatype,
-        shape: vec![1],
-        data: TensorData::Inline(raw),
-        parameters: Vec::new(),
-    };
-    let bytes_of = |text: &str| {
-        contents::pack_bytes([text]).ok_or_else(|| invalid("a text is too long".to_owned()))
-    };
-    let text = text::resolve(bytes, prompt).map_err(invalid)?;
-    let mut tensors = vec![tensor(&names.text_input, Datatype::Bytes, bytes_of(&text)?)];
+) -> Result<(Vec<Tensor>, Vec<Parameter>), Failure> {
+    let text = text::resolve(bytes, prompt).map_err(|what| failure::invalid(what, None))?;
+    let mut inputs = vec![tensors::of_texts(
+        &names.text_input,
+        &[text],
+        names.batch,
+        names.content_type.as_deref(),
+    )?];
     for (name, value) in flags(names, streaming) {
-        tensors.push(tensor(name, Datatype::Boolean, vec![u8::from(value)]));
+        inputs.push(Tensor {
+            name: name.to_owned(),
+            datatype: Datatype::Boolean,
+            shape: if names.batch { vec![1, 1] } else { vec![1] },
+            data: TensorData::Inline(vec![u8::from(value)]),
+            parameters: Vec::new(),
+        });
     }
     let sampling = sampling(&content.settings);
     let mut given = Vec::new();
-    if as_tensor(names) {
+    if names.has("sampling_parameters") {
         let json = Value::from(sampling).to_string();
-        tensors.push(tensor(
+        inputs.push(tensors::of_texts(
             "sampling_parameters",
-            Datatype::Bytes,
-            bytes_of(&json)?,
-        ));
+            &[json],
+            names.batch,
+            None,
+        )?);
     } else {
         for (name, value) in sampling {
             // A list is told as its JSON, as the backend reads it.
@@ -216,15 +208,28 @@ pub fn message(
             given.push(Parameter { name, value });
         }
     }
+    Ok((inputs, given))
+}
+
+/// The message for `ModelStreamInfer`.
+///
+/// # Errors
+/// As [`inference`], and when a parameter cannot be written.
+pub fn message(
+    bytes: &dyn Bytes,
+    call: &Call,
+    (tensors, parameters): (Vec<Tensor>, Vec<Parameter>),
+    wide: bool,
+) -> Result<Vec<Segment>, Failure> {
     let body = Body {
         model: call.model.clone(),
         version: call.version.clone().unwrap_or_default(),
-        parameters: given,
+        parameters,
         tensors,
         ..Body::default()
     };
     let style = grpc_write::Style { wide, typed: false };
     grpc_write::write(bytes, Kind::Request, &body, style)
         .map(|written| written.segments)
-        .map_err(invalid)
+        .map_err(|what| failure::invalid(what, None))
 }

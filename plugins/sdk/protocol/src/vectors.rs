@@ -1,13 +1,13 @@
-//! A neutral vector as numbers, wherever it lies.
+//! Neutral vectors as numbers, wherever they lie.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use tollgate_sdk_protocol::{
+use crate::{
     Bytes, failure,
     inference::Vector,
     types::{Datatype, Encoding, Failure},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// The numbers.
+/// The numbers of a vector.
 ///
 /// # Errors
 /// When held bytes are not what they are said to be.
@@ -41,7 +41,7 @@ fn little_endian(raw: &[u8]) -> Option<Vec<f32>> {
 
 #[cfg(test)]
 mod tests {
-    use tollgate_sdk_protocol::{
+    use crate::{
         testing::Memory,
         types::{Held, Span},
     };

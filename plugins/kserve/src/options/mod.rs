@@ -1,14 +1,24 @@
 //! The options of the plugin, and those of a worker.
 //!
 //! Servers of this protocol differ. Each difference is an option of its own, and `server`
-//! sets all of them at once, as one of the servers has them; what stands beside it wins.
+//! sets all of them at once, as one of the servers has them; what stands beside it wins. Which
+//! tensors are texts no server says, so that those who want other tasks made of tensors, or
+//! tensors of other tasks, have to: that is `texts`.
+
+mod target;
+mod texts;
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::plugin::Problem;
 
+pub use target::{Index, ModelHeader, Streams, Target};
+pub use texts::{Embed, Generate, Offered, Over, Texts, ToText, ToVectors};
+
 /// JSON Schema of the plugin's options.
-pub const SCHEMA: &str = include_str!("options.json");
+pub const SCHEMA: &str = include_str!("../options.json");
 
 /// The servers whose ways are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -86,6 +96,9 @@ pub struct Options {
     pub admin: bool,
     pub server_name: String,
     pub default_max_tokens: u32,
+    /// Models whose tensors are texts, by the names that clients use.
+    #[serde(default)]
+    pub models: BTreeMap<String, Texts>,
 }
 
 impl Options {
@@ -107,6 +120,7 @@ impl Options {
             admin: false,
             server_name: "tollgate".to_owned(),
             default_max_tokens: 16,
+            models: BTreeMap::new(),
         };
         match server {
             Server::Triton => Self {
@@ -189,179 +203,15 @@ impl Options {
                 }]);
             }
         }
+        for (name, texts) in &options.models {
+            if let Err(message) = texts.check() {
+                return Err(vec![Problem {
+                    at: format!("/models/{name}"),
+                    message,
+                }]);
+            }
+        }
         Ok(options)
-    }
-}
-
-/// How streams of inferences are asked of a worker over gRPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Streams {
-    /// Not at all: one answer is all there is.
-    None,
-    /// By `ModelStreamInfer`, whose answers are `ModelStreamInferResponse`.
-    Wrapped,
-    /// By `ModelStreamInfer`, whose answers are `ModelInferResponse` (MLServer).
-    Bare,
-}
-
-/// How a worker tells which models it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Index {
-    /// It does not: the configured ones are asked for, one by one.
-    None,
-    /// By the repository's index.
-    Repository,
-    /// By `GET /v2/models` (KServe, REST only).
-    Models,
-    /// By `GET /v1/config` (OVMS, REST only).
-    Config,
-}
-
-/// By which header a worker is told the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelHeader {
-    /// By none: its name in the path or message is enough.
-    None,
-    /// `mm-vmodel-id`: the name of an InferenceService.
-    MmVmodelId,
-    /// `mm-model-id`: a concrete model.
-    MmModelId,
-}
-
-/// Which task a worker's models do, where they are models of language.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Generate {
-    /// The tensor with the prompt.
-    pub text_input: String,
-    /// The tensor with the text.
-    pub text_output: String,
-    /// Optional inputs that the models have, of those of Triton's vLLM backend. Without
-    /// `sampling_parameters` those go as parameters of the request.
-    pub inputs: Vec<String>,
-}
-
-impl Default for Generate {
-    fn default() -> Self {
-        Self {
-            text_input: "text_input".to_owned(),
-            text_output: "text_output".to_owned(),
-            inputs: [
-                "stream",
-                "sampling_parameters",
-                "exclude_input_in_output",
-                "return_finish_reason",
-                "return_num_input_tokens",
-                "return_num_output_tokens",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-        }
-    }
-}
-
-/// What the configuration says of one worker.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Target {
-    /// Read by the host; it is in the worker's dialect.
-    #[serde(default, rename = "dialect")]
-    pub _dialect: String,
-    pub server: Server,
-    pub binary: bool,
-    pub wide_parameters: bool,
-    pub versions: bool,
-    pub streams: Streams,
-    pub index: Index,
-    pub health: bool,
-    pub base64_bytes: bool,
-    pub model_header: ModelHeader,
-    /// Path of a page of metrics on the same port.
-    #[serde(default)]
-    pub metrics: Option<String>,
-    #[serde(default)]
-    pub generate: Option<Generate>,
-    /// Its models take a batch in the first dimension of every tensor, so that calls of one row each
-    /// may go together.
-    #[serde(default)]
-    pub merge: bool,
-}
-
-impl Target {
-    /// As one of the servers has them.
-    pub fn of(server: Server) -> Self {
-        let usual = Self {
-            _dialect: String::new(),
-            server,
-            binary: true,
-            wide_parameters: false,
-            versions: true,
-            streams: Streams::None,
-            index: Index::None,
-            health: true,
-            base64_bytes: false,
-            model_header: ModelHeader::None,
-            metrics: None,
-            generate: None,
-            merge: false,
-        };
-        match server {
-            Server::Triton => Self {
-                wide_parameters: true,
-                streams: Streams::Wrapped,
-                index: Index::Repository,
-                ..usual
-            },
-            Server::Ovms => Self {
-                streams: Streams::Wrapped,
-                index: Index::Config,
-                metrics: Some("/metrics".to_owned()),
-                ..usual
-            },
-            Server::Mlserver => Self {
-                binary: false,
-                streams: Streams::Bare,
-                index: Index::Repository,
-                ..usual
-            },
-            Server::KservePython => Self {
-                versions: false,
-                index: Index::Models,
-                ..usual
-            },
-            Server::Modelmesh => Self {
-                binary: false,
-                health: false,
-                base64_bytes: true,
-                ..usual
-            },
-        }
-    }
-
-    /// Reads a worker's options; the plugin's server is the worker's unless it says.
-    ///
-    /// # Errors
-    /// Says what is wrong with them.
-    pub fn parse(json: &str, plugin: &Options) -> Result<Self, String> {
-        let given = object(json)?;
-        let preset = Self::of(server(&given)?.unwrap_or(plugin.server));
-        let mut all = Map::from_iter([
-            ("server".to_owned(), name(preset.server)),
-            ("binary".to_owned(), preset.binary.into()),
-            ("wide-parameters".to_owned(), preset.wide_parameters.into()),
-            ("versions".to_owned(), preset.versions.into()),
-            ("streams".to_owned(), word(preset.streams)),
-            ("index".to_owned(), word(preset.index)),
-            ("health".to_owned(), preset.health.into()),
-            ("base64-bytes".to_owned(), preset.base64_bytes.into()),
-            ("model-header".to_owned(), word(preset.model_header)),
-            ("metrics".to_owned(), preset.metrics.into()),
-        ]);
-        all.extend(given);
-        serde_json::from_value(all.into()).map_err(|error| format!("the worker's options: {error}"))
     }
 }
 
@@ -429,5 +279,4 @@ fn name(server: Server) -> Value {
 }
 
 #[cfg(test)]
-#[path = "options_tests.rs"]
 mod tests;

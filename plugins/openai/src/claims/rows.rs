@@ -1,0 +1,232 @@
+//! Where each thing is asked.
+
+use super::Endpoint;
+use crate::options::{Admin, Options, Relayed};
+
+/// Method, path, endpoint and what it is for.
+pub type Row = (&'static str, &'static str, Endpoint, &'static str);
+
+/// What is served unless options say otherwise, in the order of the claims.
+pub const ENDPOINTS: [Row; 29] = [
+    (
+        "GET",
+        "/v1/models",
+        Endpoint::Models,
+        "Models that may be asked",
+    ),
+    ("GET", "/v1/models/{id...}", Endpoint::Model, "One model"),
+    (
+        "POST",
+        "/v1/chat/completions",
+        Endpoint::Chat,
+        "Answer a conversation; `stream` for events",
+    ),
+    (
+        "POST",
+        "/v1/completions",
+        Endpoint::Completions,
+        "Continue a prompt; `stream` for events",
+    ),
+    (
+        "POST",
+        "/v1/embeddings",
+        Endpoint::Embeddings,
+        "Vectors of texts",
+    ),
+    ("POST", "/tokenize", Endpoint::Tokenize, "Tokens of a text"),
+    (
+        "POST",
+        "/detokenize",
+        Endpoint::Detokenize,
+        "Text of tokens",
+    ),
+    (
+        "GET",
+        "/version",
+        Endpoint::Version,
+        "Version of the server",
+    ),
+    ("GET", "/docs", Endpoint::Docs, "This page"),
+    (
+        "GET",
+        "/openapi.json",
+        Endpoint::OpenApi,
+        "This API, for machines",
+    ),
+    (
+        "GET",
+        "/health",
+        Endpoint::Health,
+        "200 when a worker is ready, else 503",
+    ),
+    ("GET", "/ping", Endpoint::Health, "As /health"),
+    ("POST", "/ping", Endpoint::Health, "As /health"),
+    (
+        "GET",
+        "/load",
+        Endpoint::Load,
+        "Requests that are being served",
+    ),
+    (
+        "POST",
+        "/rerank",
+        Endpoint::Rerank,
+        "Documents, best first for a query",
+    ),
+    ("POST", "/v1/rerank", Endpoint::Rerank, "As /rerank"),
+    ("POST", "/v2/rerank", Endpoint::Rerank, "As /rerank"),
+    ("POST", "/score", Endpoint::Score, "How alike texts are"),
+    ("POST", "/v1/score", Endpoint::Score, "As /score"),
+    (
+        "POST",
+        "/v1/responses",
+        Endpoint::Responses,
+        "A response, kept where the server keeps them",
+    ),
+    (
+        "GET",
+        "/v1/responses/{id}",
+        Endpoint::Response,
+        "A response that was kept",
+    ),
+    (
+        "POST",
+        "/v1/responses/{id}/cancel",
+        Endpoint::Response,
+        "Stop a response in the background",
+    ),
+    (
+        "POST",
+        "/v1/audio/transcriptions",
+        Endpoint::Audio,
+        "Text of speech",
+    ),
+    (
+        "POST",
+        "/v1/audio/translations",
+        Endpoint::Audio,
+        "English text of speech",
+    ),
+    (
+        "POST",
+        "/v1/messages",
+        Endpoint::Messages,
+        "Answer a conversation, Messages API",
+    ),
+    (
+        "POST",
+        "/v1/messages/count_tokens",
+        Endpoint::Messages,
+        "Length of a conversation",
+    ),
+    (
+        "POST",
+        "/pooling",
+        Endpoint::Pooling,
+        "What the model pools of texts",
+    ),
+    ("POST", "/classify", Endpoint::Classify, "Classes of texts"),
+    ("GET", "/redoc", Endpoint::Docs, "As /docs"),
+];
+
+/// What operators may be served, by family.
+const ADMIN: [(Admin, &str, &str, &str); 19] = [
+    (
+        Admin::Lora,
+        "POST",
+        "/v1/load_lora_adapter",
+        "Load an adapter",
+    ),
+    (
+        Admin::Lora,
+        "POST",
+        "/v1/unload_lora_adapter",
+        "Unload an adapter",
+    ),
+    (Admin::Sleep, "POST", "/sleep", "Give memory back"),
+    (Admin::Sleep, "POST", "/wake_up", "Take memory again"),
+    (
+        Admin::Sleep,
+        "GET",
+        "/is_sleeping",
+        "Whether memory was given back",
+    ),
+    (Admin::Sleep, "POST", "/pause", "Begin nothing new"),
+    (Admin::Sleep, "POST", "/resume", "Go on"),
+    (
+        Admin::Sleep,
+        "GET",
+        "/is_paused",
+        "Whether nothing new is begun",
+    ),
+    (Admin::Profile, "POST", "/start_profile", "Begin a profile"),
+    (Admin::Profile, "POST", "/stop_profile", "End a profile"),
+    (
+        Admin::Cache,
+        "POST",
+        "/reset_prefix_cache",
+        "Forget prompts",
+    ),
+    (Admin::Cache, "POST", "/reset_mm_cache", "Forget images"),
+    (
+        Admin::Scale,
+        "POST",
+        "/scale_elastic_ep",
+        "Change the number of experts' devices",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/is_scaling_elastic_ep",
+        "Whether that is going on",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/collective_rpc",
+        "Call a method of every device",
+    ),
+    (
+        Admin::Scale,
+        "POST",
+        "/v1/models/switch",
+        "Load another model",
+    ),
+    (
+        Admin::Info,
+        "GET",
+        "/server_info",
+        "What the worker was started with",
+    ),
+    (
+        Admin::Info,
+        "GET",
+        "/tokenizer_info",
+        "The worker's tokenizer",
+    ),
+    (
+        Admin::Metrics,
+        "GET",
+        "/metrics",
+        "The worker's own metrics",
+    ),
+];
+
+/// The rows that these options switch on, in the order of the claims.
+pub fn rows(options: &Options) -> Vec<Row> {
+    let served = |row: &&Row| match row.2 {
+        Endpoint::Responses | Endpoint::Response => options.relays(Relayed::Responses),
+        Endpoint::Audio => options.relays(Relayed::Audio),
+        Endpoint::Messages => options.relays(Relayed::Messages),
+        Endpoint::Pooling | Endpoint::Classify => options.relays(Relayed::Pooling),
+        _ => true,
+    };
+    let admin = ADMIN.iter().filter(|row| options.admin.contains(&row.0));
+    let admin = admin.map(|(_, method, path, purpose)| (*method, *path, Endpoint::Admin, *purpose));
+    ENDPOINTS
+        .iter()
+        .filter(served)
+        .copied()
+        .chain(admin)
+        .collect()
+}
