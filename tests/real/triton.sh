@@ -3,9 +3,10 @@
 # a CPU: HTTP on 127.0.0.1:18160, gRPC on 127.0.0.1:18161, metrics on
 # 127.0.0.1:18162 (all three by TRITON_…). The models are those of triton_models: `addsub`
 # (sum and difference, merged into batches), `echo` (each input as an output), `stream` (a word an
-# answer), `teller` (a text, by the tensors of the vLLM backend), `broken` (which fails); or those that
-# TRITON_MODELS names: `matrix` (a product whose batches pay), `matrix_own` (the same, with the server's
-# own batcher on), `chain` (whose batches do not pay).
+# answer), `teller` (a text, by the tensors of the vLLM backend), `vectors` and `writer` (vectors of
+# texts, and a text at once), `broken` (which fails); or those that TRITON_MODELS names: `matrix` (a
+# product whose batches pay), `matrix_own` (the same, with the server's own batcher on), `chain` (whose
+# batches do not pay).
 . "$(dirname "$0")/common.sh"
 HTTP_PORT=${TRITON_HTTP_PORT:-18160}
 GRPC_PORT=${TRITON_GRPC_PORT:-18161}
@@ -23,7 +24,7 @@ rm -rf "$work/backends/python"
 cp -r "$server/backends/python" "$work/backends/"
 ln -sf "$server/python_backend_stubs/$version/triton_python_backend_stub" "$work/backends/python/"
 rm -rf "$work/models"
-for model in ${TRITON_MODELS:-addsub echo stream teller broken}; do
+for model in ${TRITON_MODELS:-addsub echo stream teller vectors writer broken}; do
     mkdir -p "$work/models/$model/1"
     cp "$HERE/triton_models/$model.pbtxt" "$work/models/$model/config.pbtxt"
     cp "$HERE/triton_models/${model%_own}.py" "$work/models/$model/1/model.py"

@@ -10,8 +10,9 @@ use tollgate_sdk_protocol::{plugin::Surface, testing::Passed};
 use crate::input::{parts, selector};
 use crate::protocol::{self, Ask, SERVED, Side, named};
 
-/// Options of the plugin and of a worker: each server's ways.
-const VARIANTS: [(&str, &str); 4] = [
+/// Options of the plugin and of a worker: each server's ways, and tensors that are texts on both
+/// sides.
+const VARIANTS: [(&str, &str); 6] = [
     ("", ""),
     (r#"{"server":"modelmesh"}"#, r#"{"server":"modelmesh"}"#),
     (
@@ -21,6 +22,14 @@ const VARIANTS: [(&str, &str); 4] = [
     (
         r#"{"server":"ovms","shared-memory":"pass"}"#,
         r#"{"server":"ovms"}"#,
+    ),
+    (
+        r#"{"models":{"named":{"generate":{"text-input":"IN","text-output":"OUT"}}}}"#,
+        r#"{"generate":{"text-input":"IN","text-output":"OUT","over":"infer","wrap-streams":true}}"#,
+    ),
+    (
+        r#"{"models":{"named":{"embed":{"input":"IN","output":"OUT","batch":true}}}}"#,
+        r#"{"embed":{"input":"IN","output":"OUT","tokens":"N"}}"#,
     ),
 ];
 
