@@ -8,7 +8,7 @@ use crate::{
     hosted, native,
     rounds::{Effort, Figures, interleaved, row},
     scheduler::{Core, Crowd, Hosted, Native, Waiting},
-    script::{Protocol, Script},
+    script::{PLUGINS, Protocol, Script},
 };
 
 /// Tokens of a whole answer: about 1 KB of text.
@@ -28,124 +28,93 @@ enum Work {
 }
 
 struct Case {
-    name: &'static str,
+    name: String,
     /// What one figure is for.
     unit: &'static str,
     work: Work,
     ways: (Protocol, Protocol),
+    shape: Shape,
+}
+
+/// Bytes of the prompt, tokens of the answer, and how many of them come in one step of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
     prompt: usize,
     tokens: u32,
     per_step: Option<u32>,
 }
 
-const fn case(
-    name: &'static str,
-    unit: &'static str,
-    work: Work,
-    ways: (Protocol, Protocol),
-    (prompt, tokens, per_step): (usize, u32, Option<u32>),
-) -> Case {
-    Case {
-        name,
-        unit,
-        work,
-        ways,
+const fn shape(prompt: usize, tokens: u32, per_step: Option<u32>) -> Shape {
+    Shape {
         prompt,
         tokens,
         per_step,
     }
 }
 
-use Protocol::{Openai, Tgis};
+use Protocol::{CaikitGrpc, CaikitRest, Openai, Tgis, TritonGrpc, TritonHttp};
 use Work::{Pass, Translate};
 
-const WHOLE: (usize, u32, Option<u32>) = (PROMPT, TOKENS, None);
-const LONG: (usize, u32, Option<u32>) = (LARGE, TOKENS, None);
-const ONE: (usize, u32, Option<u32>) = (PROMPT, STREAM, Some(1));
-const SIXTEEN: (usize, u32, Option<u32>) = (PROMPT, STREAM, Some(16));
+const WHOLE: Shape = shape(PROMPT, TOKENS, None);
+const LONG: Shape = shape(LARGE, TOKENS, None);
+const ONE: Shape = shape(PROMPT, STREAM, Some(1));
+const SIXTEEN: Shape = shape(PROMPT, STREAM, Some(16));
+
+/// Two ways there and back.
+const BOTH: [(Protocol, Protocol); 2] = [(Openai, Tgis), (Tgis, Openai)];
+/// Each further plugin once as client and once as worker, beside one that is measured above.
+const MORE: [(Protocol, Protocol); 7] = [
+    (Openai, CaikitRest),
+    (Openai, CaikitGrpc),
+    (Openai, TritonHttp),
+    (Openai, TritonGrpc),
+    (CaikitRest, Tgis),
+    (CaikitGrpc, Tgis),
+    (TritonHttp, Tgis),
+];
 
 /// Exchanges.
-const CASES: [Case; 13] = [
-    case(
-        "unary OpenAI → TGIS",
-        "exchange",
-        Translate,
-        (Openai, Tgis),
-        WHOLE,
-    ),
-    case(
-        "unary TGIS → OpenAI",
-        "exchange",
-        Translate,
-        (Tgis, Openai),
-        WHOLE,
-    ),
-    case(
-        "stream OpenAI → TGIS, 1 token a step",
-        "token",
-        Translate,
-        (Openai, Tgis),
-        ONE,
-    ),
-    case(
-        "stream OpenAI → TGIS, 16 tokens a step",
-        "token",
-        Translate,
-        (Openai, Tgis),
-        SIXTEEN,
-    ),
-    case(
-        "stream TGIS → OpenAI, 1 token a step",
-        "token",
-        Translate,
-        (Tgis, Openai),
-        ONE,
-    ),
-    case(
-        "stream TGIS → OpenAI, 16 tokens a step",
-        "token",
-        Translate,
-        (Tgis, Openai),
-        SIXTEEN,
-    ),
-    case("pass OpenAI", "exchange", Pass, (Openai, Openai), WHOLE),
-    case("pass TGIS", "exchange", Pass, (Tgis, Tgis), WHOLE),
-    case(
-        "usage tap OpenAI, an event a chunk",
-        "chunk",
-        Pass,
-        (Openai, Openai),
-        ONE,
-    ),
-    case(
-        "usage tap TGIS, a message a chunk",
-        "chunk",
-        Pass,
-        (Tgis, Tgis),
-        ONE,
-    ),
-    case(
-        "unary OpenAI → TGIS, 220 KB",
-        "exchange",
-        Translate,
-        (Openai, Tgis),
-        LONG,
-    ),
-    case(
-        "unary TGIS → OpenAI, 220 KB",
-        "exchange",
-        Translate,
-        (Tgis, Openai),
-        LONG,
-    ),
-    case(
-        "pass OpenAI, 220 KB",
-        "exchange",
-        Pass,
-        (Openai, Openai),
-        LONG,
-    ),
-];
+fn cases() -> Vec<Case> {
+    let translated = |ways: (Protocol, Protocol), shape: Shape| {
+        let pair = format!("{} → {}", ways.0.name(), ways.1.name());
+        let (name, unit) = match shape.per_step {
+            Some(1) => (format!("stream {pair}, 1 token a step"), "token"),
+            Some(more) => (format!("stream {pair}, {more} tokens a step"), "token"),
+            None if shape.prompt == LARGE => (format!("unary {pair}, 220 KB"), "exchange"),
+            None => (format!("unary {pair}"), "exchange"),
+        };
+        Case {
+            name,
+            unit,
+            work: Translate,
+            ways,
+            shape,
+        }
+    };
+    let passed = |protocol: Protocol, name: &str, unit: &'static str, shape: Shape| Case {
+        name: name.to_owned(),
+        unit,
+        work: Pass,
+        ways: (protocol, protocol),
+        shape,
+    };
+    let mut all = Vec::new();
+    all.extend(BOTH.map(|ways| translated(ways, WHOLE)));
+    for ways in BOTH {
+        all.extend([ONE, SIXTEEN].map(|shape| translated(ways, shape)));
+    }
+    all.extend([
+        passed(Openai, "pass OpenAI", "exchange", WHOLE),
+        passed(Tgis, "pass TGIS", "exchange", WHOLE),
+        passed(Openai, "usage tap OpenAI, an event a chunk", "chunk", ONE),
+        passed(Tgis, "usage tap TGIS, a message a chunk", "chunk", ONE),
+    ]);
+    all.extend(BOTH.map(|ways| translated(ways, LONG)));
+    all.push(passed(Openai, "pass OpenAI, 220 KB", "exchange", LONG));
+    all.extend(MORE.map(|ways| translated(ways, WHOLE)));
+    all.extend(MORE.map(|ways| translated(ways, ONE)));
+    all
+}
 
 /// Requests that wait, for the scheduler.
 const PENDING: [u64; 4] = [10, 100, 1000, 10_000];
@@ -156,8 +125,9 @@ const STEPS: usize = 2000;
 
 /// The plugins of both sides.
 pub struct Bench {
-    natives: [native::Plugin; 2],
-    hosteds: [hosted::Plugin; 2],
+    /// As [`PLUGINS`] counts them.
+    natives: [native::Plugin; 4],
+    hosteds: Vec<hosted::Plugin>,
     schedulers: Vec<(Core, std::sync::Arc<tollgate_plugin::Generation>)>,
 }
 
@@ -168,11 +138,11 @@ impl Bench {
     /// When one is not there.
     pub fn new(house: &hosted::House) -> io::Result<Self> {
         Ok(Self {
-            natives: [native::Plugin::new(Openai), native::Plugin::new(Tgis)],
-            hosteds: [
-                hosted::Plugin(house.load("openai")?),
-                hosted::Plugin(house.load("tgis")?),
-            ],
+            natives: native::Plugin::all(),
+            hosteds: PLUGINS
+                .into_iter()
+                .map(|name| Ok(hosted::Plugin(house.load(name)?)))
+                .collect::<io::Result<_>>()?,
             schedulers: Core::ALL
                 .into_iter()
                 .map(|core| Ok((core, house.load(core.name())?)))
@@ -185,7 +155,7 @@ impl Bench {
     /// # Panics
     /// When the two sides do not do the same.
     pub fn run(&self, effort: Effort, only: &str, mut give: impl FnMut(Value)) {
-        for case in CASES.iter().filter(|case| case.name.contains(only)) {
+        for case in cases().iter().filter(|case| case.name.contains(only)) {
             give(self.exchange(case, effort));
         }
         for (core, generation) in &self.schedulers {
@@ -218,9 +188,9 @@ impl Bench {
     ///
     /// # Panics
     /// When the two sides do not do the same.
-    pub fn compare(&self) -> Vec<&'static str> {
-        let compared = CASES.iter().map(|case| {
-            self.same(case, &case.script());
+    pub fn compare(&self) -> Vec<String> {
+        let compared = cases().into_iter().map(|case| {
+            self.same(&case, &case.script());
             case.name
         });
         compared.collect()
@@ -231,7 +201,7 @@ impl Bench {
         self.same(case, &script);
         let units = match case.unit {
             "exchange" => 1,
-            _ => case.tokens,
+            _ => case.shape.tokens,
         };
         let (native, wasm) = interleaved(
             effort,
@@ -243,7 +213,7 @@ impl Bench {
                 std::hint::black_box(self.sandboxed(case.work, &script));
             },
         );
-        row(case.name, case.unit, &native, &wasm)
+        row(&case.name, case.unit, &native, &wasm)
     }
 
     fn same(&self, case: &Case, script: &Script) {
@@ -258,7 +228,7 @@ impl Bench {
     }
 
     fn natively(&self, work: Work, script: &Script) -> native::drive::Outcome {
-        let of = |protocol: Protocol| &self.natives[protocol as usize];
+        let of = |protocol: Protocol| &self.natives[protocol.plugin()];
         match work {
             Translate => native::drive::translate(of(script.client), of(script.worker), script),
             Pass => native::drive::pass(of(script.client), script),
@@ -266,7 +236,7 @@ impl Bench {
     }
 
     fn sandboxed(&self, work: Work, script: &Script) -> hosted::drive::Outcome {
-        let of = |protocol: Protocol| &self.hosteds[protocol as usize];
+        let of = |protocol: Protocol| &self.hosteds[protocol.plugin()];
         match work {
             Translate => hosted::drive::translate(of(script.client), of(script.worker), script),
             Pass => hosted::drive::pass(of(script.client), script),
@@ -299,6 +269,11 @@ fn scheduler(
 
 impl Case {
     fn script(&self) -> Script {
-        Script::new(self.ways, self.prompt, self.tokens, self.per_step)
+        let Shape {
+            prompt,
+            tokens,
+            per_step,
+        } = self.shape;
+        Script::new(self.ways, prompt, tokens, per_step)
     }
 }

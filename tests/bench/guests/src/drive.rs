@@ -70,17 +70,28 @@ fn head(claim: u32, script: &Script) -> frontend::RequestHead {
         name: name.to_owned(),
         value: value.to_owned(),
     };
-    let content_type = match script.client {
-        Protocol::Openai => "application/json",
-        Protocol::Tgis => "application/grpc",
+    let content_type = if script.client.is_grpc() {
+        "application/grpc"
+    } else {
+        "application/json"
     };
+    let mut headers = vec![header("content-type", content_type)];
+    if script.client == Protocol::CaikitGrpc {
+        headers.push(header("mm-model-id", "m"));
+    }
     frontend::RequestHead {
         claim,
         method: "POST".to_owned(),
-        path: script.path().to_owned(),
+        path: script.claim().replace("{model}", "m"),
         query: String::new(),
-        parameters: Vec::new(),
-        headers: vec![header("content-type", content_type)],
+        parameters: match script.client {
+            Protocol::TritonHttp => vec![frontend::Parameter {
+                name: "model".to_owned(),
+                value: "m".to_owned(),
+            }],
+            _ => Vec::new(),
+        },
+        headers,
     }
 }
 
@@ -97,16 +108,17 @@ fn progress(source: u32, of: &Source) -> types::Progress {
 /// A client's exchange, up to its call.
 fn ask(plugin: &Plugin, script: &Script, table: &mut Table, source: &Source) -> (Exchange, u32) {
     table.insert(0, source.clone());
-    let claim = plugin.claim(script.path());
+    let claim = plugin.claim(script.claim());
     let size = script.request.len() as u64;
     let mut exchange = plugin.exchange(size, &context(), head(claim, script));
     let arrived = progress(0, source);
-    let inputs = match script.client {
-        Protocol::Openai => vec![frontend::Input::Body(arrived)],
-        Protocol::Tgis => vec![
+    let inputs = if script.client.is_grpc() {
+        vec![
             frontend::Input::Message(frontend::GrpcMessage { progress: arrived }),
             frontend::Input::MessagesEnd,
-        ],
+        ]
+    } else {
+        vec![frontend::Input::Body(arrived)]
     };
     let actions = exchange.step(table, inputs, size);
     let call = actions.iter().find_map(|action| match action {
@@ -141,8 +153,8 @@ pub fn translate(front: &Plugin, back: &Plugin, script: &Script) -> Outcome {
     sources.insert(0, source);
     let worker = backend::Worker {
         name: "w".to_owned(),
-        dialect: String::new(),
-        options: String::new(),
+        dialect: script.worker.dialect().to_owned(),
+        options: script.worker.options().to_owned(),
         models: vec!["m".to_owned()],
     };
     let mut attempt = back.attempt(size, &context(), &worker, vec![call], &mut sources);
@@ -266,12 +278,7 @@ impl<'a> Arriving<'a> {
         let last = self.step == self.script.answer.len();
         let mut inputs = Vec::with_capacity(pieces.len() + 2);
         if first {
-            let (content_type, rest) = match self.script.worker {
-                Protocol::Openai if self.script.stream => ("text/event-stream", true),
-                Protocol::Openai => ("application/json", true),
-                Protocol::Tgis => ("application/grpc", false),
-            };
-            if rest {
+            if !self.script.worker.is_grpc() {
                 let (source, feeder) = Source::streaming(WINDOW, WINDOW, None);
                 table.insert(RESPONSE, source.clone());
                 self.body = Some((source, feeder));
@@ -280,7 +287,7 @@ impl<'a> Arriving<'a> {
                 status: 200,
                 headers: vec![types::Header {
                     name: "content-type".to_owned(),
-                    value: content_type.to_owned(),
+                    value: self.script.content_type().to_owned(),
                 }],
             }));
         }
@@ -312,7 +319,7 @@ impl<'a> Arriving<'a> {
             }
         }
         if last {
-            let grpc = self.script.worker == Protocol::Tgis;
+            let grpc = self.script.worker.is_grpc();
             inputs.push(backend::Input::End(types::ResponseEnd {
                 code: grpc.then_some(0),
                 message: None,
@@ -326,7 +333,7 @@ impl<'a> Arriving<'a> {
     fn release(&mut self, table: &mut Table, keep_from: Option<u64>) {
         if let Some((source, _)) = &self.body {
             source.release(keep_from.unwrap_or(source.progress().available));
-        } else if self.script.worker == Protocol::Tgis {
+        } else if self.script.worker.is_grpc() {
             let pieces = self.script.answer[self.step - 1].len() as u32;
             for id in self.messages - pieces..self.messages {
                 table.remove(RESPONSE + id);

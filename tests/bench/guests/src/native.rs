@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
+use tollgate_plugin_caikit::Caikit;
+use tollgate_plugin_kserve::Kserve;
 use tollgate_plugin_openai::OpenAi;
 use tollgate_plugin_tgis::Tgis;
 use tollgate_sdk_protocol::{Backend, Bytes, Frontend, Protocol as _, body, inference, plugin};
 use tollgate_wire::{convert, json, source::Source};
-
-use crate::script::Protocol;
 
 pub(crate) use tollgate_sdk_protocol::{backend, frontend, types};
 
@@ -23,26 +23,28 @@ pub struct Plugin {
 enum Core {
     Openai(OpenAi),
     Tgis(Tgis),
+    Caikit(Caikit),
+    Kserve(Kserve),
 }
 
 impl Plugin {
-    /// One with no options.
+    /// All of them, with no options, as [`PLUGINS`](crate::script::PLUGINS) counts them.
     ///
     /// # Panics
-    /// When it refuses that.
+    /// When one refuses that.
     #[must_use]
-    pub fn new(protocol: Protocol) -> Self {
-        let (core, claims) = match protocol {
-            Protocol::Openai => {
-                let (core, claims) = OpenAi::configure("").expect("defaults");
-                (Core::Openai(core), claims)
-            }
-            Protocol::Tgis => {
-                let (core, claims) = Tgis::configure("").expect("defaults");
-                (Core::Tgis(core), claims)
-            }
-        };
-        Self { core, claims }
+    pub fn all() -> [Self; 4] {
+        let (openai, first) = OpenAi::configure("").expect("defaults");
+        let (tgis, second) = Tgis::configure("").expect("defaults");
+        let (caikit, third) = Caikit::configure("").expect("defaults");
+        let (kserve, fourth) = Kserve::configure("").expect("defaults");
+        [
+            (Core::Openai(openai), first),
+            (Core::Tgis(tgis), second),
+            (Core::Caikit(caikit), third),
+            (Core::Kserve(kserve), fourth),
+        ]
+        .map(|(core, claims)| Self { core, claims })
     }
 
     /// The number of the claim for a path.
@@ -67,6 +69,8 @@ impl Plugin {
         Exchange(match &self.core {
             Core::Openai(core) => core.exchange(context.clone(), head),
             Core::Tgis(core) => core.exchange(context.clone(), head),
+            Core::Caikit(core) => core.exchange(context.clone(), head),
+            Core::Kserve(core) => core.exchange(context.clone(), head),
         })
     }
 
@@ -82,6 +86,8 @@ impl Plugin {
         Attempt(match &self.core {
             Core::Openai(core) => core.attempt(context, worker, members),
             Core::Tgis(core) => core.attempt(context, worker, members),
+            Core::Caikit(core) => core.attempt(context, worker, members),
+            Core::Kserve(core) => core.attempt(context, worker, members),
         })
     }
 }
