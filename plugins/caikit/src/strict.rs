@@ -1,18 +1,24 @@
 //! Reads JSON as strictly, and as leniently, as the runtime does (pydantic, lax mode):
 //! unknown members are refused, numbers may be written as strings.
 //!
-//! Problems are collected, not returned: a client learns of all of them at once.
+//! Problems are collected, not returned: a client learns of all of them at once, or of
+//! the first hundred and that there are more.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
 /// Longest input that is shown back to the client, in bytes.
 const SHOWN: usize = 1024;
+/// Problems that are told of one body; one more says that there are others.
+const MOST_PROBLEMS: usize = 100;
+/// Members of one object that are kept. No object that we read has a tenth of them, so
+/// one with more is refused whatever the rest is.
+const MOST_MEMBERS: usize = 1024;
 
 /// One thing that is wrong with a body.
 #[derive(Clone, Debug, Serialize)]
@@ -61,6 +67,8 @@ fn shown(json: &str) -> Box<RawValue> {
 #[derive(Debug, Default)]
 pub struct Reader {
     problems: Vec<Problem>,
+    /// There were more than are kept.
+    more: bool,
     loc: Vec<Loc>,
 }
 
@@ -68,16 +76,27 @@ impl Reader {
     /// The problems, if there are any.
     ///
     /// # Errors
-    /// All of them.
-    pub fn finish<T>(self, value: T) -> Result<T, Vec<Problem>> {
+    /// All of them, or the first hundred and one that says so.
+    pub fn finish<T>(mut self, value: T) -> Result<T, Vec<Problem>> {
         if self.problems.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.problems)
+            return Ok(value);
         }
+        if self.more {
+            self.problems.push(Problem {
+                kind: "too_many_errors",
+                loc: Vec::new(),
+                msg: format!("Only the first {MOST_PROBLEMS} problems are shown"),
+                input: shown("null"),
+            });
+        }
+        Err(self.problems)
     }
 
     fn wrong(&mut self, (kind, msg): Wrong, json: &str) {
+        if self.problems.len() >= MOST_PROBLEMS {
+            self.more = true;
+            return;
+        }
         self.problems.push(Problem {
             kind,
             loc: self.loc.clone(),
@@ -137,18 +156,16 @@ impl Reader {
     pub fn list<T>(
         &mut self,
         json: &str,
-        mut read: impl FnMut(&mut Self, &str) -> Option<T>,
+        read: impl FnMut(&mut Self, &str) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) else {
-            self.wrong(("list_type", "Input should be a valid array"), json);
-            return None;
-        };
-        let all: Vec<Option<T>> = elements
-            .into_iter()
-            .enumerate()
-            .map(|(at, element)| self.inside(Loc::At(at), |reader| read(reader, element.get())))
-            .collect();
-        all.into_iter().collect()
+        let each = Each { reader: self, read };
+        match serde_json::Deserializer::from_str(json).deserialize_seq(each) {
+            Ok(all) => all,
+            Err(_) => {
+                self.wrong(("list_type", "Input should be a valid array"), json);
+                None
+            }
+        }
     }
 
     /// A list of strings.
@@ -327,7 +344,46 @@ fn boolean(json: &str) -> Result<bool, Wrong> {
     }
 }
 
-/// Members of an object in their order; of one that stands twice the last value counts.
+/// Reads a list's elements as they come, until there are problems enough; none where
+/// one of them was wrong.
+struct Each<'r, F> {
+    reader: &'r mut Reader,
+    read: F,
+}
+
+impl<'de, T, F: FnMut(&mut Reader, &str) -> Option<T>> Visitor<'de> for Each<'_, F> {
+    type Value = Option<Vec<T>>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Option<Vec<T>>, A::Error> {
+        let mut all = Some(Vec::new());
+        let mut at = 0;
+        while let Some(element) = list.next_element::<&'de RawValue>()? {
+            let read = &mut self.read;
+            let value = self
+                .reader
+                .inside(Loc::At(at), |reader| read(reader, element.get()));
+            match (value, &mut all) {
+                (Some(value), Some(all)) => all.push(value),
+                _ => all = None,
+            }
+            if self.reader.problems.len() >= MOST_PROBLEMS {
+                break;
+            }
+            at += 1;
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            self.reader.more = true;
+        }
+        Ok(all)
+    }
+}
+
+/// Members of an object in their order, and no more than are worth reading; of one that
+/// stands twice the last value counts.
 pub struct InOrder<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for InOrder<'de> {
@@ -340,11 +396,18 @@ impl<'de> Deserialize<'de> for InOrder<'de> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<'de>, A::Error> {
                 let mut all: Vec<(String, &'de RawValue)> = Vec::new();
+                let mut places = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    // Few members: those of a document are not looked at.
-                    match all.iter_mut().find(|(known, _)| *known == name) {
-                        Some(known) => known.1 = value,
-                        None => all.push((name, value)),
+                    match places.get(&name) {
+                        Some(at) => {
+                            let known: &mut (_, _) = &mut all[*at];
+                            known.1 = value;
+                        }
+                        None if all.len() < MOST_MEMBERS => {
+                            places.insert(name.clone(), all.len());
+                            all.push((name, value));
+                        }
+                        None => {}
                     }
                 }
                 Ok(InOrder(all))

@@ -134,3 +134,45 @@ fn a_long_input_is_shown_in_part() {
     let shown = problems[0][2].as_str().unwrap();
     assert!(shown.starts_with("[1,1") && shown.len() <= SHOWN);
 }
+
+#[test]
+fn no_more_members_are_kept_than_are_worth_reading() {
+    let members: Vec<String> = (0..5000).map(|n| format!("\"m{n}\":{n}")).collect();
+    let text = format!("{{{},\"m0\":7}}", members.join(","));
+    let InOrder(all) = serde_json::from_str(&text).unwrap();
+    assert_eq!(all.len(), MOST_MEMBERS);
+    assert_eq!((all[0].0.as_str(), all[0].1.get()), ("m0", "7"));
+    // A known one behind them makes the object no better.
+    let text = format!("{{{},\"n\":3}}", members.join(","));
+    let problems = integers(&text).unwrap_err();
+    assert_eq!(problems[0], json!(["extra_forbidden", ["m0"], 0]));
+}
+
+#[test]
+fn problems_are_told_up_to_a_hundred_and_that_there_are_others() {
+    let documents = |count: usize| format!("[{}]", vec!["5"; count].join(","));
+    let told = |text: &str| read(text, Reader::strings).unwrap_err();
+    assert_eq!(told(&documents(100)).len(), 100);
+    let problems = told(&documents(90_000));
+    assert_eq!(problems.len(), 101);
+    assert_eq!(problems[99], json!(["string_type", [99], 5]));
+    assert_eq!(problems[100], json!(["too_many_errors", [], null]));
+    let members: Vec<String> = (0..500).map(|n| format!("\"m{n}\":{n}")).collect();
+    assert_eq!(told_of_members(&members).len(), 101);
+    assert_eq!(told_of_members(&members[..100]).len(), 100);
+}
+
+fn told_of_members(members: &[String]) -> Vec<Value> {
+    integers(&format!("{{{}}}", members.join(","))).unwrap_err()
+}
+
+#[test]
+fn a_list_with_one_wrong_element_is_none() {
+    let all = |text: &str| {
+        let mut reader = Reader::default();
+        reader.strings(text)
+    };
+    assert_eq!(all(r#"["a", "b"]"#), Some(vec!["a".into(), "b".into()]));
+    assert_eq!(all(r#"["a", 5, "b"]"#), None);
+    assert_eq!(all("[]"), Some(Vec::new()));
+}

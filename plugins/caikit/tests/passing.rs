@@ -38,6 +38,10 @@ fn the_models_name_is_replaced_where_it_stands() {
         ),
         (r#"{"model_id":"served"}"#, r#"{"model_id":"served"}"#),
         (r#"{"model_id":""}"#, r#"{"model_id":"served"}"#),
+        (
+            r#"{"model_id": null,"inputs":"a"}"#,
+            r#"{"model_id": "served","inputs":"a"}"#,
+        ),
     ] {
         let ask = Ask {
             body: sent.as_bytes().to_vec(),

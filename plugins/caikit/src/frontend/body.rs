@@ -59,9 +59,12 @@ impl Body {
                 }
                 0 => {
                     let json = read(bytes, &at);
-                    body.model = reader.inside(Loc::Name("model_id".to_owned()), |reader| {
-                        reader.string(&json)
-                    });
+                    // As for every member of this runtime's, null is none.
+                    if json != "null" {
+                        body.model = reader.inside(Loc::Name("model_id".to_owned()), |reader| {
+                            reader.string(&json)
+                        });
+                    }
                     body.model_at = Some(at);
                 }
                 1 => body.inputs = Some(at),
