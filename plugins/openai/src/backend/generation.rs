@@ -95,6 +95,7 @@ fn of_generation(generation: Generation) -> &'static [&'static str] {
         Generation::Old => &[
             "guided_whitespace_pattern",
             "guided_decoding_backend",
+            "logits_processors",
             "best_of",
         ],
     }

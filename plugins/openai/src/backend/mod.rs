@@ -71,7 +71,11 @@ impl Attempt {
     }
 
     fn start(&mut self, bytes: &dyn Bytes, out: &mut Vec<Action>) {
-        match request::build(bytes, &self.target, &self.members) {
+        let versions = self.members.iter();
+        let known = versions
+            .map(|call| failure::only_version(call.version.as_deref()))
+            .collect::<Result<(), Failure>>();
+        match known.and_then(|()| request::build(bytes, &self.target, &self.members)) {
             Ok(request) => out.push(Action::Request(request)),
             Err(failed) => {
                 self.fail(&failed, out);
@@ -151,7 +155,7 @@ impl Attempt {
             match &mut self.stream {
                 Some(streaming) => {
                     let mut events = Vec::new();
-                    match streaming.items.close(&mut events) {
+                    match streaming.items.broke_off(&mut events) {
                         Ok(()) => {
                             self.tell(events, out);
                             self.told = true;

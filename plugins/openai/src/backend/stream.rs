@@ -4,7 +4,8 @@
 //! 2. Text, tokens and the rest: `delta`.
 //! 3. A finish reason: `finished`, at once when the chunk has counts; otherwise it waits
 //!    for the usage that follows, so that its counts are true.
-//! 4. `[DONE]`: `usage` and `end`, if every item has finished. Anything else is a failure.
+//! 4. `[DONE]`: `usage` and `end`, if every item has finished. The totals, which come last,
+//!    are as good when the connection ends behind them. Anything else is a failure.
 
 use tollgate_sdk_protocol::{
     backend::MemberEvent,
@@ -191,16 +192,25 @@ impl Items {
         }
     }
 
+    /// The connection is over, and `[DONE]` has not come.
+    ///
+    /// # Errors
+    /// When the totals have not come either, or an item has not finished.
+    pub fn broke_off(&mut self, out: &mut Vec<MemberEvent>) -> Result<(), Failure> {
+        if self.totals.is_none() {
+            return Err(cut_short());
+        }
+        self.close(out)
+    }
+
     /// The stream is over.
     ///
     /// # Errors
     /// When an item has not finished: an answer that was cut short is none.
-    pub fn close(&mut self, out: &mut Vec<MemberEvent>) -> Result<(), Failure> {
+    fn close(&mut self, out: &mut Vec<MemberEvent>) -> Result<(), Failure> {
         self.settle(out);
         if self.items.is_empty() || self.items.iter().any(|item| !item.finished) {
-            return Err(failure::upstream_unavailable(
-                "The worker's stream ended before its answer did.",
-            ));
+            return Err(cut_short());
         }
         self.end(out);
         Ok(())
@@ -232,6 +242,10 @@ impl Items {
         }
         push(out, Event::End);
     }
+}
+
+fn cut_short() -> Failure {
+    failure::upstream_unavailable("The worker's stream ended before its answer did.")
 }
 
 fn tell_finished(item: &mut Item, mut end: Finished, out: &mut Vec<MemberEvent>) {

@@ -169,10 +169,16 @@ pub fn manifest() -> Manifest {
         options_schema: options::SCHEMA.to_owned(),
         descriptors: Vec::new(),
         read_headers: vec!["content-type".to_owned(), "x-request-id".to_owned()],
-        strip_headers: vec![
-            "x-data-parallel-rank".to_owned(),
-            "x-vllm-priority".to_owned(),
-        ],
+        // Ranks and priorities are the proxy's to give; the others choose a server behind a
+        // server. A session's name chooses nothing of anybody else's, and is passed.
+        strip_headers: [
+            "x-data-parallel-rank",
+            "x-vllm-priority",
+            "x-route-info",
+            "mm-*",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         telemetry: vec![Attribute {
             name: "gen_ai.provider.name".to_owned(),
             value: "vllm".to_owned(),

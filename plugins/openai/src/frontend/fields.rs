@@ -178,11 +178,7 @@ impl Fields {
         };
         match u32::try_from(value) {
             Ok(count) if count >= least => Ok(Some(count)),
-            _ => Err(out_of_domain(
-                name,
-                &format!("at least {least}"),
-                value as f64,
-            )),
+            _ => Err(out_of_count(name, &format!("at least {least}"), value)),
         }
     }
 
@@ -203,6 +199,17 @@ pub fn wrong_type(name: &str, kind: &str) -> Failure {
 /// A value that the member may not have.
 pub fn out_of_domain(name: &str, domain: &str, value: f64) -> Failure {
     failure::invalid(format!("{name} must be {domain}, got {value}."), Some(name))
+}
+
+/// A count that the member may not have: one too large for any, or one outside of its own
+/// domain.
+pub fn out_of_count(name: &str, domain: &str, value: i64) -> Failure {
+    let most = i64::from(u32::MAX);
+    if value > most {
+        out_of_domain(name, &format!("at most {most}"), value as f64)
+    } else {
+        out_of_domain(name, domain, value as f64)
+    }
 }
 
 /// A member that must be there.

@@ -7,12 +7,14 @@
 //! 3. Events come: write the response (`answer`).
 
 mod answer;
+mod bounded;
 mod choices;
 mod constraints;
 mod edits;
 mod fields;
 mod models;
 mod multipart;
+mod naming;
 mod pass;
 mod prompts;
 mod ranking;
@@ -332,9 +334,15 @@ impl Frontend for Exchange {
                         self.state = State::Done;
                     }
                 }
-                (State::Answering(_, answer, _), Input::Events(events)) => {
-                    for event in events {
-                        answer.event(event.call, event.event, &mut out);
+                (State::Answering(request, answer, _), Input::Events(events)) => {
+                    for CallEvent { call, event } in events {
+                        let event = match (event, &request) {
+                            (Event::Failed(failed), Some(request)) => {
+                                Event::Failed(naming::as_sent(bytes, request, failed))
+                            }
+                            (event, _) => event,
+                        };
+                        answer.event(call, event, &mut out);
                         if answer.is_done() {
                             break;
                         }

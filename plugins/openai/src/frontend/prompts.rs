@@ -10,10 +10,17 @@ use tollgate_sdk_protocol::{
     types::{Failure, SourceId, Text},
 };
 
-use super::fields::{Fields, missing, wrong_type};
+use super::{
+    bounded::AtMost,
+    fields::{Fields, missing, wrong_type},
+};
 
 /// Most prompts in one request, as in vLLM.
 const MOST_PROMPTS: usize = 1024;
+/// Most messages of a conversation that is taken apart, and most parts of one message.
+const MOST_MESSAGES: usize = 4096;
+/// Most parts of a whole conversation.
+const MOST_PARTS: usize = 4 * MOST_MESSAGES;
 /// Strings up to this length are decoded here; longer ones stay with the host.
 const SHORT: usize = 256;
 
@@ -48,14 +55,8 @@ fn list(bytes: &dyn Bytes, name: &str, offset: u64, len: u64) -> Result<Vec<Prom
         }
         return Ok(vec![Prompt::Tokens(tokens)]);
     }
-    let elements: Vec<&RawValue> = serde_json::from_slice(&raw).map_err(|_| wrong())?;
-    if elements.len() > MOST_PROMPTS {
-        let message = format!(
-            "{name} has {} elements, at most {MOST_PROMPTS}.",
-            elements.len()
-        );
-        return Err(failure::invalid(message, Some(name)));
-    }
+    let AtMost::<&RawValue, MOST_PROMPTS>(elements) = serde_json::from_slice(&raw)
+        .map_err(|error| failure::invalid(format!("{name} has {error}"), Some(name)))?;
     let first_kind = elements[0].get().as_bytes()[0];
     elements
         .into_iter()
@@ -129,8 +130,9 @@ pub fn messages(
         .ok_or_else(|| missing("messages"))?;
     let raw = bytes.read_all(0, offset, len);
     let source = Whole { raw: &raw, offset };
-    let list: Vec<RawMessage> = serde_json::from_slice(&raw)
+    let AtMost::<RawMessage, MOST_MESSAGES>(list) = serde_json::from_slice(&raw)
         .map_err(|error| failure::invalid(format!("messages: {error}"), Some("messages")))?;
+    let mut parts = 0;
     list.into_iter()
         .enumerate()
         .map(|(at, message)| {
@@ -146,9 +148,15 @@ pub fn messages(
                     });
                 }
             }
+            let content = content(&source, message.content)?;
+            parts += content.len();
+            if parts > MOST_PARTS {
+                let message = format!("messages: more than {MOST_PARTS} parts");
+                return Err(failure::invalid(message, Some("messages")));
+            }
             Ok(Message {
                 role: message.role,
-                content: content(&source, message.content)?,
+                content,
                 name: message.name,
                 tool_calls: message
                     .tool_calls
@@ -194,7 +202,12 @@ fn content(source: &Whole, content: Option<&RawValue>) -> Result<Vec<Content>, F
         b'n' => Ok(Vec::new()),
         b'"' => Ok(vec![Content::Text(source.text(json)?)]),
         b'[' => {
-            let parts: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| wrong_content())?;
+            // Anything is an element, so it can only be too many.
+            let AtMost::<&RawValue, MOST_MESSAGES>(parts) =
+                serde_json::from_str(json).map_err(|error| {
+                    let message = format!("messages: a message's content has {error}");
+                    failure::invalid(message, Some("messages"))
+                })?;
             parts
                 .into_iter()
                 .map(|part| part_of(source, part.get()))

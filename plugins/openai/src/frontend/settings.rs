@@ -12,11 +12,11 @@ use tollgate_sdk_protocol::{
 };
 
 use super::constraints;
-use super::fields::{Fields, out_of_domain, wrong_type};
+use super::fields::{Fields, out_of_count, out_of_domain, wrong_type};
 
 /// Fields without a place that change the result, and the values that change nothing
 /// (`null` is always one). What is in neither list is a hint or unknown to vLLM.
-pub const EXTRAS: [(&str, &[&str]); 37] = [
+pub const EXTRAS: [(&str, &[&str]); 38] = [
     ("use_beam_search", &["false"]),
     ("length_penalty", &["1"]),
     ("early_stopping", &["false"]),
@@ -33,6 +33,7 @@ pub const EXTRAS: [(&str, &[&str]); 37] = [
     ("return_token_ids", &["false"]),
     ("return_token_offsets", &["false"]),
     ("guided_whitespace_pattern", &[]),
+    ("logits_processors", &["[]"]),
     ("guided_decoding_backend", &[]),
     ("kv_transfer_params", &[]),
     ("ec_transfer_params", &[]),
@@ -144,7 +145,7 @@ fn sampling(bytes: &dyn Bytes, fields: &Fields) -> Result<Sampling, Failure> {
         None | Some(0 | -1) => None,
         Some(value) => Some(
             u32::try_from(value)
-                .map_err(|_| out_of_domain("top_k", "0 (disable), or at least 1", value as f64))?,
+                .map_err(|_| out_of_count("top_k", "0 (disable), or at least 1", value))?,
         ),
     };
     let seed = match fields.integer(bytes, "seed")? {
@@ -286,9 +287,8 @@ pub fn truncation(
             Ok(None)
         }
         Some(tokens) => {
-            let tokens = u32::try_from(tokens).map_err(|_| {
-                out_of_domain("truncate_prompt_tokens", "at least -1", tokens as f64)
-            })?;
+            let tokens = u32::try_from(tokens)
+                .map_err(|_| out_of_count("truncate_prompt_tokens", "at least -1", tokens))?;
             Ok(Some(Truncation { tokens, side }))
         }
     }

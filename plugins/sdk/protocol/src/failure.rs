@@ -55,6 +55,21 @@ pub fn upstream_unavailable(message: impl Into<String>) -> Failure {
     of(FailureKind::UpstreamUnavailable, message)
 }
 
+/// Checks the version that a call names, for a worker whose protocol has none: its models
+/// are told to have the one version `1`.
+///
+/// # Errors
+/// `not-found`, for any other.
+pub fn only_version(version: Option<&str>) -> Result<(), Failure> {
+    match version {
+        None | Some("" | "1") => Ok(()),
+        Some(other) => Err(of(
+            FailureKind::NotFound,
+            format!("the model has no version {other:?}"),
+        )),
+    }
+}
+
 /// What it means that a worker's answer broke off.
 #[must_use]
 pub fn from_cut(cut: &Cut) -> Failure {
@@ -159,6 +174,17 @@ mod tests {
             assert_eq!(label(&kind), row.label);
             assert_eq!(http_status(&kind), row.http);
             assert_eq!(grpc_code(&kind), row.grpc);
+        }
+    }
+
+    #[test]
+    fn without_versions_there_is_the_first() {
+        for version in [None, Some(""), Some("1")] {
+            assert_eq!(only_version(version), Ok(()));
+        }
+        for version in ["2", "01", "1.0", "../x"] {
+            let failed = only_version(Some(version)).unwrap_err();
+            assert_eq!(failed.kind, FailureKind::NotFound, "{version}");
         }
     }
 

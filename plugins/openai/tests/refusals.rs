@@ -1,0 +1,199 @@
+//! What is refused, how it is named, and what has a bound.
+mod support;
+
+use serde_json::{Value, json};
+use support::{answered, attempt, taken_apart, translate};
+use tollgate_sdk_protocol::{
+    Protocol,
+    backend::MemberEvent,
+    failure,
+    inference::{Event, Task},
+    types::Failure,
+};
+
+fn script(endpoint: &str, request: Value) -> Value {
+    json!({"endpoint": endpoint, "request": request})
+}
+
+/// The field and the text of a refusal of this body.
+fn refused(endpoint: &str, body: Value) -> (String, String) {
+    match taken_apart(&script(endpoint, body)) {
+        Ok(_) => (String::new(), String::new()),
+        Err(outcome) => told(outcome.refused.expect("a refusal")),
+    }
+}
+
+fn told(failed: Failure) -> (String, String) {
+    assert_eq!(failure::http_status(&failed.kind), 400, "{failed:?}");
+    (failed.param.unwrap_or_default(), failed.message)
+}
+
+#[test]
+fn a_conversation_has_bounds() {
+    let chat = |messages: Vec<Value>| {
+        let body = json!({"messages": messages});
+        refused("POST /v1/chat/completions", body)
+    };
+    let message = json!({"role": "user", "content": "a", "reasoning": "b"});
+    assert_eq!(chat(vec![message.clone(); 4096]).1, "");
+    let (param, text) = chat(vec![message; 4097]);
+    assert_eq!(param, "messages");
+    assert!(text.contains("more than 4096 elements"), "{text}");
+    let of = |parts: usize| json!({"role": "user", "content": vec!["x"; parts]});
+    assert_eq!(chat(vec![of(4096); 4]).1, "");
+    for many in [vec![of(4097)], vec![of(4096); 5]] {
+        let (param, text) = chat(many);
+        assert_eq!(param, "messages");
+        assert!(text.contains("more than"), "{text}");
+    }
+    let (param, text) = refused("POST /v1/completions", json!({"prompt": vec!["a"; 1025]}));
+    assert_eq!(param, "prompt");
+    assert!(text.contains("more than 1024 elements"), "{text}");
+}
+
+#[test]
+fn a_number_too_large_is_told_the_bound_that_it_passes() {
+    for name in [
+        "max_tokens",
+        "min_tokens",
+        "top_k",
+        "truncate_prompt_tokens",
+        "n",
+    ] {
+        let body = json!({"prompt": "a", name: 1_u64 << 40});
+        let (param, text) = refused("POST /v1/completions", body);
+        assert_eq!(param, name);
+        let wanted = format!("{name} must be at most 4294967295, got 1099511627776.");
+        assert_eq!(text, wanted);
+    }
+    let (_, text) = refused(
+        "POST /v1/completions",
+        json!({"prompt": "a", "max_tokens": 0}),
+    );
+    assert_eq!(text, "max_tokens must be at least 1, got 0.");
+}
+
+/// The field at fault and the text, when a worker's plugin refuses a setting so.
+fn renamed(endpoint: &str, body: Value, param: &str, message: &str) -> (String, String) {
+    let failed = failure::invalid(message, Some(param));
+    let event = MemberEvent {
+        member: 0,
+        event: Event::Failed(failed),
+    };
+    let script = script(endpoint, body);
+    let (_, sources) = taken_apart(&script).expect("a call");
+    let outcome = answered(&script, vec![event], sources);
+    told(outcome.refused.expect("a refusal"))
+}
+
+#[test]
+fn a_refusal_names_the_field_that_was_sent() {
+    let schema = json!({"type": "object"});
+    let completions = "POST /v1/completions";
+    for (body, param, wanted) in [
+        (
+            json!({"guided_json": schema}),
+            "response_format",
+            "guided_json",
+        ),
+        (json!({"guided_regex": "a"}), "regex", "guided_regex"),
+        (
+            json!({"structured_outputs": {"json": schema}}),
+            "response_format",
+            "structured_outputs",
+        ),
+        (
+            json!({"guided_json": schema, "response_format": {"type": "text"}}),
+            "json_schema",
+            "guided_json",
+        ),
+        (
+            json!({"truncate_prompt_tokens": 3}),
+            "truncate",
+            "truncate_prompt_tokens",
+        ),
+        (json!({"stop": ["a"]}), "stop_sequences", "stop"),
+        (json!({"seed": 1}), "seed", "seed"),
+        // Nothing that was sent is at fault: the name is left.
+        (json!({}), "regex", "regex"),
+    ] {
+        let mut whole = body.clone();
+        whole["prompt"] = json!("a");
+        let message = format!("{param}: not here");
+        let (param, text) = renamed(completions, whole, param, &message);
+        assert_eq!(
+            (param.as_str(), text),
+            (wanted, format!("{wanted}: not here")),
+            "{body}"
+        );
+    }
+    let body = json!({"input": [[1, 2]]});
+    let (param, _) = renamed("POST /v1/embeddings", body, "prompt", "takes no token ids");
+    assert_eq!(param, "input");
+    let body = json!({"messages": [{"role": "user", "content": "a"}], "max_tokens": 3});
+    let (param, _) = renamed("POST /v1/chat/completions", body, "max_new_tokens", "no");
+    assert_eq!(param, "max_tokens");
+}
+
+#[test]
+fn processors_of_logits_are_for_servers_that_know_them() {
+    let mut script = script(
+        "POST /v1/completions",
+        json!({"prompt": "a", "logits_processors": ["x.y"]}),
+    );
+    let (call, sources) = taken_apart(&script).expect("a call");
+    let Task::Generate(generate) = &call.task else {
+        panic!("{call:?}")
+    };
+    assert_eq!(generate.settings.extras[0].name, "logits_processors");
+    script["answer"] = json!({});
+    let outcome = attempt(&script, &[call], sources);
+    match &outcome.of(0)[..] {
+        [Event::Failed(failed)] => assert_eq!(failed.param.as_deref(), Some("logits_processors")),
+        other => panic!("{other:?}"),
+    }
+    script["worker"] = json!({"generation": "old"});
+    let (call, sources) = taken_apart(&script).expect("a call");
+    let outcome = attempt(&script, &[call], sources);
+    let body: Value = serde_json::from_slice(&outcome.request.unwrap().body).unwrap();
+    assert_eq!(body["logits_processors"], json!(["x.y"]));
+}
+
+#[test]
+fn a_stream_without_its_terminator_is_an_answer_only_behind_its_totals() {
+    let counts = json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2});
+    let chunk = json!({"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}]});
+    let counted =
+        json!({"choices": [{"index": 0, "text": "a", "finish_reason": "stop"}], "usage": counts});
+    let totals = json!({"choices": [], "usage": counts});
+    for (events, whole) in [
+        (json!([chunk]), false),
+        (json!([counted]), false),
+        (json!([chunk, totals]), true),
+        (json!([chunk, "[DONE]"]), true),
+    ] {
+        let mut script = script(
+            "POST /v1/completions",
+            json!({"prompt": "a", "stream": true}),
+        );
+        script["answer"] = json!({"events": events});
+        let (worker, outcome) = translate(&script);
+        let ends = worker.expect("an attempt").of(0);
+        let ended = matches!(ends.last(), Some(Event::End));
+        assert_eq!(ended, whole, "{events}");
+        assert_eq!(!outcome.text().contains("\"error\""), whole, "{events}");
+    }
+}
+
+#[test]
+fn headers_that_a_server_would_trust_are_stripped() {
+    let strip = tollgate_plugin_openai::OpenAi::manifest().strip_headers;
+    for name in [
+        "x-vllm-priority",
+        "x-data-parallel-rank",
+        "x-route-info",
+        "mm-*",
+    ] {
+        assert!(strip.iter().any(|it| it == name), "{name}");
+    }
+}
