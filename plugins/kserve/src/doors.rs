@@ -76,7 +76,7 @@ const MODEL_METHODS: [Door; 3] = [
     Grpc("ModelReady", Endpoint::ModelReady),
 ];
 
-const MORE: [Door; 24] = [
+const MORE: [Door; 23] = [
     Rest("GET", "/v2/health/live", Endpoint::Live),
     Rest("GET", "/v2/health/ready", Endpoint::Ready),
     Rest("GET", "/v2", Endpoint::ServerMetadata),
@@ -124,7 +124,6 @@ const MORE: [Door; 24] = [
         "/v2/models/{model}/versions/{version}/stats",
         Endpoint::Forward(STATISTICS),
     ),
-    Rest("GET", "/v2/models/stats", Endpoint::Forward(STATISTICS)),
     Grpc("ServerLive", Endpoint::Live),
     Grpc("ServerReady", Endpoint::Ready),
     Grpc("ServerMetadata", Endpoint::ServerMetadata),
@@ -142,37 +141,40 @@ const MORE: [Door; 24] = [
 
 const CONFIG: &str = "kserve-config";
 const STATISTICS: &str = "kserve-statistics";
-const INFER_STREAM: &str = "kserve-infer-stream";
-const REPOSITORY: &str = "kserve-repository";
-const SETTINGS: &str = "kserve-settings";
+/// Streams of inferences over HTTP, as MLServer has them.
+pub const INFER_STREAM: &str = "kserve-infer-stream";
+/// What operators ask: only tokens whose tasks name it may.
+pub const OPERATORS: &str = "admin";
 
-const ADMIN: [Door; 10] = [
+const ADMIN: [Door; 11] = [
+    // Of all models at once, whoever may ask which.
+    Rest("GET", "/v2/models/stats", Endpoint::Forward(OPERATORS)),
     Rest(
         "POST",
         "/v2/repository/models/{model}/load",
-        Endpoint::Forward(REPOSITORY),
+        Endpoint::Forward(OPERATORS),
     ),
     Rest(
         "POST",
         "/v2/repository/models/{model}/unload",
-        Endpoint::Forward(REPOSITORY),
+        Endpoint::Forward(OPERATORS),
     ),
-    Rest("GET", "/v2/trace/setting", Endpoint::Forward(SETTINGS)),
-    Rest("POST", "/v2/trace/setting", Endpoint::Forward(SETTINGS)),
+    Rest("GET", "/v2/trace/setting", Endpoint::Forward(OPERATORS)),
+    Rest("POST", "/v2/trace/setting", Endpoint::Forward(OPERATORS)),
     Rest(
         "GET",
         "/v2/models/{model}/trace/setting",
-        Endpoint::Forward(SETTINGS),
+        Endpoint::Forward(OPERATORS),
     ),
     Rest(
         "POST",
         "/v2/models/{model}/trace/setting",
-        Endpoint::Forward(SETTINGS),
+        Endpoint::Forward(OPERATORS),
     ),
-    Rest("GET", "/v2/logging", Endpoint::Forward(SETTINGS)),
-    Rest("POST", "/v2/logging", Endpoint::Forward(SETTINGS)),
-    Grpc("RepositoryModelLoad", Endpoint::Forward(REPOSITORY)),
-    Grpc("RepositoryModelUnload", Endpoint::Forward(REPOSITORY)),
+    Rest("GET", "/v2/logging", Endpoint::Forward(OPERATORS)),
+    Rest("POST", "/v2/logging", Endpoint::Forward(OPERATORS)),
+    Grpc("RepositoryModelLoad", Endpoint::Forward(OPERATORS)),
+    Grpc("RepositoryModelUnload", Endpoint::Forward(OPERATORS)),
 ];
 
 const OPENAI: [Door; 7] = [
@@ -331,9 +333,17 @@ pub fn manifest() -> Manifest {
         .map(str::to_owned)
         .to_vec(),
         // Which model it is was decided here; a worker's own routing must not decide again.
-        strip_headers: ["mm-*", "grpc-metadata-mm-*", "tas-model-id"]
-            .map(str::to_owned)
-            .to_vec(),
+        // Ranks and priorities are the proxy's to give.
+        strip_headers: [
+            "mm-*",
+            "grpc-metadata-mm-*",
+            "tas-model-id",
+            "x-route-info",
+            "x-data-parallel-rank",
+            "x-vllm-priority",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         telemetry: vec![Attribute {
             name: "rpc.service".to_owned(),
             value: proto::SERVICE.to_owned(),
@@ -381,6 +391,32 @@ mod tests {
             assert_eq!(places.len(), doors.len());
             assert_eq!(claims(&doors, &options).len(), doors.len());
         }
+    }
+
+    #[test]
+    fn what_shows_or_changes_more_than_one_model_is_for_operators() {
+        let usual = doors(&Options::of(Server::Triton));
+        let admin = doors(&Options {
+            admin: true,
+            ..Options::of(Server::Triton)
+        });
+        let added: Vec<_> = admin.iter().filter(|door| !usual.contains(door)).collect();
+        assert_eq!(added.len(), ADMIN.len());
+        for door in added {
+            let task = door.endpoint().task();
+            assert_eq!(task, Some(TaskKind::Other("admin".to_owned())), "{door:?}");
+        }
+        let path = |door: &Door| match *door {
+            Rest(_, path, _) => path,
+            Grpc(method, _) => method,
+        };
+        let theirs = |path: &str| {
+            path == "/v2/models/stats"
+                || ["/v2/logging", "trace/setting", "load", "Load", "Unload"]
+                    .iter()
+                    .any(|end| path.ends_with(end))
+        };
+        assert!(!usual.iter().map(path).any(theirs));
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub fn read_within(
             _ => {}
         }
     }
+    parameters::settle(&mut body.parameters);
     // MLServer puts a message of no elements beside the raw contents of an answer.
     if kind == Kind::Response && !raw.is_empty() {
         contents.retain_mut(|field| {
@@ -141,11 +142,14 @@ fn assign(
     )))
 }
 
-/// Whether a tensor names memory of the server's own machine.
+/// What the names of parameters begin with that name memory of the server's own machine.
+pub const SHARED: &str = "shared_memory_";
+
+/// Whether a tensor names such memory.
 pub fn is_shared(parameters: &[Parameter]) -> bool {
     parameters
         .iter()
-        .any(|parameter| parameter.name.starts_with("shared_memory_"))
+        .any(|parameter| parameter.name.starts_with(SHARED))
 }
 
 /// Checks the length of raw bytes against the shape, for elements of a fixed size.
@@ -211,6 +215,7 @@ fn tensor(reader: &mut Reader<'_>, outer: &Field) -> Result<(Tensor, Option<Fiel
             return Err(Stop::bad("a shape has too many dimensions"));
         }
     }
+    parameters::settle(&mut tensor.parameters);
     Ok((tensor, contents))
 }
 

@@ -1,12 +1,17 @@
 //! Named settings of requests, tensors and responses: from JSON, from protocol buffers, and
 //! back.
 
+use std::collections::HashMap;
+
 use prost::Message;
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::inference::{Parameter, ParameterValue};
 
 use super::{Kind, Stop};
 use crate::proto::{self, InferParameter, infer_parameter::ParameterChoice};
+
+/// Most settings of one request, tensor or response.
+pub const MOST: usize = 1024;
 
 /// One entry of the map, as protocol buffers write maps.
 #[derive(Clone, PartialEq, Message)]
@@ -62,6 +67,9 @@ pub fn from_json(raw: &[u8], kind: Kind) -> Result<Vec<Parameter>, String> {
         Ok(Value::Null) => return Ok(Vec::new()),
         _ => return Err("`parameters` must be an object".to_owned()),
     };
+    if members.len() > MOST {
+        return Err(too_many());
+    }
     members
         .into_iter()
         .filter(|(_, value)| kind == Kind::Request || !value.is_null())
@@ -103,9 +111,16 @@ pub fn to_json(value: &ParameterValue) -> Value {
     }
 }
 
-/// Adds one entry of the map, from the bytes of its message. The last of equal names
-/// counts, as in every map.
+fn too_many() -> String {
+    format!("there are more than {MOST} parameters")
+}
+
+/// Adds one entry of the map, from the bytes of its message. Names may be equal until
+/// [`settle`] is called.
 pub fn add_entry(parameters: &mut Vec<Parameter>, raw: &[u8]) -> Result<(), Stop> {
+    if parameters.len() == MOST {
+        return Err(Stop::Bad(too_many()));
+    }
     let entry = Entry::decode(raw).map_err(|_| Stop::malformed())?;
     let Some(value) = entry.value.and_then(|value| value.parameter_choice) else {
         // A parameter without a value sets nothing.
@@ -118,12 +133,27 @@ pub fn add_entry(parameters: &mut Vec<Parameter>, raw: &[u8]) -> Result<(), Stop
         ParameterChoice::DoubleParam(value) => ParameterValue::Double(value),
         ParameterChoice::Uint64Param(value) => ParameterValue::Uint64(value),
     };
-    parameters.retain(|known| known.name != entry.key);
     parameters.push(Parameter {
         name: entry.key,
         value,
     });
     Ok(())
+}
+
+/// Leaves the last of equal names, as every map does; the others keep their order.
+pub fn settle(parameters: &mut Vec<Parameter>) {
+    let last: HashMap<String, usize> = parameters
+        .iter()
+        .enumerate()
+        .map(|(at, parameter)| (parameter.name.clone(), at))
+        .collect();
+    if last.len() < parameters.len() {
+        let mut at = 0;
+        parameters.retain(|parameter| {
+            at += 1;
+            last.get(&parameter.name) == Some(&(at - 1))
+        });
+    }
 }
 
 /// Writes the map as entries of a field. Without `wide` values are kept to the three kinds
@@ -185,7 +215,27 @@ mod tests {
             add_entry(&mut parameters, &entry).unwrap();
             at = field.end;
         }
+        settle(&mut parameters);
         parameters
+    }
+
+    #[test]
+    fn there_are_no_more_than_a_bound_however_named() {
+        let one = entries(4, &from_json(br#"{"a":1}"#, Kind::Request).unwrap(), true).unwrap();
+        let entry = &one[2..];
+        let mut parameters = Vec::new();
+        for _ in 0..MOST {
+            add_entry(&mut parameters, entry).unwrap();
+        }
+        let Err(Stop::Bad(why)) = add_entry(&mut parameters, entry) else {
+            panic!("one too many")
+        };
+        assert!(why.contains("more than 1024 parameters"), "{why}");
+        settle(&mut parameters);
+        assert_eq!(parameters.len(), 1);
+        let json: Map<String, Value> = (0..=MOST).map(|at| (at.to_string(), 1.into())).collect();
+        let json = Value::from(json).to_string();
+        assert_eq!(from_json(json.as_bytes(), Kind::Request).unwrap_err(), why);
     }
 
     #[test]

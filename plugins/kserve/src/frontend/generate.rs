@@ -20,7 +20,7 @@ use tollgate_sdk_protocol::{
 use super::{
     Form, check_version, intent, invalid, model_header, parameter,
     passing::Passing,
-    path,
+    path, refused,
     settings::{self, param},
     target,
 };
@@ -89,8 +89,10 @@ impl Generate {
         let Value::Object(mut members) = members else {
             return Err(invalid("the request must be a JSON object"));
         };
-        if let Some(Value::Object(inner)) = members.remove("parameters") {
-            members.extend(inner);
+        match members.remove("parameters") {
+            Some(Value::Object(inner)) => members.extend(inner),
+            None | Some(Value::Null) => {}
+            Some(_) => return Err(param("parameters", "must be an object")),
         }
         let prompt = match members.remove("text_input") {
             Some(Value::String(text)) => text,
@@ -304,6 +306,16 @@ impl one_call::Ask for Generate {
             task: Task::Generate(asked.content.clone()),
             extensions: Vec::new(),
         })
+    }
+
+    fn refused(&self, failure: Failure, dispatched: bool) -> Vec<Action> {
+        refused(
+            &self.options,
+            Form::Rest,
+            &self.version,
+            failure,
+            dispatched,
+        )
     }
 
     fn event(&mut self, _: &dyn Bytes, event: Event, out: &mut Vec<Action>) -> Result<(), Failure> {

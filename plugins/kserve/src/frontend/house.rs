@@ -13,7 +13,10 @@ use tollgate_sdk_protocol::{
     types::{Failure, FailureKind, Progress, Segment},
 };
 
-use super::{Form, intent, invalid, metadata::whole, model_of_headers, parameter, status};
+use super::{
+    Form, intent, invalid, known_version, metadata::whole, model_of_headers, no_version, parameter,
+    status,
+};
 use crate::{
     options::{HealthBody, Options},
     proto::{
@@ -78,6 +81,7 @@ impl House {
             (Kind::Model, Form::Grpc) => {
                 let asked = ModelReadyRequest::decode(message).map_err(bad)?;
                 (self.model, self.version) = (asked.name, asked.version);
+                known_version(&self.version)?;
                 if self.model.is_empty() {
                     self.model = model_of_headers(&self.head)?;
                 }
@@ -190,10 +194,8 @@ impl House {
             known => known.contains(&self.version),
         };
         if !known {
-            return Err(unknown(format!(
-                "'{}' version {}",
-                self.model, self.version
-            )));
+            let failed = unknown(format!("'{}' version {}", self.model, self.version));
+            return Ok(no_version(&self.options, self.form, failed));
         }
         Ok(self.ready(model.ready))
     }

@@ -15,9 +15,10 @@ use tollgate_sdk_protocol::{
 use super::{
     Form,
     answer::{Answer, Wishes},
-    check_version, intent, invalid, model_header, model_in_message, model_of_headers, parameter,
+    check_version, intent, invalid, known_version, model_header, model_in_message,
+    model_of_headers, parameter,
     passing::Passing,
-    path, target,
+    path, refused, target,
     texts::Texts,
 };
 use crate::{
@@ -158,6 +159,7 @@ impl Infer {
             return Ok(Err(need(Want::All)));
         }
         let mut body = read.body;
+        known_version(&body.version)?;
         if body.model.is_empty() {
             body.model = model_of_headers(&self.head)?;
         }
@@ -279,6 +281,11 @@ impl one_call::Ask for Infer {
             None => {}
         }
         Ok(neutral(&asked.body, model, false))
+    }
+
+    fn refused(&self, failure: Failure, dispatched: bool) -> Vec<Action> {
+        let version = self.asked.as_ref().map_or("", |asked| &asked.body.version);
+        refused(&self.options, self.form, version, failure, dispatched)
     }
 
     fn event(

@@ -13,8 +13,8 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    Form, check_version, intent, invalid, model_header, model_in_message, model_of_headers,
-    parameter, passing::Passing, path, status, target, texts,
+    Form, check_version, intent, invalid, known_version, model_header, model_in_message,
+    model_of_headers, no_version, parameter, passing::Passing, path, refused, status, target, texts,
 };
 use crate::{
     codec::rest_write::{Style, shape},
@@ -72,13 +72,14 @@ impl Metadata {
             versions.push("1".to_owned());
         }
         if !self.version.is_empty() && !versions.contains(&self.version) {
-            return Err(failure::of(
+            let failed = failure::of(
                 FailureKind::NotFound,
                 format!(
                     "Request for unknown model: '{name}' version {} is not found",
                     self.version
                 ),
-            ));
+            );
+            return Ok(no_version(&self.options, self.form, failed));
         }
         let platform = if info.platform.is_empty() {
             "tollgate".to_owned()
@@ -145,6 +146,7 @@ impl one_call::Ask for Metadata {
             let asked = ModelMetadataRequest::decode(message.as_slice())
                 .map_err(|_| invalid("the message is not valid protocol buffers"))?;
             (self.model, self.version) = (asked.name, asked.version);
+            known_version(&self.version)?;
             if self.model.is_empty() {
                 self.model = model_of_headers(&self.head)?;
             }
@@ -221,6 +223,10 @@ impl one_call::Ask for Metadata {
             }
             _ => Ok(()),
         }
+    }
+
+    fn refused(&self, failure: Failure, dispatched: bool) -> Vec<Action> {
+        refused(&self.options, self.form, &self.version, failure, dispatched)
     }
 
     fn upstream(

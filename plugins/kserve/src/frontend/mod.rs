@@ -25,6 +25,7 @@ use tollgate_sdk_protocol::{
 
 use crate::{
     doors::{Door, Endpoint},
+    errors,
     options::{ModelHeader, Options, Target},
 };
 
@@ -49,6 +50,14 @@ pub fn exchange(
         Door::Rest(..) => Form::Rest,
         Door::Grpc(..) => Form::Grpc,
     };
+    if form == Form::Rest {
+        if let Err(failure) = known_version(&parameter(&head, "version")) {
+            return call(forward::NoVersion { options, failure });
+        }
+        if !is_name(&parameter(&head, "model")) {
+            return call(forward::Nothing(FailureKind::NotFound));
+        }
+    }
     let default = context.default_model.clone().unwrap_or_default();
     match door.endpoint() {
         Endpoint::Infer => call(infer::Infer::new(options, form, default, head)),
@@ -66,8 +75,8 @@ pub fn exchange(
         Endpoint::Models => call(house::House::new(options, form, house::Kind::Models, head)),
         Endpoint::Index => call(house::House::new(options, form, house::Kind::Index, head)),
         Endpoint::ModelReady => call(house::House::new(options, form, house::Kind::Model, head)),
-        Endpoint::Forward(task) => call(forward::Forward::new(door, task, head, false)),
-        Endpoint::OpenAi(task) => call(forward::Forward::new(door, task, head, true)),
+        Endpoint::Forward(task) => call(forward::Forward::new(options, door, task, head)),
+        Endpoint::OpenAi(task) => call(forward::Forward::new(options, door, task, head)),
         Endpoint::WrongMethod => call(forward::Nothing(FailureKind::MethodNotAllowed)),
         Endpoint::Absent => call(forward::Nothing(FailureKind::NotFound)),
     }
@@ -133,6 +142,48 @@ pub fn model_in_message<'a>(target: &Target, model: &'a str) -> &'a str {
         ModelHeader::MmModelId => "",
         ModelHeader::None | ModelHeader::MmVmodelId => model,
     }
+}
+
+/// Whether a path's segment may name a model. It goes on within another path, where it must not
+/// say more than here. With a slash it can be one of the catalogue's only, and is sent encoded.
+fn is_name(model: &str) -> bool {
+    let odd = |letter: char| letter.is_control() || "?#%\\".contains(letter);
+    !model.contains(odd) && !model.split('/').any(|part| matches!(part, "." | ".."))
+}
+
+/// A version is a number, in every server's repository.
+fn known_version(version: &str) -> Result<(), Failure> {
+    if version.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(tollgate_sdk_protocol::failure::of(
+        FailureKind::NotFound,
+        format!("Request for unknown model: there is no version {version:?}"),
+    ))
+}
+
+/// Says that a model which is there has not the version that was asked for. Over HTTP that is 404
+/// whatever the server says to unknown models.
+fn no_version(options: &Options, form: Form, failure: Failure) -> Vec<Action> {
+    match form {
+        Form::Rest => actions::respond_json(404, errors::body(options, &failure)),
+        Form::Grpc => actions::refuse(failure),
+    }
+}
+
+/// The answer to a request that failed before one had begun. Once a worker was found the model is
+/// known, and what is not found is the version that was named.
+fn refused(
+    options: &Options,
+    form: Form,
+    version: &str,
+    failure: Failure,
+    dispatched: bool,
+) -> Vec<Action> {
+    if dispatched && !version.is_empty() && failure.kind == FailureKind::NotFound {
+        return no_version(options, form, failure);
+    }
+    actions::refuse(failure)
 }
 
 /// A version that this worker cannot be asked for.

@@ -27,7 +27,7 @@ use tollgate_sdk_protocol::{
 use super::{
     answer::Wishes,
     infer::{ask, check_shared, neutral, refuse_shared, response, sequence},
-    invalid, model_of_headers, status,
+    invalid, known_version, model_of_headers, status,
     texts::Texts,
 };
 use crate::{
@@ -134,6 +134,7 @@ impl Exchange {
         let begun = read.and_then(|read| {
             let mut body = read.body;
             id.clone_from(&body.id);
+            known_version(&body.version)?;
             if body.model.is_empty() {
                 body.model
                     .clone_from(self.model.as_ref().map_err(Clone::clone)?);

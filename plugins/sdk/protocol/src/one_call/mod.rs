@@ -88,6 +88,12 @@ pub trait Ask {
         Vec::new()
     }
 
+    /// The answer to a request that failed before one had begun; `dispatched`: a worker had
+    /// been found. As it stands the host words it.
+    fn refused(&self, failure: Failure, _dispatched: bool) -> Vec<Action> {
+        actions::refuse(failure)
+    }
+
     /// The end of an answer that has begun and cannot be completed. As it stands the host
     /// breaks it off.
     fn broken(&self, failure: Failure) -> Vec<Action> {
@@ -100,6 +106,7 @@ pub trait Ask {
 pub struct OneCall<A> {
     ask: A,
     asked: bool,
+    dispatched: bool,
     begun: bool,
     over: bool,
 }
@@ -110,6 +117,7 @@ impl<A: Ask> OneCall<A> {
         Self {
             ask,
             asked: false,
+            dispatched: false,
             begun: false,
             over: false,
         }
@@ -163,6 +171,7 @@ impl<A: Ask> OneCall<A> {
     }
 
     fn dispatched(&mut self, way: Way, out: &mut Vec<Action>) -> Result<(), Failure> {
+        self.dispatched = true;
         let model = match way {
             Way::Pass(to) => match self.ask.pass(&to)? {
                 Some(passed) => {
@@ -206,7 +215,7 @@ impl<A: Ask> Frontend for OneCall<A> {
                 out.extend(if self.begun {
                     self.ask.broken(failure)
                 } else {
-                    actions::refuse(failure)
+                    self.ask.refused(failure, self.dispatched)
                 });
             }
         }
