@@ -307,7 +307,8 @@ impl Trial<'_> {
         // A start function that traps is no matter of types, and neither is a memory that is
         // larger than it may be.
         let too_large = is_too_large(&causes);
-        if error.is::<wasmtime::Trap>() || error.is::<crate::budget::Spent>() || too_large {
+        let limited = matches!(classify(error), TrapKind::Time | TrapKind::Memory);
+        if error.is::<wasmtime::Trap>() || limited || too_large {
             return self.failed("instantiate", error);
         }
         LoadError::Contract {
