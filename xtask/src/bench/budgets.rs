@@ -4,7 +4,7 @@ use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
-use super::scenarios::{guests, idle, start, stream, swap, translations};
+use super::scenarios::{batching, guests, idle, start, stream, swap, translations};
 use super::subjects::{
     OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, V2_GRPC, V2_GRPC_REST, V2_REST, V2_REST_GRPC,
     Way,
@@ -46,6 +46,8 @@ struct At {
 enum Bound {
     /// It is at most this.
     Most(f64),
+    /// It is at least this.
+    Least(f64),
     /// Over another it is at most this.
     MostOf(At, f64),
     /// Over another it is at least this.
@@ -70,22 +72,8 @@ pub(crate) fn judge(results: &Results) -> Vec<Row> {
         .map(|budget| judged(results, budget))
         .collect();
     rows.extend([false, true].map(|streamed| dearest(results, streamed)));
-    for (what, budget) in LATER {
-        rows.push(Row {
-            what: what.to_owned(),
-            budget: budget.to_owned(),
-            unit: "",
-            figure: None,
-            ratio: None,
-            close: false,
-            verdict: Verdict::NotMeasured("no scenario of it yet".into()),
-        });
-    }
     rows
 }
-
-/// Budgets that no scenario measures yet.
-const LATER: [(&str, &str); 1] = [("batched throughput", "≥ 95 % of the worker's ideal")];
 
 /// The dearest of all translations.
 fn dearest(results: &Results, streamed: bool) -> Row {
@@ -144,6 +132,7 @@ fn measured(results: &Results, budget: &Budget, row: Row) -> Result<Row, String>
     // The bound in the figure's own unit, what it is compared with, and which side is good.
     let (bound, other, below) = match &budget.bound {
         Bound::Most(most) => (*most, None, true),
+        Bound::Least(least) => (*least, None, false),
         Bound::MostOf(other, times) => {
             let other = find(results, other)?.median;
             (other * times, Some(other), true)
@@ -204,6 +193,7 @@ fn budgets() -> Vec<Budget> {
     list.extend(streaming());
     list.extend(holding());
     list.extend(large());
+    list.extend(batched());
     list.extend(starting());
     list
 }
@@ -366,6 +356,34 @@ fn large() -> Vec<Budget> {
             unit: "MiB/s",
             figure: rate(way),
             bound: Bound::LeastOf(rate(plain), 0.8),
+        });
+    }
+    list
+}
+
+/// Batches that the scheduler makes, before a real server.
+fn batched() -> Vec<Budget> {
+    let merged = |setting: String, name| At {
+        scenario: "batching",
+        setting,
+        subject: batching::MERGING.to_owned(),
+        name,
+    };
+    let mut list = Vec::new();
+    for form in batching::forms() {
+        list.push(Budget {
+            what: format!("batched throughput, {form}"),
+            text: "≥ 95 % of the worker's ideal".to_owned(),
+            unit: "×",
+            figure: merged(batching::setting("matrix", form), name::IDEAL),
+            bound: Bound::Least(0.95),
+        });
+        list.push(Budget {
+            what: format!("merging where batches do not pay, {form}"),
+            text: "≥ 0.95 × not merging".to_owned(),
+            unit: "×",
+            figure: merged(batching::setting("chain", form), name::UNMERGED),
+            bound: Bound::Least(0.95),
         });
     }
     list

@@ -105,6 +105,11 @@ impl House {
         peer.as_ref().err().map(String::as_str)
     }
 
+    /// A file of the repository.
+    pub(crate) fn script(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
     /// Versions of what can take part.
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
         let mut versions = BTreeMap::new();

@@ -33,6 +33,10 @@ pub(crate) struct Report {
     pub(crate) latency_us: Quantiles,
     pub(crate) first_token_us: Quantiles,
     pub(crate) inter_token_us: Quantiles,
+    /// Until those who were turned away (429, 503) knew.
+    pub(crate) refused_us: Quantiles,
+    /// Of these, who was not told when to come again.
+    pub(crate) refused_untold: u64,
 }
 
 /// Microseconds; none where nothing was timed.

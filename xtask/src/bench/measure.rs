@@ -36,6 +36,14 @@ pub(crate) mod name {
     pub(crate) const RAMP: &str = "last over first";
     pub(crate) const GROWTH: &str = "RSS, last over third wave";
     pub(crate) const READY: &str = "ready after";
+    pub(crate) const CAPACITY: &str = "capacity";
+    pub(crate) const SHARE: &str = "of capacity";
+    pub(crate) const ROWS: &str = "rows/s";
+    pub(crate) const IDEAL: &str = "of the ideal";
+    pub(crate) const UNMERGED: &str = "over not merged";
+    pub(crate) const TURNED_AWAY: &str = "turned away";
+    pub(crate) const RSS_GROWTH: &str = "RSS, after over before";
+    pub(crate) const REFUSED: [&str; 3] = ["away p50", "away p90", "away p99"];
 }
 
 /// One thing to measure: a subject on a way, in a setting.

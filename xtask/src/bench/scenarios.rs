@@ -1,7 +1,9 @@
 //! The scenarios: one table, and a file for each.
 
+pub(crate) mod batching;
 pub(crate) mod guests;
 pub(crate) mod idle;
+mod overload;
 mod prompts;
 pub(crate) mod start;
 pub(crate) mod stream;
@@ -65,6 +67,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         run: wave::run,
     },
     Scenario {
+        name: "overload",
+        about: "ten times what a worker can do: what is still answered, and how soon the rest knows",
+        reads: "`of capacity` is what is still answered over what the worker can do; `away` until a client that is turned away knows.",
+        run: overload::run,
+    },
+    Scenario {
         name: "start",
         about: "from start to ready with an empty and a filled cache, and memory when idle",
         reads: "With a filled cache nothing is compiled: that is a restart. With an empty one every plugin is.",
@@ -87,6 +95,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "the same load while a plugin beside the others traps, loops and grows",
         reads: "What others pay for a plugin that misbehaves: the same figures as of a swap, beside a time in which it is quiet.",
         run: swap::hostile,
+    },
+    Scenario {
+        name: "batching",
+        about: "rows of many clients at a real Triton: merged here, merged there, and not merged",
+        reads: "`of the ideal` is over the best of the curve; `over not merged` is 1 where merging neither pays nor costs.",
+        run: batching::run,
     },
     Scenario {
         name: guests::NAME,

@@ -113,6 +113,16 @@ pub(crate) const MIXED: Way = way(
     21088,
 );
 
+/// Before a worker that can do little.
+pub(crate) const OVERLOAD: Way = way(
+    "OpenAI, few slots",
+    "openai-completion",
+    false,
+    true,
+    "overload.yaml",
+    21089,
+);
+
 /// A way; `port` is the listener of Tollgate with tokens.
 pub(crate) const fn way(
     name: &'static str,
@@ -165,7 +175,7 @@ impl Way {
 mod tests {
     use super::*;
 
-    const WAYS: [&Way; 9] = [
+    const WAYS: [&Way; 10] = [
         &OPENAI,
         &TGIS,
         &OPENAI_TGIS,
@@ -175,6 +185,7 @@ mod tests {
         &V2_REST_GRPC,
         &V2_GRPC_REST,
         &MIXED,
+        &OVERLOAD,
     ];
 
     #[test]

@@ -170,7 +170,7 @@ impl Spec {
     fn v2_rest(&self) -> Content {
         let length = self.tensor_length();
         let head = json!({"inputs": [{
-            "name": INPUT_TENSOR, "datatype": "FP32", "shape": [length / 4],
+            "name": INPUT_TENSOR, "datatype": "FP32", "shape": self.shape(),
             "parameters": {"binary_data_size": length},
         }], "parameters": {"binary_data_output": true}})
         .to_string();
@@ -191,7 +191,7 @@ impl Spec {
             inputs: vec![Tensor {
                 name: INPUT_TENSOR.to_owned(),
                 datatype: "FP32".to_owned(),
-                shape: vec![length as i64 / 4],
+                shape: self.shape(),
             }],
         };
         let mut body = BytesMut::from(framed_before(&message, RAW_INPUT, length));
@@ -203,9 +203,18 @@ impl Spec {
         words(self.prompt_bytes)
     }
 
-    /// Whole values.
+    /// Whole values, and whole rows.
     fn tensor_length(&self) -> usize {
-        self.prompt_bytes / 4 * 4
+        let unit = 4 * self.rows.unwrap_or(1) as usize;
+        self.prompt_bytes / unit * unit
+    }
+
+    fn shape(&self) -> Vec<i64> {
+        let values = self.tensor_length() as i64 / 4;
+        match self.rows {
+            Some(rows) => vec![rows.into(), values / i64::from(rows)],
+            None => vec![values],
+        }
     }
 }
 

@@ -53,6 +53,8 @@ impl fmt::Display for Trouble {
 pub(super) struct Fault {
     pub(super) trouble: Trouble,
     pub(super) detail: String,
+    /// It was told when to come again.
+    pub(super) told_when: bool,
 }
 
 /// Most of a detail that is kept.
@@ -64,7 +66,16 @@ impl Fault {
         if let Some((at, _)) = detail.char_indices().nth(KEPT) {
             detail.truncate(at);
         }
-        Self { trouble, detail }
+        Self {
+            trouble,
+            detail,
+            told_when: false,
+        }
+    }
+
+    /// Whether the server had no room: it was turned away, and may come again.
+    pub(super) fn turned_away(&self) -> bool {
+        matches!(self.trouble, Trouble::Status(429 | 503))
     }
 
     pub(super) fn content(detail: impl fmt::Display) -> Self {

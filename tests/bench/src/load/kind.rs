@@ -79,6 +79,7 @@ pub(super) struct Spec {
     pub(super) prompt_bytes: usize,
     pub(super) tokens: Option<u32>,
     tensor_bytes: Option<usize>,
+    pub(super) rows: Option<u32>,
     abort_fraction: f64,
     read_delay: Duration,
     status: Option<u16>,
@@ -129,9 +130,10 @@ impl Spec {
             prompt_bytes: arguments.prompt_bytes,
             tokens: arguments.tokens,
             tensor_bytes: arguments.tensor_mib.map(|mib| mib * 1024 * 1024),
+            rows: arguments.rows,
             abort_fraction: arguments.abort_fraction,
             read_delay: Duration::ZERO,
-            status: None,
+            status: arguments.any_answer.then_some(200),
             code: None,
         };
         let specs = match (&arguments.mix, arguments.protocol) {
@@ -190,9 +192,10 @@ impl Entry {
                 .tensor_mib
                 .map(|mib| mib * 1024 * 1024)
                 .or(base.tensor_bytes),
+            rows: base.rows,
             abort_fraction: self.abort_fraction.unwrap_or(base.abort_fraction),
             read_delay: Duration::from_millis(self.read_delay_ms),
-            status: self.expect_status,
+            status: self.expect_status.or(base.status),
             code: self.expect_code,
         })
     }

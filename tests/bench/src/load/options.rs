@@ -48,6 +48,12 @@ pub struct Arguments {
     /// The size that an answered tensor must have; without it, as much as the answer itself tells.
     #[arg(long)]
     pub tensor_mib: Option<usize>,
+    /// The tensor that is sent is a batch of so many rows: its first dimension.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub rows: Option<u32>,
+    /// Any answer of status 200, and gRPC status 0, is good: of a server that is not the stub.
+    #[arg(long)]
+    pub any_answer: bool,
     /// Open loop: so many requests a second are due.
     #[arg(long)]
     pub rate: Option<f64>,

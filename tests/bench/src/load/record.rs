@@ -83,6 +83,10 @@ pub(super) struct Recorder {
     latency: Times,
     first: Times,
     between: Times,
+    /// Until those who were turned away knew.
+    refused: Times,
+    /// Of these, who was not told when to come again.
+    untold: u64,
     last: Option<Instant>,
 }
 
@@ -97,6 +101,8 @@ impl Recorder {
             latency: Times::new(),
             first: Times::new(),
             between: Times::new(),
+            refused: Times::new(),
+            untold: 0,
             last: None,
         }
     }
@@ -134,6 +140,10 @@ impl Recorder {
             }
             Err(fault) => {
                 self.failed(fault, 1);
+                if fault.turned_away() {
+                    self.refused.add(now - due);
+                    self.untold += u64::from(!fault.told_when);
+                }
                 let errors = &mut self.kinds[kind].errors;
                 *errors.entry(fault.trouble.to_string()).or_default() += 1;
             }
@@ -181,9 +191,11 @@ impl Recorder {
             (&mut self.latency, &other.latency),
             (&mut self.first, &other.first),
             (&mut self.between, &other.between),
+            (&mut self.refused, &other.refused),
         ] {
             own.0.add(&others.0).expect("the bounds are the same");
         }
+        self.untold += other.untold;
         self.last = self.last.max(other.last);
     }
 
@@ -208,6 +220,8 @@ impl Recorder {
             "latency_us": self.latency.json(),
             "first_token_us": self.first.json(),
             "inter_token_us": self.between.json(),
+            "refused_us": self.refused.json(),
+            "refused_untold": self.untold,
         });
         if names.len() > 1 {
             let kinds = names

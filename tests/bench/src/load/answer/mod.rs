@@ -174,7 +174,11 @@ impl Answer {
         if matches!(self.form, Form::Refusal) {
             let status = head.status.as_u16();
             let body = String::from_utf8_lossy(&self.buffer).into_owned();
-            return Err(Fault::new(Trouble::Status(status), body));
+            let told_when = head.headers.contains_key(http::header::RETRY_AFTER);
+            return Err(Fault {
+                told_when,
+                ..Fault::new(Trouble::Status(status), body)
+            });
         }
         if kind.is_http2() {
             let trailers = trailers.unwrap_or(&head.headers);
