@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tollgate_tests::{
     Setup,
     client::{Request, http1},
+    fake::http1 as h,
     place, scene,
 };
 
@@ -87,6 +88,31 @@ async fn what_a_live_proxy_decided_is_decided_again() {
         let other = replay(&recording, &other);
         assert!(!other.status.success(), "lifo is not {name}");
         assert!(text(&other).contains("recorded"), "{}", text(&other));
+    }
+}
+
+/// Also of an answer that is passed on as it is, and whose end says what it has used.
+#[tokio::test]
+async fn what_a_passed_answer_has_used_is_told() {
+    let worker = h::Worker::start(|_| vec![h::json(200, &scene::completed(" there"))]).await;
+    let yaml = scene::one("openai", worker.address, "", "");
+    let proxy = Setup::new(&yaml).record("recorded").start().await;
+    for _ in 0..3 {
+        let answer = http1::ask(proxy.http(), &scene::completion(false)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let folder = proxy.folder();
+    assert_eq!(proxy.terminate().await.code, Some(0));
+    let recording = folder.path().join("recorded/built-in.jsonl");
+    let told = std::fs::read_to_string(recording).unwrap();
+    let lines = told.lines().map(|line| serde_json::from_str(line).unwrap());
+    let settled: Vec<Value> = lines
+        .filter_map(|line: Value| line.get("settled").cloned())
+        .collect();
+    assert_eq!(settled.len(), 3, "{told}");
+    for one in settled {
+        assert_eq!((&one["input"], &one["output"]), (&json!(2), &json!(3)));
+        assert_eq!(one["believed"][1], 8, "what the client allowed");
     }
 }
 

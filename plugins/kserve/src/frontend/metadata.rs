@@ -14,7 +14,8 @@ use tollgate_sdk_protocol::{
 
 use super::{
     Form, check_version, intent, invalid, known_version, model_header, model_in_message,
-    model_of_headers, no_version, parameter, passing::Passing, path, refused, status, target, texts,
+    model_of_headers, no_version, parameter, passing::Passing, path, refused, status, target,
+    texts,
 };
 use crate::{
     codec::rest_write::{Style, shape},
