@@ -39,8 +39,8 @@ pub struct Script {
 pub(crate) enum Given {
     Frontend(frontend::RequestHead),
     Backend(backend::Worker, Vec<inference::Call>),
-    Composition(inference::Call, Vec<composition::Capability>),
-    Session(inference::Call),
+    Composition(Box<inference::Call>, Vec<composition::Capability>),
+    Session(Box<inference::Call>),
 }
 
 /// One step.
@@ -134,10 +134,11 @@ fn first_line(line: &str) -> Result<Script, String> {
     let given = match side {
         Side::Frontend => Given::Frontend(member(&line, "head")?),
         Side::Backend => Given::Backend(member(&line, "worker")?, member(&line, "members")?),
-        Side::Composition => {
-            Given::Composition(member(&line, "call")?, member(&line, "capabilities")?)
-        }
-        Side::Session => Given::Session(member(&line, "call")?),
+        Side::Composition => Given::Composition(
+            Box::new(member(&line, "call")?),
+            member(&line, "capabilities")?,
+        ),
+        Side::Session => Given::Session(Box::new(member(&line, "call")?)),
     };
     let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
     Ok(Script {

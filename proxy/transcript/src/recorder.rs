@@ -256,7 +256,7 @@ impl Live {
                 capabilities,
             } => {
                 let call = self.content(call);
-                let offers: Vec<_> = capabilities.iter().map(|it| written(it)).collect();
+                let offers: Vec<_> = capabilities.iter().map(written).collect();
                 (context, json!({ "call": call, "capabilities": offers }))
             }
             Begun::Session { context, call } => (context, json!({ "call": self.content(call) })),

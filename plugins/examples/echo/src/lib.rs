@@ -90,7 +90,7 @@ impl Echo {
     fn new(call: Call) -> Self {
         let (words, max) = match Self::words(call) {
             Ok((words, max)) => (Ok(words), max),
-            Err(failed) => (Err(failed), 0),
+            Err(why) => (Err(event::failed(FailureKind::Unsupported, why)), 0),
         };
         Self {
             read: words.as_ref().map_or(0, |words| words.len() as u32),
@@ -100,13 +100,12 @@ impl Echo {
         }
     }
 
-    fn words(call: Call) -> Result<(Vec<String>, u32), Event> {
+    fn words(call: Call) -> Result<(Vec<String>, u32), &'static str> {
         let Task::Generate(task) = call.task else {
-            return Err(event::failed(FailureKind::Unsupported, "only generation"));
+            return Err("only generation");
         };
         let [Prompt::Text(Text::Inline(prompt))] = task.prompts.as_slice() else {
-            let what = "one prompt, as text";
-            return Err(event::failed(FailureKind::Unsupported, what));
+            return Err("one prompt, as text");
         };
         let mut words: Vec<String> = prompt
             .split_inclusive(char::is_whitespace)

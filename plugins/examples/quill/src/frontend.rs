@@ -133,14 +133,13 @@ impl Ask for Write {
 
     fn event(&mut self, _: &dyn Bytes, event: Event, out: &mut Vec<Action>) -> Result<(), Failure> {
         match event {
+            Event::Delta(delta) if delta.text.is_empty() => {}
             Event::Delta(delta) if self.request().stream => {
-                if !delta.text.is_empty() {
-                    let piece = Piece {
-                        text: delta.text,
-                        ..Piece::default()
-                    };
-                    self.piece(None, &piece, out);
-                }
+                let piece = Piece {
+                    text: delta.text,
+                    ..Piece::default()
+                };
+                self.piece(None, &piece, out);
             }
             Event::Delta(delta) => self.text.push_str(&delta.text),
             Event::Finished(finished) => {
