@@ -541,7 +541,7 @@ fn a_version_is_ready_if_the_model_has_it() {
         client.play(plugin.exchange(context(), head), Pace::Whole)
     };
     assert_eq!(ask(&["1", "2"]).head.unwrap().status, 200);
-    assert_eq!(ask(&["1"]).refused.unwrap().kind, FailureKind::NotFound);
+    assert_eq!(ask(&["1"]).head.unwrap().status, 404);
 }
 
 #[test]

@@ -49,7 +49,7 @@ mod tests {
     fn a_list_has_its_bound_and_no_element_more() {
         let read = |json: &str| serde_json::from_str::<AtMost<u8, 3>>(json);
         assert_eq!(read("[1,2,3]").unwrap().0, [1, 2, 3]);
-        assert_eq!(read("[]").unwrap().0, []);
+        assert!(read("[]").unwrap().0.is_empty());
         let error = read("[1,2,3,4]").unwrap_err().to_string();
         assert!(error.starts_with("more than 3 elements"), "{error}");
         assert!(read("{}").is_err() && read("[1,").is_err());
