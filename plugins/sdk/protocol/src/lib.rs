@@ -16,6 +16,7 @@
 //! | fields of protocol-buffers messages | [`fields`] |
 //! | streams that tell the input first and the reason last | [`pieces`] |
 //! | how a worker is | [`health`] |
+//! | workers' names of models, kept from clients | [`hiding`], around every frontend |
 //! | tests without a proxy | `testing` |
 
 /// Generated from `wit/`. Types are plain data and work natively too; only the
@@ -35,6 +36,7 @@ pub mod actions;
 pub mod failure;
 pub mod fields;
 pub mod health;
+pub mod hiding;
 pub mod manifest;
 pub mod neutral;
 pub mod one_attempt;
@@ -203,7 +205,11 @@ macro_rules! export_protocol {
 
             impl frontend::GuestExchange for Exchange {
                 fn new(context: types::Context, head: frontend::RequestHead) -> Self {
-                    Exchange(RefCell::new(configured().exchange(context, head)))
+                    let default_model = context.default_model.clone();
+                    let own = configured().exchange(context, head);
+                    let exchange: Box<dyn Frontend> =
+                        Box::new($crate::hiding::Hiding::new(own, default_model));
+                    Exchange(RefCell::new(exchange))
                 }
                 fn step(&self, inputs: Vec<frontend::Input>) -> Vec<frontend::Action> {
                     self.0.borrow_mut().step(&HostBytes, inputs)
