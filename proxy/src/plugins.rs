@@ -28,7 +28,8 @@ pub(crate) enum PluginError {
         kind: &'static str,
         name: String,
         source_of_it: String,
-        error: SupplyError,
+        // Boxed: it is the largest there is.
+        error: Box<SupplyError>,
     },
     #[error("{kind} {name}: options: {error}")]
     Options {
@@ -232,7 +233,7 @@ fn wasm(
             kind,
             name: name.to_owned(),
             source_of_it: source.to_string(),
-            error,
+            error: Box::new(error),
         })
 }
 

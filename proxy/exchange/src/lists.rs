@@ -112,7 +112,7 @@ pub(crate) fn always_apart(
         let station = house.station(*id);
         station.is_some_and(|station| {
             let passes = station.dialect == dialect && matches!(station.reach, Reach::Network(_));
-            !passes && takes_one(house, station, task)
+            !passes && takes_one(house, &station, task)
         })
     };
     let all = !eligible.is_empty() && eligible.iter().all(single);

@@ -92,7 +92,7 @@ mod tests {
         };
         let field = "Bearer realm=\"https://auth.example.com/token\",service=\"r.example.com\",\
                      scope=\"repository:a/b:pull,push\"";
-        assert_eq!(challenges(field), [bearer.clone()]);
+        assert_eq!(challenges(field), std::slice::from_ref(&bearer));
         let several = format!("Negotiate abc, {field}, Basic realm=\"x, \\\"y\"");
         assert_eq!(challenges(&several), [bearer, Challenge::Basic]);
         assert_eq!(challenges("basic"), [Challenge::Basic]);

@@ -216,7 +216,9 @@ async fn only_what_a_trusted_key_signed_takes_the_place() {
         "its signature (beside the component) cannot be read",
         "anew by",
     ];
-    let cases: Vec<(&str, &[u8], Option<&[u8]>, &[&str])> = vec![
+    /// What it is, the component, the signature beside it, what the error has to say.
+    type Case<'a> = (&'a str, &'a [u8], Option<&'a [u8]>, &'a [&'a str]);
+    let cases: Vec<Case<'_>> = vec![
         (
             "unsigned",
             &other,

@@ -12,14 +12,10 @@ use std::net::SocketAddr;
 use serde_json::json;
 use tollgate_tests::{
     Proxy, Setup,
-    client::{
-        End, Request, Response,
-        http1::{self, Connection},
-        sse,
-    },
+    client::{End, Request, Response, http1, sse},
     eventually,
     fake::{Seen, dns, http1 as h},
-    place, scene, within,
+    place, scene,
 };
 
 /// A section of workers that are looked for, called `w0`, with its route's extra keys.

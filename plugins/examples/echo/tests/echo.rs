@@ -9,7 +9,7 @@ use tollgate_sdk_worker::{
 };
 
 fn run(call: Call) -> Vec<Event> {
-    let plugin = Plugin::configure("").ok().expect("no options are good");
+    let plugin = Plugin::configure("").expect("no options are good");
     let mut session = plugin.session(testing::context(), call);
     let mut events = Vec::new();
     for _ in 0..100 {

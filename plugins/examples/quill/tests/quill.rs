@@ -16,7 +16,6 @@ use tollgate_sdk_protocol::{
 fn plugin() -> Quill {
     Quill::configure("")
         .map(|it| it.0)
-        .ok()
         .expect("no options are good")
 }
 

@@ -26,7 +26,7 @@ fn begin(offers: &[(&str, TaskKind)]) -> Box<dyn Composition> {
         }),
         extensions: Vec::new(),
     };
-    let plugin = Plugin::configure("{}").ok().expect("it has no options");
+    let plugin = Plugin::configure("{}").expect("it has no options");
     plugin.compose(testing::context(), call, capabilities.collect())
 }
 

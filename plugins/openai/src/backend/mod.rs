@@ -71,10 +71,8 @@ impl Attempt {
     }
 
     fn start(&mut self, bytes: &dyn Bytes, out: &mut Vec<Action>) {
-        let versions = self.members.iter();
-        let known = versions
-            .map(|call| failure::only_version(call.version.as_deref()))
-            .collect::<Result<(), Failure>>();
+        let mut calls = self.members.iter();
+        let known = calls.try_for_each(|call| failure::only_version(call.version.as_deref()));
         match known.and_then(|()| request::build(bytes, &self.target, &self.members)) {
             Ok(request) => out.push(Action::Request(request)),
             Err(failed) => {
