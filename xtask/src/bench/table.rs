@@ -11,7 +11,7 @@ use super::scenarios::{self, guests, translations};
 use super::subjects::Subject;
 
 /// What stands before all figures: how they were taken, and what they are called.
-const HEAD: &str = include_str!("head.md");
+const HEAD: &str = include_str!("head.txt");
 
 /// The whole page: what was kept of the budgets, then every scenario.
 pub(crate) fn markdown(results: &Results) -> String {
