@@ -138,6 +138,12 @@ fn every_example_is_good_and_its_claims_are_told() {
                 "  GET /v2/models/{model}/ready → kserve",
                 "  gRPC /inference.GRPCInferenceService/ModelInfer → kserve",
             ]
+        } else if config.contains("fleet") {
+            [
+                "  POST /v1/chat/completions → openai",
+                "  GET /v1/models/{id...} → openai",
+                "  POST /v1/embeddings → openai",
+            ]
         } else {
             [
                 "  POST /v1/chat/completions → openai",

@@ -330,7 +330,14 @@ async fn a_tag_is_followed_and_what_it_named_serves_while_the_registry_is_away()
         .logged(|line| line.contains("in force stays") && line.contains("it exports nothing"))
         .await;
     assert_eq!(digest(&proxy).await, second);
-    push(&newer());
+    // Seen to be looked up again, by one and then the other.
+    for (component, wanted) in [(good(), &first), (newer(), &second)] {
+        push(&component);
+        eventually("the tag's new component is in force", async || {
+            (digest(&proxy).await == *wanted).then_some(())
+        })
+        .await;
+    }
 
     registry.stop();
     proxy

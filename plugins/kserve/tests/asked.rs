@@ -432,7 +432,7 @@ fn only_the_version_that_is_told_is_there() {
         client.play(plugin.exchange(context(), head), Pace::Whole)
     };
     assert_eq!(ask("1").refused, None);
-    assert_eq!(ask("2").refused.unwrap().kind, FailureKind::NotFound);
+    assert_eq!(ask("2").head.unwrap().status, 404);
 }
 
 #[test]

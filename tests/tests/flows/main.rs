@@ -603,7 +603,7 @@ async fn flow_09_scheduler_swap() {
     proxy.rewrite("mine.wasm", second);
     proxy.hangup();
     proxy
-        .logged(|line| line.contains("a new scheduler is in force"))
+        .logged(|line| line.contains("a new generation is in force"))
         .await;
     for _ in 0..5 {
         worker.release();

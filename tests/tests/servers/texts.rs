@@ -251,7 +251,7 @@ async fn clients_of_tensors_are_answered_by_servers_of_texts() {
             false,
             false,
         );
-        let told = ask(&proxy, &other).await.with_status(400).json();
+        let told = ask(&proxy, &other).await.with_status(404).json();
         let told = told["error"].as_str().unwrap();
         assert!(told.contains("version 7 is not found"), "{told}");
     }

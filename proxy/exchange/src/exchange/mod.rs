@@ -410,7 +410,8 @@ impl Exchange<'_> {
     async fn drive(&mut self) -> Stop {
         match self.turns().await {
             Ok(()) => Stop::Done,
-            Err(Stop::Guest(error)) if self.may_go_on() => self.go_on(&error).await,
+            // Boxed: it is rare, and each exchange would keep room for it.
+            Err(Stop::Guest(error)) if self.may_go_on() => Box::pin(self.go_on(&error)).await,
             Err(stop) => stop,
         }
     }

@@ -284,7 +284,7 @@ impl Exchange<'_> {
             Read::Message(message) => {
                 let source_id = self.number(&message);
                 if tapped {
-                    self.tapped_message(&mut reader, &message).await?;
+                    Box::pin(self.tapped_message(&mut reader, &message)).await?;
                 }
                 self.inputs
                     .push(frontend::Input::UpstreamMessage(frontend::GrpcMessage {
