@@ -16,6 +16,7 @@ mod materials;
 mod miri;
 mod needs;
 mod process;
+mod properties;
 mod soak;
 mod stages;
 mod test;
@@ -49,6 +50,8 @@ cargo xtask VERB
                        look for inputs that break a parser of foreign bytes; keep: take what
                        is useful into the corpus that the tests replay
   miri [PACKAGE…]      run the tests of crates without I/O under Miri, of a nightly toolchain
+  properties [--rounds N]
+                       hold the property tests to cases that were never drawn before
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
@@ -63,6 +66,7 @@ const VERBS: &[&str] = &[
     "fuzz",
     "help",
     "miri",
+    "properties",
     "soak",
     "test",
 ];
@@ -90,6 +94,7 @@ fn run() -> Result<()> {
         "soak" => soak::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "miri" => miri::run(&rest),
+        "properties" => properties::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

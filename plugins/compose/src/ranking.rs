@@ -24,8 +24,9 @@ impl Order {
             .map(|(item, value)| Score { item, value })
             .collect();
         if let Self::BestFirst(most) = self {
-            // Stable: equal values stay in the order of items.
-            scores.sort_by(|a, b| b.value.total_cmp(&a.value));
+            // Stable: equal values stay in the order of items; so do the two zeros, which `total_cmp`
+            // would tell apart.
+            scores.sort_by(|a, b| (b.value + 0.0).total_cmp(&(a.value + 0.0)));
             scores.truncate(most);
         }
         scores

@@ -129,7 +129,8 @@ pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     };
     let lengths = product(a, a).sqrt() * product(b, b).sqrt();
     if lengths > 0.0 {
-        (product(a, b) / lengths).clamp(-1.0, 1.0)
+        // Adding zero makes a negative zero a plain one.
+        (product(a, b) / lengths).clamp(-1.0, 1.0) + 0.0
     } else {
         0.0
     }

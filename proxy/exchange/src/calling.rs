@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tollgate_dispatch::{
     catalogue::{ModelFacts, NotFound, Resolved, TensorFacts},
     driver::Rejection,
@@ -268,6 +269,10 @@ pub(crate) async fn wait(
     call: Waiting,
     mut place: Place<Member>,
 ) -> (Arc<Resolved>, Result<Assignment<Member>, Rejection>) {
+    // The usual case: a worker was free, and nothing has to be watched or looked up anew.
+    if let Some(placed) = (&mut place).now_or_never() {
+        return (call.resolved, placed);
+    }
     let mut resolved = call.resolved.clone();
     let mut published = call.house.catalogue.published();
     loop {

@@ -324,8 +324,8 @@ impl Rankings {
                 }
                 Part::Scores(scores, _) => rows.push(scores.into_iter().flatten().collect()),
                 Part::Ranking(mut scores, _, wanted, _) => {
-                    // Stable: of equal ones the first stays first.
-                    scores.sort_by(|one, other| other.value.total_cmp(&one.value));
+                    // Stable: of equal ones, the two zeros among them, the first stays first.
+                    scores.sort_by(|one, two| (two.value + 0.0).total_cmp(&(one.value + 0.0)));
                     scores.truncate(wanted);
                     let scores = scores.iter().map(|score| self.scored(score)).collect();
                     let query = self.queries.get_mut(at).and_then(Option::take);

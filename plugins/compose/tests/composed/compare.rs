@@ -142,6 +142,20 @@ fn sentences_keep_their_places() {
     assert_eq!(outcome.calls.len(), 1);
 }
 
+/// A product of nothing and a negative number is a negative zero, which is no worse than a zero.
+#[test]
+fn the_two_zeros_are_equal() {
+    let task = Task::Rerank(rerank("0 -1", &["-1 0", "0 0"], None));
+    let outcome = compare(task, "{}", "");
+    assert_eq!(outcome.scores(), [(0, 0.0), (1, 0.0)]);
+    assert!(
+        outcome
+            .scores()
+            .iter()
+            .all(|(_, score)| score.is_sign_positive())
+    );
+}
+
 #[test]
 fn what_cuts_texts_goes_with_them() {
     let mut task = rerank("1 0", &["1 1"], None);

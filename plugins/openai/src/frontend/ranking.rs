@@ -213,8 +213,9 @@ pub fn ranked(
     clients: Generation,
 ) -> Vec<Segment> {
     scores.sort_by(|one, two| {
-        two.value
-            .total_cmp(&one.value)
+        // The two zeros are equal here, which `total_cmp` would tell apart.
+        (two.value + 0.0)
+            .total_cmp(&(one.value + 0.0))
             .then(one.item.cmp(&two.item))
     });
     scores.truncate(form.top.unwrap_or(usize::MAX));
