@@ -31,6 +31,33 @@ fn names(list: &Value, member: &str) -> Vec<String> {
         .collect()
 }
 
+/// A wrong method is told by whose path it is, also where another frontend is listed first.
+#[tokio::test]
+async fn a_wrong_method_is_told_in_the_words_of_whose_path_it_is() {
+    let yaml = format!(
+        "{PLUGINS}
+workers:
+  - {{ name: w0, address: \"http://127.0.0.1:1\", protocol: openai, probe: off, models: [{{ name: a }}] }}
+routes:
+  - {{ name: all, frontends: [openai, caikit, kserve], workers: [w0], auth: open }}
+"
+    );
+    let proxy = Setup::new(&yaml).start().await;
+    let get = async |path: &str| {
+        ask(&proxy, Request::get(path))
+            .await
+            .with_status(405)
+            .json()
+    };
+
+    let openai = get("/v1/completions").await;
+    assert_eq!(openai["error"]["type"], "Method Not Allowed", "{openai}");
+    let caikit = get("/api/v1/task/text-generation").await;
+    assert!(caikit["detail"].is_string(), "{caikit}");
+    let tensors = get("/v2/models/a/infer").await;
+    assert!(tensors["error"].is_string(), "{tensors}");
+}
+
 #[tokio::test]
 async fn lists_and_readiness_are_of_the_models_that_a_token_may_see() {
     let worker = Worker::start(|_| vec![answer(404, &json!({}))]).await;

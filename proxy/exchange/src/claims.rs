@@ -37,8 +37,8 @@ pub(crate) struct Claimed {
 /// What was found for a head.
 pub(crate) enum Found {
     Claim(Arc<Claimed>, Vec<(String, String)>),
-    /// The path is known, with these methods.
-    OtherMethod(String),
+    /// The path is known, with these methods; and the first claim on it, in whose words that is told.
+    OtherMethod(String, Arc<Claimed>),
     Nothing,
 }
 
@@ -178,6 +178,7 @@ impl ClaimTable {
     /// The claim on a REST request.
     pub(crate) fn rest(&self, method: &Method, path: &str) -> Found {
         let mut others = Vec::new();
+        let mut first = None;
         let fixed = self.fixed.get(path).into_iter().flatten();
         for rest in fixed.chain(&self.patterns) {
             let Some(parameters) = rest.matches(path) else {
@@ -186,15 +187,14 @@ impl ClaimTable {
             if rest.method == *method {
                 return Found::Claim(rest.claimed.clone(), parameters);
             }
+            first.get_or_insert(&rest.claimed);
             if !others.contains(&rest.method.as_str()) {
                 others.push(rest.method.as_str());
             }
         }
-        if others.is_empty() {
-            Found::Nothing
-        } else {
-            Found::OtherMethod(others.join(", "))
-        }
+        first.map_or(Found::Nothing, |claimed| {
+            Found::OtherMethod(others.join(", "), claimed.clone())
+        })
     }
 
     /// One line a claim, in the order in which they are tried.

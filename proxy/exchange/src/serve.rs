@@ -187,11 +187,11 @@ async fn way(
     } else {
         match claims.rest(&parts.method, &path) {
             Found::Claim(claimed, parameters) => Ok((claimed, parameters)),
-            Found::OtherMethod(allowed) => {
+            Found::OtherMethod(allowed, claimed) => {
                 let failure =
                     Failure::method_not_allowed(format!("Method Not Allowed; use {allowed}"));
                 arrived.allow = HeaderValue::try_from(allowed).ok();
-                return arrived.refuse(&claims.wording, failure).await;
+                return arrived.refuse(&claimed.wording, failure).await;
             }
             Found::Nothing => {
                 return arrived
@@ -348,7 +348,7 @@ fn claim(claims: &ClaimTable, is_grpc: bool, method: &Method, path: &str) -> Opt
     }
     match claims.rest(method, path) {
         Found::Claim(claimed, parameters) => Some((claimed, parameters)),
-        Found::OtherMethod(_) | Found::Nothing => None,
+        Found::OtherMethod(..) | Found::Nothing => None,
     }
 }
 

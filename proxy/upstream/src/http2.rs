@@ -34,6 +34,11 @@ const ATTEMPTS: usize = 3;
 /// Bytes of a request's body that wait for the socket, a stream.
 const SEND_BUFFER: usize = 256 * 1024;
 
+/// The longest frame that a worker may send, in bytes: a tensor comes in a quarter of the frames
+/// that the protocol's least (16 KiB) would make of it, each of which is handed on by itself. A
+/// connection holds one that is not whole yet.
+const FRAME: u32 = 64 * 1024;
+
 /// Streams that we have reset and whose last frames may still come, a connection.
 const RESET_STREAMS: usize = 1024;
 
@@ -58,6 +63,7 @@ impl Member for Connection {
             .enable_push(false)
             .initial_window_size(stream_window)
             .initial_connection_window_size(connection_window)
+            .max_frame_size(FRAME)
             .data_frame_budget((connection_window as usize).saturating_mul(SMALL_FRAMES))
             .max_header_list_size(terms.bounds.header_bytes)
             .max_send_buffer_size(SEND_BUFFER)

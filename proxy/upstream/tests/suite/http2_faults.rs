@@ -334,6 +334,36 @@ async fn a_lost_connection_breaks_its_streams() {
 }
 
 #[tokio::test]
+async fn a_frame_has_a_bound() {
+    within(async {
+        let (listener, address) = listen().await;
+        let upstream = Upstream::new(spec(Transport::H2, address)).unwrap();
+        let request = send(&upstream);
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut preface = [0; 24];
+        socket.read_exact(&mut preface).await.unwrap();
+        socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        until_stream(&mut socket, 1).await;
+        socket.write_all(&frame(1, 4, 1, &[0x88])).await.unwrap();
+        let mut response = request.await.unwrap().unwrap();
+        // Longer than the protocol's least (16 KiB): a tensor comes in fewer.
+        let large = frame(0, 0, 1, &vec![7; 60_000]);
+        socket.write_all(&large).await.unwrap();
+        let mut read = 0;
+        while read < 60_000 {
+            read += response.body.data().await.unwrap().unwrap().len();
+        }
+        // A byte more than a connection holds of one frame.
+        let mut longer = frame(0, 0, 1, &[]);
+        longer[..3].copy_from_slice(&[1, 0, 1]);
+        socket.write_all(&longer).await.unwrap();
+        let error = response.body.data().await.unwrap().unwrap_err();
+        assert!(matches!(error, BodyError::Protocol(_)), "{error:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_head_has_a_bound() {
     within(async {
         let (address, mut seen, _stop) = serve_h2(h2::server::Builder::new()).await;
