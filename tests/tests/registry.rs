@@ -31,9 +31,10 @@ fn program() -> Option<PathBuf> {
     let named = env::var_os("TOLLGATE_REGISTRY").map(PathBuf::from);
     let path = env::var_os("PATH").unwrap_or_default();
     let mut on_path = env::split_paths(&path).map(|folder| folder.join("docker-registry"));
-    let found = named
-        .filter(|path| path.is_file())
-        .or_else(|| on_path.find(|path| path.is_file()));
+    if let Some(named) = &named {
+        assert!(named.is_file(), "{} is no program", named.display());
+    }
+    let found = named.or_else(|| on_path.find(|path| path.is_file()));
     if found.is_none() {
         println!("left out: TOLLGATE_REGISTRY does not say where a registry is");
     }

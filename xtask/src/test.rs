@@ -19,7 +19,7 @@ use crate::process::{cargo, run as run_command, shown};
 use crate::properties::SEED;
 use crate::stages::{Counts, Stages};
 use crate::workspace::Workspace;
-use crate::{VERBS, arch, components, conformance, demo, docs, examples, manifests};
+use crate::{VERBS, arch, components, conformance, demo, docs, examples, foreign, manifests};
 
 /// Runs the stages; `--quick` leaves out lints and the check of dependencies.
 ///
@@ -44,7 +44,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         }
         venv = needs::python(&workspace)?;
         registry = needs::registry(&workspace)?;
-        Ok(())
+        if quick {
+            return Ok(());
+        }
+        // The examples in other languages are built where their tools are.
+        foreign::ALL
+            .iter()
+            .try_for_each(|guest| guest.install(&workspace))
     });
     stages.check("format", || {
         run_command(&mut plain(&workspace, &["fmt", "--all", "--check"]))
@@ -68,7 +74,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         });
         if compiled {
             if clients {
-                stages.counted("tests", || tests(&workspace, &venv, &registry));
+                stages.counted("tests", || tests(&workspace, &venv, &registry, quick));
             } else {
                 stages.skip("tests");
             }
@@ -119,7 +125,9 @@ fn lints(workspace: &Workspace) -> Result<()> {
 }
 
 /// Runs every test of the workspace and counts them by cargo's own closing lines.
-fn tests(workspace: &Workspace, venv: &Path, registry: &Path) -> Result<Counts> {
+///
+/// `quick`: examples in other languages may be missing.
+fn tests(workspace: &Workspace, venv: &Path, registry: &Path, quick: bool) -> Result<Counts> {
     let mut command = plain(workspace, &["test", "--workspace", "--no-fail-fast"]);
     command
         .env("TOLLGATE_VENV", venv)
@@ -128,6 +136,9 @@ fn tests(workspace: &Workspace, venv: &Path, registry: &Path) -> Result<Counts> 
         .env(SEED, std::env::var_os(SEED).unwrap_or_else(|| "1".into()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
+    if !quick {
+        command.env("TOLLGATE_FOREIGN", "required");
+    }
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {}", shown(&command)))?;

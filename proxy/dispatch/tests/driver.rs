@@ -421,6 +421,40 @@ fn a_long_answer_is_carried_out_in_pages_and_nothing_of_it_is_lost() {
     assert_eq!(driver.gauges().pending, 0);
 }
 
+/// What was right when it was answered is no mistake when its turn comes.
+#[test]
+fn a_page_that_comes_too_late_is_not_held_against_the_policy() {
+    let script = Script::default();
+    let mut driver = driver(|limits| {
+        limits.max_actions = 3;
+        limits.max_refused_in_a_row = 4;
+    });
+    script.rules(&mut driver);
+    let impatient = || Arrival {
+        deadline: Some(5),
+        ..arrival()
+    };
+    let ids: Vec<_> = (0..20)
+        .map(|_| driver.arrive(0, impatient()).unwrap())
+        .collect();
+    script.told();
+    let reject = |id: &RequestId| Action::Reject {
+        id: *id,
+        reason: RejectReason::Overloaded,
+    };
+    script.next(Ok(ids.iter().map(reject).collect()));
+    driver.worker_changed(1, worker(1, 10, 1));
+    assert_eq!(driver.take_decisions().len(), 3);
+    // Their time is over before the answer is.
+    while driver.wake_at().is_some_and(|at| at <= 5) {
+        driver.tick(5);
+    }
+    assert_eq!(driver.take_decisions().len(), 17);
+    assert_eq!(driver.gauges().pending, 0);
+    assert_eq!(driver.gauges().refused, 17);
+    assert!(!driver.gauges().fallback, "{:?}", driver.take_troubles());
+}
+
 #[test]
 fn an_answer_that_does_more_than_there_is_to_do_is_nonsense() {
     let script = Script::default();

@@ -211,7 +211,8 @@ proptest! {
             play(&mut world, step);
         }
         world.check_none_starved(1_000);
-        prop_assert!(world.driver.take_troubles().is_empty());
+        let troubles = world.driver.take_troubles();
+        prop_assert!(troubles.is_empty(), "{troubles:?}");
     }
 
     /// Nor does it help a policy to believe in room that is not there.
@@ -225,6 +226,7 @@ proptest! {
         for (kind, part) in kinds.iter().zip(history.chunks(turns)) {
             world.foresight = kind.foresees();
             world.swap(Box::new(Greedy(policy(*kind, None))));
+            world.check_decisions();
             for op in part {
                 world.apply(op);
                 world.check_decisions();
@@ -246,7 +248,8 @@ proptest! {
             play(&mut world, step);
             prop_assert_eq!(world.driver.gauges().refused, 0, "{:?}", step);
         }
-        prop_assert!(world.driver.take_troubles().is_empty());
+        let troubles = world.driver.take_troubles();
+        prop_assert!(troubles.is_empty(), "{troubles:?}");
         world.check_none_lost();
     }
 

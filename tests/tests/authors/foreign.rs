@@ -1,5 +1,6 @@
 //! Plugins that are not in Rust serve as those that are. They are there where their tools are
-//! (`cargo xtask components c-quill python-quill`).
+//! (`cargo xtask components c-quill python-quill`); `cargo xtask test` installs those, and says by
+//! `TOLLGATE_FOREIGN` that nothing may be left out.
 
 use std::{env, path::PathBuf};
 
@@ -23,6 +24,11 @@ fn built(name: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
+    assert!(
+        env::var_os("TOLLGATE_FOREIGN").is_none(),
+        "{} is not there",
+        path.display()
+    );
     eprintln!("{name} is not built: `cargo xtask components {name}` does, and fetches its tools");
     None
 }

@@ -500,7 +500,11 @@ impl Driver {
 
     fn refuse(&mut self, requests: &[RequestId], worker: Option<WorkerId>, reason: &'static str) {
         self.refused += 1;
-        self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        // A later page is carried out in another world than it was thought of in: what does not fit
+        // any more is no mistake.
+        if !self.paged {
+            self.refused_in_a_row = self.refused_in_a_row.saturating_add(1);
+        }
         let (first, rest) = requests.split_at(requests.len().min(MAX_NAMED));
         let refused = |requests: &[RequestId], worker| Event::Refused {
             requests: requests.to_vec(),

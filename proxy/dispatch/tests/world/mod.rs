@@ -216,7 +216,12 @@ impl World {
         };
         match self.driver.arrive(self.now, arrival) {
             Ok(id) => {
-                assert!(waiting < MAX_PENDING && bytes + wish.bytes <= MAX_BYTES);
+                assert!(
+                    waiting < MAX_PENDING && bytes + wish.bytes <= MAX_BYTES,
+                    "{waiting} wait with {bytes} bytes, and one more with {} was taken; gauges: {:?}",
+                    wish.bytes,
+                    self.driver.gauges()
+                );
                 let known = Known {
                     wish: wish.clone(),
                     at: Where::Waits,
