@@ -1,6 +1,8 @@
 //! Results in the runtime's own words, however they travel: both surfaces are written
 //! from them and read into them, and they stand between them and the neutral events.
 
+use tollgate_sdk_protocol::classify::Entity;
+
 use crate::proto::{FinishReason, ProducerId};
 
 /// A whole result.
@@ -17,6 +19,10 @@ pub enum Answer {
     Rankings(Vec<Ranking>, Origin),
     /// `TokenizationResults`.
     Tokens(Tokens),
+    /// `ClassificationResults`: names and scores.
+    Classes(Vec<(String, f64)>),
+    /// `TokenClassificationResults`.
+    Entities(Vec<Entity>),
 }
 
 /// What results of vectors and scores have in common.

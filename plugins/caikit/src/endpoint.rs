@@ -1,7 +1,7 @@
 //! What can be asked of a caikit runtime, and under which names: REST paths and gRPC
 //! methods follow from the names of tasks.
 
-use tollgate_sdk_protocol::inference::TaskKind;
+use tollgate_sdk_protocol::{classify, inference::TaskKind};
 
 use crate::proto::{INFO_SERVICE, NLP_SERVICE};
 
@@ -27,11 +27,15 @@ pub enum Endpoint {
     Reranks,
     /// The tokens of a text.
     Tokenize,
+    /// What a text is.
+    Classify,
+    /// What parts of a text are.
+    ClassifyTokens,
 }
 
 impl Endpoint {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Generate,
         Self::GenerateStream,
         Self::Embed,
@@ -41,6 +45,8 @@ impl Endpoint {
         Self::Rerank,
         Self::Reranks,
         Self::Tokenize,
+        Self::Classify,
+        Self::ClassifyTokens,
     ];
 
     /// Path over REST.
@@ -55,6 +61,8 @@ impl Endpoint {
             Self::Rerank => "/api/v1/task/rerank",
             Self::Reranks => "/api/v1/task/rerank-tasks",
             Self::Tokenize => "/api/v1/task/tokenization",
+            Self::Classify => "/api/v1/task/text-classification",
+            Self::ClassifyTokens => "/api/v1/task/token-classification",
         }
     }
 
@@ -70,6 +78,8 @@ impl Endpoint {
             Self::Rerank => "RerankTaskPredict",
             Self::Reranks => "RerankTasksPredict",
             Self::Tokenize => "TokenizationTaskPredict",
+            Self::Classify => "TextClassificationTaskPredict",
+            Self::ClassifyTokens => "TokenClassificationTaskPredict",
         }
     }
 
@@ -86,6 +96,8 @@ impl Endpoint {
             Self::Similarity | Self::Similarities => TaskKind::Similarity,
             Self::Rerank | Self::Reranks => TaskKind::Rerank,
             Self::Tokenize => TaskKind::Tokenize,
+            Self::Classify => classify::texts_kind(),
+            Self::ClassifyTokens => classify::tokens_kind(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Who this plugin is, and what it serves.
 
 use tollgate_sdk_protocol::{
+    classify,
     inference::TaskKind,
     plugin::{Attribute, Claim, Gathering, GrpcClaim, Manifest, RestClaim, Surface},
     types::Extension,
@@ -127,6 +128,8 @@ pub fn manifest() -> Manifest {
             TaskKind::Similarity,
             TaskKind::Rerank,
             TaskKind::Tokenize,
+            classify::texts_kind(),
+            classify::tokens_kind(),
             TaskKind::ListModels,
             TaskKind::ModelMetadata,
             TaskKind::ModelReady,

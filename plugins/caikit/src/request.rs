@@ -39,6 +39,15 @@ pub enum Request {
     Rerank(Rerank),
     /// One text.
     Tokenize(Text),
+    /// One text, in this plugin's hands.
+    Classify(String),
+    /// One text, in this plugin's hands.
+    ClassifyTokens {
+        /// The text.
+        text: String,
+        /// What is less likely is left out.
+        threshold: Option<f64>,
+    },
 }
 
 /// Documents to be ranked.
@@ -73,6 +82,8 @@ impl Request {
             Self::Rerank(rerank) if rerank.queries.len() == 1 => Endpoint::Rerank,
             Self::Rerank(_) => Endpoint::Reranks,
             Self::Tokenize(_) => Endpoint::Tokenize,
+            Self::Classify(_) => Endpoint::Classify,
+            Self::ClassifyTokens { .. } => Endpoint::ClassifyTokens,
         }
     }
 }

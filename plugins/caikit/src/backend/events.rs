@@ -2,6 +2,7 @@
 
 use tollgate_sdk_protocol::{
     backend::MemberEvent,
+    classify::{Class, Classes, Entities},
     failure,
     inference::{
         Call, Delta, Detail, Embedding, Event, FinishReason, Finished, Offset, Prompt, Score,
@@ -79,6 +80,15 @@ pub fn of(answer: Answer, members: &[Call]) -> Result<Vec<MemberEvent>, Failure>
             with(Event::Scores(scores), &origin)
         }
         (Answer::Tokens(tokens), Task::Tokenize(_)) => vec![tokenized(tokens)?],
+        (Answer::Classes(classes), Task::Other(_)) => {
+            let class = |(label, score)| Class {
+                label: Some(label),
+                score,
+            };
+            let classes = classes.into_iter().map(class).collect();
+            vec![Classes { item: 0, classes }.event()]
+        }
+        (Answer::Entities(entities), Task::Other(_)) => vec![Entities { entities }.event()],
         _ => return Err(another()),
     };
     let of_first = |event| MemberEvent { member: 0, event };

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
     Bytes, actions,
     backend::{Request as Upstream, RestSurface, Surface},
-    failure,
+    classify, failure,
     inference::{Call, Document, Embed, Generate, Prompt, Task, Truncation, TruncationSide},
     text,
     types::{Failure, FailureKind, Text},
@@ -130,14 +130,36 @@ pub fn request_of(
             };
             Request::Tokenize(text.clone())
         }
-        _ => {
-            return Err(failure::of(
-                FailureKind::Unsupported,
-                "this worker generates, embeds, compares, ranks and tokenizes text, and does \
-                 nothing else",
-            ));
-        }
+        task => match (classify::Texts::of(task), classify::Tokens::of(task)) {
+            (Some(texts), _) => classified(texts)?,
+            (None, Some(classify::Tokens { text, threshold })) => {
+                Request::ClassifyTokens { text, threshold }
+            }
+            (None, None) => {
+                return Err(failure::of(
+                    FailureKind::Unsupported,
+                    "this worker generates, embeds, compares, ranks, tokenizes and classifies \
+                     text, and does nothing else",
+                ));
+            }
+        },
     })
+}
+
+fn classified(texts: classify::Texts) -> Result<Request, Failure> {
+    if let Some((name, _)) = texts.extras.iter().next() {
+        return Err(failure::invalid(
+            format!("{name} is not supported by this worker"),
+            Some(name),
+        ));
+    }
+    let [text] = <[String; 1]>::try_from(texts.inputs).map_err(|_| {
+        failure::of(
+            FailureKind::Unsupported,
+            "this worker classifies one text at a time",
+        )
+    })?;
+    Ok(Request::Classify(text))
 }
 
 fn only_text(prompts: &[Prompt]) -> Result<Text, Failure> {

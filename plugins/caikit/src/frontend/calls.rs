@@ -2,7 +2,7 @@
 //! of several sources or queries.
 
 use tollgate_sdk_protocol::{
-    failure,
+    classify, failure,
     inference::{
         Call, Detail, Document, Embed, Generate, LengthPenalty, Prompt, Rerank as NeutralRerank,
         Sampling, Settings, Similarity, Stopping, Task, Tokenize, Truncation, TruncationSide,
@@ -107,6 +107,22 @@ pub fn of(request: &Request, endpoint: Endpoint, options: &Options) -> Result<Ve
                 truncate: None,
                 extras: Vec::new(),
             }),
+            None,
+        )],
+        Request::Classify(text) => vec![call(
+            classify::Texts {
+                inputs: vec![text.clone()],
+                ..classify::Texts::default()
+            }
+            .task(),
+            None,
+        )],
+        Request::ClassifyTokens { text, threshold } => vec![call(
+            classify::Tokens {
+                text: text.clone(),
+                threshold: *threshold,
+            }
+            .task(),
             None,
         )],
     })

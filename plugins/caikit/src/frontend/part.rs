@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
-    Bytes,
+    Bytes, classify,
     inference::{Detail, Event, Score, Tokenized, Usage},
     types::{Failure, Text},
     vectors,
@@ -35,6 +35,10 @@ pub enum Part {
     Ranking(Vec<Score>, usize, usize, Facts),
     /// Tokenization.
     Tokens(Option<Tokenized>, Facts),
+    /// Classification of a text.
+    Classes(Option<classify::Classes>, Facts),
+    /// Classification of a text's parts.
+    Entities(Option<classify::Entities>, Facts),
 }
 
 /// What every worker may say.
@@ -86,6 +90,14 @@ impl Part {
         Self::Tokens(None, Facts::default())
     }
 
+    pub fn classes() -> Self {
+        Self::Classes(None, Facts::default())
+    }
+
+    pub fn entities() -> Self {
+        Self::Entities(None, Facts::default())
+    }
+
     /// Takes an event.
     ///
     /// # Errors
@@ -129,6 +141,14 @@ impl Part {
             (Self::Tokens(tokens, _), Event::Tokenized(all)) => {
                 *tokens = all.into_iter().find(|tokenized| tokenized.item == 0);
             }
+            (Self::Classes(classes, _), event) => {
+                *classes = classify::Classes::of(&event)
+                    .filter(|told| told.item == 0)
+                    .or(classes.take());
+            }
+            (Self::Entities(entities, _), event) => {
+                *entities = classify::Entities::of(&event).or(entities.take());
+            }
             _ => {}
         }
         Ok(())
@@ -141,7 +161,9 @@ impl Part {
             Self::Vectors(_, facts)
             | Self::Scores(_, facts)
             | Self::Ranking(_, _, _, facts)
-            | Self::Tokens(_, facts) => Some(facts),
+            | Self::Tokens(_, facts)
+            | Self::Classes(_, facts)
+            | Self::Entities(_, facts) => Some(facts),
         }
     }
 
@@ -166,6 +188,8 @@ impl Part {
                 (scores.len() >= *wanted, "every document's score")
             }
             Self::Tokens(tokens, _) => (tokens.is_some(), "counting the tokens"),
+            Self::Classes(classes, _) => (classes.is_some(), "the text's classes"),
+            Self::Entities(entities, _) => (entities.is_some(), "what is in the text"),
         };
         if complete {
             Ok(())
@@ -181,7 +205,9 @@ impl Part {
             Self::Vectors(_, facts)
             | Self::Scores(_, facts)
             | Self::Ranking(_, _, _, facts)
-            | Self::Tokens(_, facts) => {
+            | Self::Tokens(_, facts)
+            | Self::Classes(_, facts)
+            | Self::Entities(_, facts) => {
                 let count = facts.usage.as_ref().and_then(|usage| usage.input_tokens);
                 let count = count.map(|count| i64::try_from(count).unwrap_or(i64::MAX));
                 (facts.producer.clone(), count)
@@ -197,7 +223,9 @@ impl Part {
             Self::Vectors(_, facts)
             | Self::Scores(_, facts)
             | Self::Ranking(_, _, _, facts)
-            | Self::Tokens(_, facts) => facts.usage.clone(),
+            | Self::Tokens(_, facts)
+            | Self::Classes(_, facts)
+            | Self::Entities(_, facts) => facts.usage.clone(),
         }
     }
 }
@@ -318,6 +346,14 @@ impl Rankings {
                         .map(|tokens| Answer::Tokens(tokens_of(tokens)))
                         .ok_or_else(|| incomplete("counting the tokens"));
                 }
+                Part::Classes(told, _) => {
+                    let told = told.ok_or_else(|| incomplete("the text's classes"))?;
+                    return Ok(Answer::Classes(labelled(&told)));
+                }
+                Part::Entities(told, _) => {
+                    let told = told.ok_or_else(|| incomplete("what is in the text"))?;
+                    return Ok(Answer::Entities(told.entities));
+                }
                 Part::Vectors(vectors, _) => {
                     let vectors = vectors.into_iter().flatten().collect();
                     return Ok(Answer::Vectors(vectors, origin));
@@ -361,6 +397,19 @@ fn documents(rerank: &Rerank, document: bool, text: bool) -> Vec<Scored> {
         }
     };
     rerank.documents.iter().map(scored).collect()
+}
+
+/// Classes that have names. Where the worker named none, the likeliest has one made of its place.
+fn labelled(told: &classify::Classes) -> Vec<(String, f64)> {
+    let named = told.classes.iter();
+    let named = named.filter_map(|class| Some((class.label.clone()?, class.score)));
+    let named: Vec<_> = named.collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let best = told.best().into_iter();
+    best.map(|(place, class)| (class.named(place), class.score))
+        .collect()
 }
 
 /// Tokens with their places, where the worker told both for all of them.

@@ -126,6 +126,8 @@ fn part(request: &Request, streaming: bool) -> Part {
         Request::Similarity { sentences, .. } => Part::scores(sentences.len()),
         Request::Rerank(rerank) => Part::ranking(rerank.documents.len(), rerank.top_n),
         Request::Tokenize(_) => Part::tokens(),
+        Request::Classify(_) => Part::classes(),
+        Request::ClassifyTokens { .. } => Part::entities(),
     }
 }
 

@@ -162,6 +162,8 @@ impl Tap {
                     self.count(natural(result.token_count), None);
                 }
             }
+            // These count nothing.
+            Endpoint::Classify | Endpoint::ClassifyTokens => {}
             _ => {
                 if let Ok(result) = Counted::decode(message) {
                     self.count(natural(result.input_token_count), None);

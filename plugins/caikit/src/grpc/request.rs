@@ -15,7 +15,8 @@ use crate::{
     endpoint::Endpoint,
     proto::{
         EmbeddingTaskRequest, EmbeddingTasksRequest, RerankTaskRequest, RerankTasksRequest,
-        SentenceSimilarityTaskRequest, SentenceSimilarityTasksRequest, TextGenerationTaskRequest,
+        SentenceSimilarityTaskRequest, SentenceSimilarityTasksRequest,
+        TextClassificationTaskRequest, TextGenerationTaskRequest, TokenClassificationTaskRequest,
         TokenizationTaskRequest,
     },
     request::{Request, Rerank},
@@ -101,6 +102,17 @@ pub fn read(endpoint: Endpoint, message: &[u8]) -> Result<Request, Failure> {
             let request: TokenizationTaskRequest = decode(message)?;
             Request::Tokenize(Text::Inline(request.text))
         }
+        Endpoint::Classify => {
+            let request: TextClassificationTaskRequest = decode(message)?;
+            Request::Classify(request.text)
+        }
+        Endpoint::ClassifyTokens => {
+            let request: TokenClassificationTaskRequest = decode(message)?;
+            Request::ClassifyTokens {
+                text: request.text,
+                threshold: request.threshold,
+            }
+        }
     })
 }
 
@@ -133,6 +145,11 @@ pub fn write(
             body.rest(parameters.as_ref());
         }
         Request::Tokenize(text) => body.text(bytes, FIRST, text)?,
+        Request::Classify(text) => body.rest(&TextClassificationTaskRequest { text: text.clone() }),
+        Request::ClassifyTokens { text, threshold } => body.rest(&TokenClassificationTaskRequest {
+            text: text.clone(),
+            threshold: *threshold,
+        }),
         Request::Embed { texts, truncate } => {
             body.texts(bytes, FIRST, texts)?;
             // Both have the parameter under the same number.

@@ -2,17 +2,18 @@
 
 use prost::Message;
 use serde_json::Value;
-use tollgate_sdk_protocol::{failure, types::Failure};
+use tollgate_sdk_protocol::{classify::Entity, failure, types::Failure};
 
 use super::{decode_answer, structs};
 use crate::{
     answer::{Answer, Generated, Origin, Piece, Ranking, Scored, Tokens},
     endpoint::Endpoint,
     proto::{
-        EmbeddingResult, EmbeddingResults, FinishReason, GeneratedTextResult,
-        GeneratedTextStreamResult, GeneratedToken, ListOfVector1D, NpFloat32Sequence, RerankResult,
-        RerankResults, RerankScore, RerankScores, SentenceSimilarityResult,
-        SentenceSimilarityResults, SentenceSimilarityScores, Token, TokenStreamDetails,
+        ClassificationResult, ClassificationResults, EmbeddingResult, EmbeddingResults,
+        FinishReason, GeneratedTextResult, GeneratedTextStreamResult, GeneratedToken,
+        ListOfVector1D, NpFloat32Sequence, RerankResult, RerankResults, RerankScore, RerankScores,
+        SentenceSimilarityResult, SentenceSimilarityResults, SentenceSimilarityScores, Token,
+        TokenClassificationResult, TokenClassificationResults, TokenStreamDetails,
         TokenizationResults, Vector1D, vector1_d::Data,
     },
 };
@@ -129,6 +130,31 @@ pub fn write(answer: &Answer, endpoint: Endpoint) -> Vec<u8> {
             token_count: tokens.count,
         }
         .encode_to_vec(),
+        Answer::Classes(classes) => {
+            let class = |(label, score): &(String, f64)| ClassificationResult {
+                label: label.clone(),
+                score: *score,
+            };
+            ClassificationResults {
+                results: classes.iter().map(class).collect(),
+            }
+            .encode_to_vec()
+        }
+        Answer::Entities(entities) => {
+            let part = |entity: &Entity| TokenClassificationResult {
+                start: entity.start,
+                end: entity.end,
+                word: entity.word.clone(),
+                entity: entity.entity.clone(),
+                entity_group: entity.entity_group.clone().unwrap_or_default(),
+                score: entity.score,
+                token_count: entity.token_count.unwrap_or_default(),
+            };
+            TokenClassificationResults {
+                results: entities.iter().map(part).collect(),
+            }
+            .encode_to_vec()
+        }
     }
 }
 
@@ -252,6 +278,25 @@ pub fn read(message: &[u8], endpoint: Endpoint) -> Result<Answer, Failure> {
                 results: (result.token_count == 0 || !results.is_empty()).then_some(results),
                 count: result.token_count,
             })
+        }
+        Endpoint::Classify => {
+            let result: ClassificationResults = decode_answer(message)?;
+            let class = |class: ClassificationResult| (class.label, class.score);
+            Answer::Classes(result.results.into_iter().map(class).collect())
+        }
+        Endpoint::ClassifyTokens => {
+            let result: TokenClassificationResults = decode_answer(message)?;
+            // What says nothing was not told: these have no presence.
+            let part = |part: TokenClassificationResult| Entity {
+                start: part.start,
+                end: part.end,
+                word: part.word,
+                entity: part.entity,
+                entity_group: Some(part.entity_group).filter(|group| !group.is_empty()),
+                score: part.score,
+                token_count: Some(part.token_count).filter(|count| *count != 0),
+            };
+            Answer::Entities(result.results.into_iter().map(part).collect())
         }
     })
 }

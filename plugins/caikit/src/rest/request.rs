@@ -119,6 +119,20 @@ pub fn read(
             }
             required(text, "text").map(Request::Tokenize)
         }
+        Endpoint::Classify => {
+            let text = short_text(&mut reader, inputs);
+            if let Some(json) = given {
+                reader.extra("parameters", json);
+            }
+            required(text, "text").map(Request::Classify)
+        }
+        Endpoint::ClassifyTokens => {
+            let text = short_text(&mut reader, inputs);
+            let threshold = of_parameters(&mut reader, parameters, |members| {
+                members.number("threshold")
+            });
+            required(text, "text").map(|text| Request::ClassifyTokens { text, threshold })
+        }
     };
     reader
         .finish(())
@@ -160,8 +174,12 @@ fn one_text(reader: &mut Reader, json: Option<&str>, held: Option<Text>) -> Opti
     if held.is_some() {
         return held;
     }
+    short_text(reader, json).map(Text::Inline)
+}
+
+fn short_text(reader: &mut Reader, json: Option<&str>) -> Option<String> {
     let text = reader.inside(name("inputs"), |reader| reader.string(json?))?;
-    (!text.is_empty()).then_some(Text::Inline(text))
+    (!text.is_empty()).then_some(text)
 }
 
 /// A member that is a string, or one that is a list of them.
@@ -211,6 +229,7 @@ pub fn write(request: &Request, model: &str, endpoint: Endpoint) -> Vec<Segment>
     body.text(",\"inputs\":");
     match request {
         Request::Generate { text, .. } | Request::Tokenize(text) => body.value(text),
+        Request::Classify(text) | Request::ClassifyTokens { text, .. } => body.json(text),
         Request::Embed { texts, .. } if endpoint == Endpoint::Embed => body.first(texts),
         Request::Embed { texts, .. } => body.values(texts),
         Request::Similarity {
@@ -260,6 +279,8 @@ struct Optional {
     return_queries: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     return_text: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
 }
 
 /// A body in the making.
@@ -296,9 +317,14 @@ impl Body {
                     return_query: query,
                     return_queries: queries,
                     return_text: rerank.return_text,
+                    threshold: None,
                 });
             }
-            Request::Tokenize(_) => self.text("{}"),
+            Request::ClassifyTokens { threshold, .. } => self.json(&Optional {
+                threshold: *threshold,
+                ..Optional::default()
+            }),
+            Request::Tokenize(_) | Request::Classify(_) => self.text("{}"),
         }
         if &self.inline[value..] == b"{}" {
             self.inline.truncate(before);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tollgate_sdk_protocol::{failure, types::Failure};
+use tollgate_sdk_protocol::{classify::Entity, failure, types::Failure};
 
 use crate::{
     answer::{Answer, Generated, Origin, Piece, Ranking, Scored, Tokens},
@@ -178,6 +178,60 @@ struct TokenAt {
     text: Option<String>,
 }
 
+#[derive(Deserialize, Serialize)]
+struct Results<T> {
+    results: Vec<T>,
+}
+
+/// `ClassificationResult`.
+#[derive(Deserialize, Serialize)]
+struct Class {
+    label: Option<String>,
+    score: f64,
+}
+
+/// `TokenClassificationResult`.
+#[derive(Deserialize, Serialize)]
+struct Part {
+    start: i64,
+    end: i64,
+    word: Option<String>,
+    entity: Option<String>,
+    #[serde(default)]
+    entity_group: Option<String>,
+    score: f64,
+    #[serde(default)]
+    token_count: Option<i64>,
+}
+
+impl From<&Entity> for Part {
+    fn from(entity: &Entity) -> Self {
+        Self {
+            start: entity.start,
+            end: entity.end,
+            word: Some(entity.word.clone()),
+            entity: Some(entity.entity.clone()),
+            entity_group: entity.entity_group.clone(),
+            score: entity.score,
+            token_count: entity.token_count,
+        }
+    }
+}
+
+impl From<Part> for Entity {
+    fn from(part: Part) -> Self {
+        Self {
+            start: part.start,
+            end: part.end,
+            word: part.word.unwrap_or_default(),
+            entity: part.entity.unwrap_or_default(),
+            entity_group: part.entity_group,
+            score: part.score,
+            token_count: part.token_count,
+        }
+    }
+}
+
 /// Writes a whole result, for the endpoint that was asked.
 pub fn write(answer: &Answer, endpoint: Endpoint) -> Vec<u8> {
     match answer {
@@ -232,6 +286,18 @@ pub fn write(answer: &Answer, endpoint: Endpoint) -> Vec<u8> {
                 results.iter().map(at).collect()
             }),
             token_count: Some(tokens.count),
+        }),
+        Answer::Classes(classes) => {
+            let class = |(label, score): &(String, f64)| Class {
+                label: Some(label.clone()),
+                score: *score,
+            };
+            json::write(&Results {
+                results: classes.iter().map(class).collect(),
+            })
+        }
+        Answer::Entities(entities) => json::write(&Results {
+            results: entities.iter().map(Part::from).collect(),
         }),
     }
 }
@@ -360,6 +426,15 @@ pub fn read(body: &[u8], endpoint: Endpoint) -> Result<Answer, Failure> {
                     .results
                     .map(|results| results.into_iter().map(at).collect()),
             })
+        }
+        Endpoint::Classify => {
+            let Results { results } = parse::<Results<Class>>(body)?;
+            let class = |class: Class| (class.label.unwrap_or_default(), class.score);
+            Answer::Classes(results.into_iter().map(class).collect())
+        }
+        Endpoint::ClassifyTokens => {
+            let Results { results } = parse::<Results<Part>>(body)?;
+            Answer::Entities(results.into_iter().map(Entity::from).collect())
         }
     })
 }

@@ -33,7 +33,7 @@ pub enum Door {
 }
 
 /// Every task's REST path and method.
-pub const TASKS: [(&str, &str); 9] = [
+pub const TASKS: [(&str, &str); 11] = [
     ("text-generation", "TextGenerationTaskPredict"),
     (
         "server-streaming-text-generation",
@@ -46,6 +46,8 @@ pub const TASKS: [(&str, &str); 9] = [
         "sentence-similarity-tasks",
         "SentenceSimilarityTasksPredict",
     ),
+    ("text-classification", "TextClassificationTaskPredict"),
+    ("token-classification", "TokenClassificationTaskPredict"),
     ("rerank", "RerankTaskPredict"),
     ("rerank-tasks", "RerankTasksPredict"),
     ("tokenization", "TokenizationTaskPredict"),

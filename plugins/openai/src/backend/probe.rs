@@ -3,16 +3,22 @@
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
     backend::{Health, ProbeRequest, ProbeResponse, RestSurface, Surface},
-    failure,
+    classify, failure,
     inference::{ModelInfo, TaskKind},
     types::Failure,
 };
 
 use crate::options::{Generation, Target};
 
-/// What is asked, in this order. A path of which another method is wanted shows whether the
-/// model can rank: newer servers have it only then. Of older ones it tells nothing.
-const PATHS: [&str; 4] = ["/health", "/v1/models", "/metrics", "/v1/rerank"];
+/// What is asked, in this order. Paths of which another method is wanted show whether the model
+/// can rank and classify: newer servers have them only then. Of older ones they tell nothing.
+const PATHS: [&str; 5] = [
+    "/health",
+    "/v1/models",
+    "/metrics",
+    "/v1/rerank",
+    "/classify",
+];
 
 /// Tasks that any server of this API may be asked.
 pub fn usual_tasks() -> Vec<TaskKind> {
@@ -34,7 +40,7 @@ pub fn usual_tasks() -> Vec<TaskKind> {
 /// The requests of a probe.
 pub fn requests(target: &Target) -> Vec<ProbeRequest> {
     let asked = match target.generation {
-        Generation::New => 4,
+        Generation::New => PATHS.len(),
         Generation::Old => 3,
     };
     PATHS[..asked]
@@ -62,12 +68,15 @@ pub fn judge(responses: &[ProbeResponse]) -> Health {
         (Some(200 | 404 | 405), None) => Some("/v1/models gave no list".to_owned()),
         (Some(status), _) => Some(format!("/health answered {status}")),
     };
-    let ranks = answer(3).is_some_and(|response| response.status == 405);
+    let has = |at: usize| answer(at).is_some_and(|response| response.status == 405);
+    let mut further = Vec::new();
+    further.extend(has(3).then_some(TaskKind::Rerank));
+    further.extend(has(4).then(classify::texts_kind));
     let mut models = models.unwrap_or_default();
-    if ranks {
+    if !further.is_empty() {
         for model in &mut models {
             model.tasks = usual_tasks();
-            model.tasks.push(TaskKind::Rerank);
+            model.tasks.extend(further.iter().cloned());
         }
     }
     let load = succeeded(2)
@@ -222,14 +231,22 @@ mod tests {
                 response(200, MODELS),
                 response(404, ""),
                 response(status, ""),
+                response(404, ""),
             ]);
             health.models.remove(0).tasks
         };
+        let classifies = |status| {
+            let mut answers = vec![response(200, ""), response(200, MODELS)];
+            answers.extend([response(404, ""), response(404, ""), response(status, "")]);
+            let tasks = judge(&answers).models.remove(0).tasks;
+            tasks.contains(&classify::texts_kind())
+        };
+        assert!(classifies(405) && !classifies(404));
         assert!(judged(405).contains(&TaskKind::Rerank));
         assert!(judged(405).contains(&TaskKind::Embed));
         assert!(judged(404).is_empty());
         let asked = |options: &str| requests(&crate::Options::default().target(options)).len();
-        assert_eq!((asked(""), asked(r#"{"generation":"old"}"#)), (4, 3));
+        assert_eq!((asked(""), asked(r#"{"generation":"old"}"#)), (5, 3));
     }
 
     #[test]

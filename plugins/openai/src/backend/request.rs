@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tollgate_sdk_protocol::{
     Bytes, actions,
     backend::{Request, RestSurface, Surface},
+    classify::Texts,
     failure,
     inference::{
         Call, Chat, Embed, Extra, Generate, Prompt, Rerank, Similarity, Task, Tokenize, Truncation,
@@ -47,10 +48,13 @@ pub fn build(_bytes: &dyn Bytes, target: &Target, members: &[Call]) -> Result<Re
         Task::ServerMetadata => get("/version"),
         Task::Rerank(rerank) => self::rerank(target, call, rerank)?,
         Task::Similarity(similarity) => score(target, call, similarity)?,
-        Task::Infer(_) | Task::Other(_) => {
-            let message = "The model's server does not offer this task.";
-            return Err(failure::of(FailureKind::Unsupported, message));
-        }
+        task => match Texts::of(task) {
+            Some(texts) => classify(target, call, &texts)?,
+            None => {
+                let message = "The model's server does not offer this task.";
+                return Err(failure::of(FailureKind::Unsupported, message));
+            }
+        },
     })
 }
 
@@ -287,6 +291,20 @@ fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Reques
         Ok(())
     };
     Ok(post("/v1/score", body(&call.model, "text_1", write, &out)?))
+}
+
+fn classify(target: &Target, call: &Call, texts: &Texts) -> Result<Request, Failure> {
+    let extra = |(name, value): (&String, &Value)| Extra {
+        name: name.clone(),
+        json: value.to_string(),
+    };
+    let extras: Vec<Extra> = texts.extras.iter().map(extra).collect();
+    let out = pooling(target, None, &extras)?;
+    let write = |out: &mut Writer| {
+        out.list(&texts.inputs, |out, text| out.raw(&quoted(text)));
+        Ok(())
+    };
+    Ok(post("/classify", body(&call.model, "input", write, &out)?))
 }
 
 fn tokenize(call: &Call, tokenize: &Tokenize) -> Result<Request, Failure> {

@@ -1,7 +1,8 @@
-//! Scores from a worker's answer to a rerank or a score.
+//! Scores from a worker's answer to a rerank, a score or a classification.
 
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
+    classify::{Class, Classes, Texts},
     inference::{Event, Rerank, Score, Similarity, Usage},
     types::Failure,
 };
@@ -53,6 +54,67 @@ pub fn scored(similarity: &Similarity, body: &[u8]) -> Result<Vec<Event>, Failur
     events(scored.data, all, all, scored.usage)
 }
 
+#[derive(Deserialize)]
+struct Classified {
+    data: Vec<OfText>,
+    #[serde(default)]
+    usage: Option<Counts>,
+}
+
+#[derive(Deserialize)]
+struct OfText {
+    #[serde(default)]
+    index: u32,
+    /// Of the likeliest class.
+    #[serde(default)]
+    label: Option<String>,
+    probs: Vec<f64>,
+}
+
+/// Classes of all texts. Only the likeliest has a name.
+///
+/// # Errors
+/// When the answer is none, or has not all.
+pub fn classified(texts: &Texts, body: &[u8]) -> Result<Vec<Event>, Failure> {
+    let mut told: Classified = parse(body)?;
+    told.data.sort_by_key(|text| text.index);
+    let mut in_order = told.data.iter().enumerate();
+    if told.data.len() != texts.inputs.len()
+        || !in_order.all(|(at, text)| text.index as usize == at && !text.probs.is_empty())
+    {
+        return Err(short());
+    }
+    let classes = |text: OfText| {
+        let scores = text.probs.into_iter();
+        let mut classes = Classes {
+            item: text.index,
+            classes: scores.map(|score| Class { label: None, score }).collect(),
+        };
+        if let Some((place, _)) = classes.best() {
+            classes.classes[place].label = text.label;
+        }
+        classes.event()
+    };
+    let events = told.data.into_iter().map(classes);
+    Ok(events
+        .chain(counted(told.usage))
+        .chain([Event::End])
+        .collect())
+}
+
+/// Tokens of the input. Older servers tell of a rerank only the sum, and that is all input.
+fn counted(usage: Option<Counts>) -> Option<Event> {
+    let input = usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
+    input.map(|input| {
+        Event::Usage(Usage {
+            input_tokens: Some(input.into()),
+            output_tokens: Some(0),
+            cached_tokens: None,
+            extensions: Vec::new(),
+        })
+    })
+}
+
 fn events(
     places: Vec<Place>,
     all: usize,
@@ -73,16 +135,6 @@ fn events(
         item: place.index,
         value: place.relevance_score,
     });
-    // Older servers tell of a rerank only the sum, and that is all input.
-    let input = usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens));
-    let usage = input.map(|input| {
-        Event::Usage(Usage {
-            input_tokens: Some(input.into()),
-            output_tokens: Some(0),
-            cached_tokens: None,
-            extensions: Vec::new(),
-        })
-    });
     let scores = [Event::Scores(scores.collect())].into_iter();
-    Ok(scores.chain(usage).chain([Event::End]).collect())
+    Ok(scores.chain(counted(usage)).chain([Event::End]).collect())
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
     backend::MemberEvent,
+    classify::Texts,
     failure,
     inference::{Call, Delta, Event, ServerInfo, Settings, Started, Task, Tokenized, Usage},
     text,
@@ -60,12 +61,15 @@ pub fn events(
         }
         Task::ServerLive | Task::ServerReady => one(vec![Event::Ready(status == 200), Event::End]),
         Task::ServerMetadata => one(version(parse(body)?)),
-        _ => {
-            return Err(failure::of(
-                FailureKind::Unsupported,
-                "This task has no answer here.",
-            ));
-        }
+        task => match Texts::of(task) {
+            Some(texts) => one(scores::classified(&texts, body)?),
+            None => {
+                return Err(failure::of(
+                    FailureKind::Unsupported,
+                    "This task has no answer here.",
+                ));
+            }
+        },
     })
 }
 

@@ -3,6 +3,7 @@
 mod rows;
 
 use tollgate_sdk_protocol::{
+    classify,
     inference::TaskKind,
     plugin::{Attribute, Claim, Gathering, Manifest, MetricMapping, RestClaim, Surface},
     types::Extension,
@@ -81,7 +82,7 @@ impl Endpoint {
             Self::Audio => other("audio"),
             Self::Messages => other("messages"),
             Self::Pooling => other("pooling"),
-            Self::Classify => other("classify"),
+            Self::Classify => Some(classify::texts_kind()),
             Self::Admin => other("admin"),
             Self::Version | Self::Docs | Self::OpenApi => None,
         }
@@ -96,7 +97,6 @@ impl Endpoint {
                 | Self::Audio
                 | Self::Messages
                 | Self::Pooling
-                | Self::Classify
                 | Self::Admin
         )
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tollgate_sdk_protocol::{
-    actions, failure,
+    actions,
+    classify::Classes,
+    failure,
     frontend::{Action, CallUsage},
     inference::{
         Delta, Embedding, Event, FinishReason, Finished, Score, Started, Token, Tokenized, Usage,
@@ -14,7 +16,7 @@ use tollgate_sdk_protocol::{
     types::{Failure, FailureKind, Segment, Text},
 };
 
-use super::{CALL, choices, ranking, request::Form, stream::Stream, vectors};
+use super::{CALL, choices, classes, ranking, request::Form, stream::Stream, vectors};
 use crate::{claims::Endpoint, options::Options};
 
 /// One answer, as far as it has come.
@@ -47,6 +49,7 @@ pub struct Answer {
     embeddings: Vec<Embedding>,
     tokenized: Option<Tokenized>,
     detokenized: Option<Text>,
+    classes: Vec<Classes>,
     /// The stream, when one was asked for.
     stream: Option<Stream>,
     done: bool,
@@ -68,6 +71,7 @@ impl Answer {
             embeddings: Vec::new(),
             tokenized: None,
             detokenized: None,
+            classes: Vec::new(),
             done: false,
         }
     }
@@ -99,7 +103,11 @@ impl Answer {
                 }
             }
             Event::Failed(failed) => self.fail(failed, out),
-            _ => {}
+            event => {
+                if let Some(told) = Classes::of(&event) {
+                    self.classified(call, told);
+                }
+            }
         }
     }
 
@@ -114,6 +122,17 @@ impl Answer {
             },
             ..score
         }));
+    }
+
+    /// As [`Self::scored`].
+    fn classified(&mut self, call: u32, mut told: Classes) {
+        if self.form.calls > 1 && told.item == 0 {
+            told.item = call;
+        }
+        // One a text, and so no more than there are texts.
+        if self.classes.len() < self.form.items {
+            self.classes.push(told);
+        }
     }
 
     fn started(&mut self, started: Started) {
@@ -195,6 +214,7 @@ impl Answer {
             Endpoint::Embeddings => vectors::are_complete(&mut self.embeddings, self.form.items),
             Endpoint::Rerank | Endpoint::Score => ranking::are_complete(&self.scores, &self.form),
             Endpoint::Tokenize => self.tokenized.is_some(),
+            Endpoint::Classify => classes::are_complete(&mut self.classes, self.form.items),
             _ => self.detokenized.is_some(),
         };
         if !whole {
@@ -243,6 +263,10 @@ impl Answer {
             Endpoint::Score => {
                 let scores = std::mem::take(&mut self.scores);
                 vec![Segment::Inline(ranking::scored(&self.form, scores, usage))]
+            }
+            Endpoint::Classify => {
+                let told = std::mem::take(&mut self.classes);
+                vec![Segment::Inline(classes::body(&self.form, &told, usage))]
             }
             Endpoint::Tokenize => {
                 let tokenized = self.tokenized.take().expect("seen to be there");

@@ -9,6 +9,7 @@
 mod answer;
 mod bounded;
 mod choices;
+mod classes;
 mod constraints;
 mod edits;
 mod fields;

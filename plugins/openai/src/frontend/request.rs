@@ -159,7 +159,9 @@ impl Request {
         let (subject, there) = match endpoint {
             Endpoint::Chat => ("messages", given("messages")),
             Endpoint::Completions => ("prompt", given("prompt") || given("prompt_embeds")),
-            Endpoint::Embeddings => ("input", given("input") || given("messages")),
+            Endpoint::Embeddings | Endpoint::Classify => {
+                ("input", given("input") || given("messages"))
+            }
             Endpoint::Tokenize => ("prompt", given("prompt") || given("messages")),
             Endpoint::Rerank if given("query") => ("documents", given("documents")),
             Endpoint::Rerank => ("query", false),
@@ -316,6 +318,7 @@ impl Request {
             Endpoint::Score => self.score(bytes, &mut form)?,
             Endpoint::Tokenize => vec![self.tokenize(bytes, &mut form)?],
             Endpoint::Detokenize => vec![self.detokenize(bytes)?],
+            Endpoint::Classify => self.classify(bytes, &mut form)?,
             // Nobody takes this apart: it is told apart from everything else, and passed.
             other => vec![super::opaque(other)],
         };
@@ -351,6 +354,7 @@ impl Request {
                 | Endpoint::Embeddings
                 | Endpoint::Rerank
                 | Endpoint::Score
+                | Endpoint::Classify
         );
         let (old, new) = (taken_apart && given(&OLD), taken_apart && given(&NEW));
         (old || new)
