@@ -22,10 +22,14 @@ pub const SCHEMA: &str = r#"{
       "description": "Name of the member of messages and deltas that carries reasoning. What clients expect by default.",
       "enum": ["reasoning", "reasoning_content"]
     },
+    "ovms-paths": {
+      "description": "Whether the paths of OpenVINO Model Server, /v3/…, are served too, in its own words.",
+      "type": "boolean", "default": false
+    },
     "relayed": {
       "description": "Families of endpoints that go on to a worker of this API as they came, and to no other.",
-      "type": "array", "items": { "enum": ["responses", "audio", "messages", "pooling"] },
-      "default": ["responses", "audio", "messages", "pooling"]
+      "type": "array", "items": { "enum": ["responses", "audio", "messages", "pooling", "images"] },
+      "default": ["responses", "audio", "messages", "pooling", "images"]
     },
     "sticky-responses": {
       "description": "Whether a stored response is given an id that leads later requests about it to the worker that has it.",
@@ -45,11 +49,11 @@ pub const SCHEMA: &str = r#"{
       "type": "string"
     },
     "generation": {
-      "description": "Which vLLM workers are, where their own options do not say.",
+      "description": "Which vLLM workers are, where their own options do not say. Of OpenVINO Model Server nothing has to be said here: that is a dialect of the worker's.",
       "enum": ["new", "old"], "default": "new"
     },
     "max-stop-sequences": {
-      "description": "How many stop sequences a worker takes. 4 for new workers, no limit for old ones.",
+      "description": "How many stop sequences a worker takes. 4 for new workers and OpenVINO Model Server, no limit for old workers.",
       "type": "integer", "minimum": 0
     },
     "max-tokens": {
@@ -71,8 +75,10 @@ pub const SCHEMA: &str = r#"{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
-    /// Which vLLM the clients were written for.
-    pub clients: Generation,
+    /// What the clients were written for.
+    pub clients: Clients,
+    /// Whether paths of OpenVINO Model Server are served too.
+    pub ovms_paths: bool,
     /// Shape of error bodies, whatever the clients' generation.
     error_shape: Option<ErrorShape>,
     /// Where reasoning goes, whatever the clients' generation.
@@ -111,6 +117,8 @@ pub enum Relayed {
     Messages,
     /// Pooling and classification.
     Pooling,
+    /// Images: on OpenVINO Model Server's paths alone.
+    Images,
 }
 
 /// A family of endpoints for operators.
@@ -142,6 +150,9 @@ pub enum ErrorShape {
     Nested,
     /// `{"object": "error", "message", "type", "param", "code"}`.
     Flat,
+    /// `{"error": "message"}`: OpenVINO Model Server's, which is chosen by the path.
+    #[serde(skip)]
+    Plain,
 }
 
 /// Name of the member that carries reasoning.
@@ -177,6 +188,25 @@ pub enum AffinityOption {
     Prefix,
 }
 
+/// What clients were written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clients {
+    /// Today's vLLM.
+    #[default]
+    New,
+    /// The forks of 2025.
+    Old,
+    /// OpenVINO Model Server. No option says so: its paths do.
+    #[serde(skip)]
+    Ovms,
+}
+
+/// The dialect of vLLM, and of all that nothing else is said of.
+pub const OPENAI: &str = "openai";
+/// The dialect of OpenVINO Model Server.
+pub const OVMS: &str = "openai-ovms";
+
 /// Which vLLM a worker is: the names of some fields differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -192,6 +222,8 @@ pub enum Generation {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct WorkerOptions {
+    dialect: Option<String>,
+    prefix: Option<String>,
     generation: Option<Generation>,
     max_stop_sequences: Option<usize>,
     max_tokens: Option<u32>,
@@ -200,8 +232,14 @@ struct WorkerOptions {
 }
 
 /// A worker, with the plugin's options for what its own leave open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
+    /// It is an OpenVINO Model Server.
+    pub ovms: bool,
+    /// What its paths begin with: `/v1`.
+    pub prefix: String,
+    /// What is wrong with its options. Nothing is asked of it then.
+    pub problem: Option<String>,
     /// Its generation.
     pub generation: Generation,
     /// Most stop sequences that it takes.
@@ -212,6 +250,27 @@ pub struct Target {
     pub merge_completions: bool,
     /// Whether embedding calls may be merged for it.
     pub merge_embeddings: bool,
+}
+
+impl Target {
+    /// Path of what is asked below the prefix.
+    pub fn path(&self, what: &str) -> String {
+        format!("{}/{what}", self.prefix)
+    }
+}
+
+/// A prefix is a path: it begins with a slash, does not end with one, and has nothing in it that a
+/// server could take for more than its segments.
+fn prefix(own: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let segment = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(plain);
+    let trimmed = own.trim_end_matches('/');
+    let path = |rest: &str| rest.split('/').all(segment);
+    match trimmed.strip_prefix('/') {
+        Some(rest) if path(rest) => Ok(trimmed.to_owned()),
+        None if own.starts_with('/') => Ok(String::new()),
+        _ => Err(format!("`prefix` is no path: {own:?}")),
+    }
 }
 
 impl Options {
@@ -233,18 +292,21 @@ impl Options {
 
     /// Shape of error bodies.
     pub fn error_shape(&self) -> ErrorShape {
-        self.error_shape.unwrap_or(match self.clients {
-            Generation::New => ErrorShape::Nested,
-            Generation::Old => ErrorShape::Flat,
-        })
+        match (self.clients, self.error_shape) {
+            (Clients::Ovms, _) => ErrorShape::Plain,
+            (_, Some(shape)) => shape,
+            (Clients::New, None) => ErrorShape::Nested,
+            (Clients::Old, None) => ErrorShape::Flat,
+        }
     }
 
     /// Name of the member that carries reasoning.
     pub fn reasoning_field(&self) -> &'static str {
-        let field = self.reasoning_field.unwrap_or(match self.clients {
-            Generation::New => ReasoningField::Reasoning,
-            Generation::Old => ReasoningField::ReasoningContent,
-        });
+        let field = match (self.clients, self.reasoning_field) {
+            (Clients::Ovms, _) | (Clients::Old, None) => ReasoningField::ReasoningContent,
+            (_, Some(field)) => field,
+            (Clients::New, None) => ReasoningField::Reasoning,
+        };
         field.name()
     }
 
@@ -256,33 +318,124 @@ impl Options {
 
     /// Whether stored responses are given ids that lead to their worker.
     pub fn sticky_responses(&self) -> bool {
-        self.sticky_responses.unwrap_or(true)
+        // OpenVINO Model Server keeps none.
+        self.sticky_responses.unwrap_or(true) && self.clients != Clients::Ovms
     }
 
-    /// What holds for a worker with these options of its own. Unreadable ones count as
-    /// none: the host has shown their schema when it loaded them.
+    /// The same for clients of OpenVINO Model Server.
+    pub fn for_ovms(&self) -> Self {
+        Self {
+            clients: Clients::Ovms,
+            ..self.clone()
+        }
+    }
+
+    /// The dialect of the clients.
+    pub fn dialect(&self) -> &'static str {
+        match self.clients {
+            Clients::New | Clients::Old => OPENAI,
+            Clients::Ovms => OVMS,
+        }
+    }
+
+    /// What holds for a worker with these options of its own.
     pub fn target(&self, worker: &str) -> Target {
-        let own: WorkerOptions = serde_json::from_str(worker).unwrap_or_default();
+        let given = if worker.trim().is_empty() {
+            Ok(WorkerOptions::default())
+        } else {
+            serde_json::from_str(worker).map_err(|error| error.to_string())
+        };
+        let (own, mut problem): (WorkerOptions, _) = match given {
+            Ok(own) => (own, None),
+            Err(problem) => (WorkerOptions::default(), Some(problem)),
+        };
+        let ovms = match own.dialect.as_deref() {
+            None | Some(OPENAI) => false,
+            Some(OVMS) => true,
+            Some(other) => {
+                problem = Some(format!("`dialect` is {OPENAI} or {OVMS}, not {other:?}"));
+                false
+            }
+        };
+        let usual = if ovms { "/v3" } else { "/v1" };
+        let prefix = prefix(own.prefix.as_deref().unwrap_or(usual)).unwrap_or_else(|wrong| {
+            problem = Some(wrong);
+            usual.to_owned()
+        });
+        if ovms && own.generation.is_some() {
+            problem = Some(format!("`generation` says nothing of {OVMS}"));
+        }
         let generation = own.generation.unwrap_or(self.generation);
         let usual = match generation {
-            Generation::New => 4,
-            Generation::Old => usize::MAX,
+            Generation::Old if !ovms => usize::MAX,
+            _ => 4,
         };
+        let most = if ovms { None } else { self.max_stop_sequences };
         Target {
+            ovms,
+            prefix,
+            problem,
             generation,
-            max_stop_sequences: own
-                .max_stop_sequences
-                .or(self.max_stop_sequences)
-                .unwrap_or(usual),
+            max_stop_sequences: own.max_stop_sequences.or(most).unwrap_or(usual),
             max_tokens: own.max_tokens.or(self.max_tokens),
-            merge_completions: own
-                .merge_completions
-                .or(self.merge_completions)
-                .unwrap_or(true),
+            // One prompt in a request is all that it takes.
+            merge_completions: !ovms
+                && own
+                    .merge_completions
+                    .or(self.merge_completions)
+                    .unwrap_or(true),
             merge_embeddings: own
                 .merge_embeddings
                 .or(self.merge_embeddings)
                 .unwrap_or(true),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(worker: &str) -> Target {
+        Options::default().target(worker)
+    }
+
+    #[test]
+    fn a_worker_has_the_paths_of_its_dialect_or_its_own() {
+        assert_eq!(target("").path("completions"), "/v1/completions");
+        let ovms = target(r#"{"dialect":"openai-ovms"}"#);
+        assert!(ovms.ovms && ovms.problem.is_none() && !ovms.merge_completions);
+        assert_eq!(ovms.path("rerank"), "/v3/rerank");
+        assert_eq!(ovms.max_stop_sequences, 4);
+        let later = target(r#"{"dialect":"openai-ovms","prefix":"/v1/","max-stop-sequences":16}"#);
+        assert_eq!(later.path("rerank"), "/v1/rerank");
+        assert_eq!(later.max_stop_sequences, 16);
+        let kserve = target(r#"{"prefix":"/openai/v1"}"#);
+        assert_eq!(kserve.path("models"), "/openai/v1/models");
+        assert_eq!(target(r#"{"prefix":"/"}"#).path("models"), "/models");
+    }
+
+    #[test]
+    fn options_of_a_worker_that_say_nothing_are_a_problem() {
+        for wrong in [
+            "{",
+            r#"{"generation":"ovms"}"#,
+            r#"{"dialect":"ovms"}"#,
+            r#"{"dialect":"openai-ovms","generation":"old"}"#,
+            r#"{"prefix":"v3"}"#,
+            r#"{"prefix":"/v3/../admin"}"#,
+            r#"{"prefix":"/v3?x"}"#,
+            r#"{"prefix":"//v3"}"#,
+        ] {
+            assert!(target(wrong).problem.is_some(), "{wrong}");
+        }
+        assert_eq!(target("{}").problem, None);
+    }
+
+    #[test]
+    fn what_the_plugin_says_of_vllm_says_nothing_of_ovms() {
+        let options = Options::parse(r#"{"generation":"old","max-stop-sequences":9}"#).unwrap();
+        let ovms = options.target(r#"{"dialect":"openai-ovms"}"#);
+        assert_eq!((ovms.problem, ovms.max_stop_sequences), (None, 4));
     }
 }

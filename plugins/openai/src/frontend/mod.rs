@@ -15,7 +15,9 @@ mod fields;
 mod models;
 mod multipart;
 mod naming;
+mod ovms;
 mod pass;
+mod paths;
 mod prompts;
 mod ranking;
 mod relay;
@@ -41,7 +43,7 @@ use self::{answer::Answer, pass::Passing, request::Request};
 use crate::{
     claims::{Endpoint, Row},
     docs,
-    options::Options,
+    options::{Clients, Options},
 };
 
 /// The first call of an exchange, and mostly the only one.
@@ -174,7 +176,8 @@ impl Exchange {
             return;
         };
         let seed = self.options.sticky_responses().then_some(self.context.seed);
-        match Request::read(endpoint, bytes, &self.head, len, seed) {
+        let clients = self.options.clients;
+        match Request::read(endpoint, clients, bytes, &self.head, len, seed) {
             Ok(request) => {
                 out.push(Action::Call(request.intent(bytes, &self.options)));
                 self.state = State::Asked(Some(request));
@@ -209,15 +212,18 @@ impl Exchange {
             | State::Answering(request, _, _) => request,
             State::New | State::LookingUp(_) | State::Done => return,
         };
-        let (passable, model) = match way {
+        let (passable, model, path) = match way {
             Way::Pass(to) => {
                 let generation = || self.options.target(&to.options).generation;
-                let foreign = request
-                    .as_ref()
-                    .is_some_and(|request| request.is_foreign(bytes, generation));
-                (to.dialect == "openai" && !foreign, to.model)
+                let foreign = self.options.clients != Clients::Ovms
+                    && request
+                        .as_ref()
+                        .is_some_and(|request| request.is_foreign(bytes, generation));
+                let ours = to.dialect == self.options.dialect();
+                let path = self.path_at(&to.options);
+                (ours && !foreign, to.model, path)
             }
-            Way::Translate(TranslateTo { model }) => (false, model),
+            Way::Translate(TranslateTo { model }) => (false, model, None),
             Way::Other(_) => {
                 let message = "the proxy found a way that this plugin does not know";
                 return self.refuse(failure::of(FailureKind::Unsupported, message), out);
@@ -226,10 +232,17 @@ impl Exchange {
         match request {
             Some(request) if passable => {
                 let passing = Passing::new(&request, &self.context, &model);
-                out.push(Action::Pass(passing.passed(&request, bytes, &model)));
+                let mut passed = passing.passed(&request, bytes, &model);
+                passed.path = path;
+                out.push(Action::Pass(passed));
                 self.state = State::Passing(Some(request), Box::new(passing));
             }
-            Some(mut request) => match request.materialise(bytes, &self.context, &model) {
+            Some(mut request) => match request.materialise(
+                bytes,
+                &self.context,
+                self.options.clients,
+                &model,
+            ) {
                 Ok((calls, form)) => {
                     out.push(Action::Materialise(Materialised {
                         id: CALL,
@@ -255,7 +268,7 @@ impl Exchange {
             None if passable && self.endpoint().is_some_and(Endpoint::is_relayed) => {
                 out.push(Action::Pass(Passed {
                     id: CALL,
-                    path: None,
+                    path,
                     query: None,
                     set_headers: Vec::new(),
                     remove_headers: Vec::new(),
@@ -283,6 +296,17 @@ impl Exchange {
                 self.state = State::Asked(None);
             }
         }
+    }
+
+    /// The path at a worker with these options, where it is not the client's own.
+    fn path_at(&self, options: &str) -> Option<String> {
+        // Most have none, and are not read for it.
+        if !options.contains("\"prefix\"") {
+            return None;
+        }
+        let prefix = self.options.target(options).prefix;
+        let endpoint = self.endpoint()?;
+        paths::at(&self.head.path, endpoint, self.options.clients, &prefix)
     }
 
     fn cut(&mut self, cut: &Cut, out: &mut Vec<Action>) {
@@ -330,7 +354,14 @@ impl Frontend for Exchange {
                 (State::Asked(None), Input::Events(events)) => {
                     let events = events.into_iter().map(|event| event.event);
                     let endpoint = self.endpoint();
-                    if models::answer(endpoint, &self.head, &self.context, events, &mut out) {
+                    let clients = self.options.clients;
+                    let asked = models::Asked {
+                        endpoint,
+                        head: &self.head,
+                        context: &self.context,
+                        clients,
+                    };
+                    if models::answer(&asked, events, &mut out) {
                         self.state = State::Done;
                     }
                 }
