@@ -197,7 +197,11 @@ mod tests {
         assert_eq!(status("failed-precondition"), Some(412));
         assert_eq!(status("invalid-argument"), Some(400));
         assert_eq!(status("unauthenticated"), Some(401));
-        assert!(templates.iter().all(|it| it.body == r#"{"error":"{message}"}"#));
+        assert!(
+            templates
+                .iter()
+                .all(|it| it.body == r#"{"error":"{message}"}"#)
+        );
     }
 
     #[test]

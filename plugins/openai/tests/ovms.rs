@@ -27,7 +27,10 @@ fn inline(text: &str) -> Text {
 
 /// A neutral generation, changed as a test needs it.
 fn generate(change: impl FnOnce(&mut Generate)) -> Call {
-    let script = script("POST /v1/completions", json!({"prompt": "a", "max_tokens": 8}));
+    let script = script(
+        "POST /v1/completions",
+        json!({"prompt": "a", "max_tokens": 8}),
+    );
     let (mut call, _) = taken_apart(&script).expect("a call");
     if let Task::Generate(generate) = &mut call.task {
         generate.prompts = vec![Prompt::Text(inline("a"))];
@@ -91,14 +94,22 @@ fn what_it_has_no_word_for_is_refused_by_name() {
         start_index: 1,
         decay_factor: 1.5,
     };
-    let (_, param) = refused(generate(|it| it.settings.sampling.length_penalty = Some(decays)));
+    let (_, param) = refused(generate(|it| {
+        it.settings.sampling.length_penalty = Some(decays)
+    }));
     assert_eq!(param.as_deref(), Some("length_penalty"));
     assert_eq!(of(|it| it.stopping.min_tokens = Some(1)), "min_tokens");
     assert_eq!(
-        of(|it| it.truncate = Some(Truncation { tokens: 1, side: None })),
+        of(|it| it.truncate = Some(Truncation {
+            tokens: 1,
+            side: None
+        })),
         "truncate_input_tokens"
     );
-    assert_eq!(of(|it| it.constraint = Some(Constraint::JsonObject)), "json_object");
+    assert_eq!(
+        of(|it| it.constraint = Some(Constraint::JsonObject)),
+        "json_object"
+    );
     assert_eq!(
         of(|it| it.constraint = Some(Constraint::Choice(vec!["a".to_owned()]))),
         "choice"
@@ -118,7 +129,10 @@ fn what_it_has_no_word_for_is_refused_by_name() {
         change(&mut tokenize);
         refused(call(Task::Tokenize(tokenize)))
     };
-    assert_eq!(tokenize(|it| it.offsets = true).1.as_deref(), Some("return_offsets"));
+    assert_eq!(
+        tokenize(|it| it.offsets = true).1.as_deref(),
+        Some("return_offsets")
+    );
     assert_eq!(tokenize(|it| it.inputs.push(inline("b"))).0, "unsupported");
     let left = tokenize(|it| {
         it.truncate = Some(Truncation {
@@ -172,7 +186,10 @@ fn a_schema_is_kept_in_chat() {
         text.contains(r#""json_schema":{"name":"answer","schema":{"b":1,"a":2}}"#),
         "the order of its properties stays: {text}"
     );
-    assert!(text.contains(r#""tools":[{"type":"function"}],"tool_choice":"auto""#), "{text}");
+    assert!(
+        text.contains(r#""tools":[{"type":"function"}],"tool_choice":"auto""#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -185,7 +202,10 @@ fn a_limit_of_time_ends_a_stream_with_what_was_held_back() {
     let answer = json!({"events": [chunk], "cut": "deadline"});
     let (_, body, events) = asked(&said(answer), limited);
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((&body["stream"], &body["include_stop_str_in_output"]), (&json!(true), &json!(true)));
+    assert_eq!(
+        (&body["stream"], &body["include_stop_str_in_output"]),
+        (&json!(true), &json!(true))
+    );
     let text: String = events
         .iter()
         .filter_map(|event| match event {
@@ -215,14 +235,19 @@ fn only_embeddings_share_a_request() {
         }))
     };
     assert!(key(&embed("a")).is_some() && key(&embed("a")) == key(&embed("b")));
-    let answer = said(json!({"body": {"object": "list", "usage": {"prompt_tokens": 2, "total_tokens": 2},
-        "data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [2.0]}]}}));
+    let answer = said(
+        json!({"body": {"object": "list", "usage": {"prompt_tokens": 2, "total_tokens": 2},
+        "data": [{"index": 0, "embedding": [1.0]}, {"index": 1, "embedding": [2.0]}]}}),
+    );
     let outcome = attempt(&answer, &[embed("a"), embed("b")], Memory::default());
     let body = outcome.request.as_ref().map(|request| request.body.clone());
     let wanted = json!({"model": "served", "input": ["a", "b"], "encoding_format": "base64"});
     check_json("body", &wanted, &body.expect("a request"));
     for member in 0..2 {
-        assert!(matches!(outcome.of(member)[..], [Event::Embeddings(_), Event::Usage(_), Event::End]));
+        assert!(matches!(
+            outcome.of(member)[..],
+            [Event::Embeddings(_), Event::Usage(_), Event::End]
+        ));
     }
 }
 
@@ -243,7 +268,10 @@ fn what_it_is_and_has_is_asked_on_its_own_paths() {
     ] {
         let (asked, _, events) = asked(&said(json!({"body": body})), call(task));
         assert_eq!(asked, path);
-        assert!(matches!(events.last(), Some(Event::End)), "{path}: {events:?}");
+        assert!(
+            matches!(events.last(), Some(Event::End)),
+            "{path}: {events:?}"
+        );
         match &events[0] {
             Event::Metadata(server) => assert_eq!(server.name, "OpenVINO Model Server"),
             Event::Ready(ready) => assert!(ready),
@@ -263,13 +291,17 @@ fn a_client_of_it_is_told_tokens_only_where_there_are_ids() {
     };
     assert_eq!(tokenize.inputs.len(), 2);
     let told = |ids: [Vec<u32>; 2]| {
-        let all = ids.into_iter().enumerate().rev().map(|(item, ids)| Tokenized {
-            item: item as u32,
-            count: 2,
-            ids,
-            texts: Vec::new(),
-            offsets: Vec::new(),
-        });
+        let all = ids
+            .into_iter()
+            .enumerate()
+            .rev()
+            .map(|(item, ids)| Tokenized {
+                item: item as u32,
+                count: 2,
+                ids,
+                texts: Vec::new(),
+                offsets: Vec::new(),
+            });
         let events = [Event::Tokenized(all.collect()), Event::End];
         let events = events.map(|event| MemberEvent { member: 0, event });
         answered(&script, events.into(), Memory::default())

@@ -259,10 +259,7 @@ mod tests {
 
     #[test]
     fn a_task_may_be_of_one_dialect() {
-        let all = [(
-            ONE_AT_A_TIME.to_owned(),
-            b"tokenize\ngenerate shy".to_vec(),
-        )];
+        let all = [(ONE_AT_A_TIME.to_owned(), b"tokenize\ngenerate shy".to_vec())];
         assert!(named(&all, "generate", "shy") && named(&all, "tokenize", "shy"));
         assert!(!named(&all, "generate", "") && !named(&all, "generate", "sh"));
         assert!(!named(&all, "shy", "shy"));

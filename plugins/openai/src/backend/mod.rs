@@ -120,13 +120,7 @@ impl Attempt {
             let headers = self.head.as_ref().map_or(&[][..], |head| &head.headers);
             return self.fail(&reply::failure(status, headers, &body), out);
         }
-        match unary::events(
-            &self.target,
-            &self.members,
-            progress.source,
-            status,
-            &body,
-        ) {
+        match unary::events(&self.target, &self.members, progress.source, status, &body) {
             Ok(events) => {
                 self.tell(events, out);
                 self.told = true;

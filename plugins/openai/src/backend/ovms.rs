@@ -48,7 +48,9 @@ pub fn build(target: &Target, call: &Call, members: &[Call]) -> Result<Request, 
         Task::Embed(embed) => embeddings(target, call, embed, members),
         Task::Rerank(rerank) => self::rerank(target, call, rerank),
         Task::Tokenize(tokenize) => self::tokenize(target, call, tokenize),
-        Task::ListModels | Task::ModelMetadata | Task::ModelReady => Ok(get(&target.path("models"))),
+        Task::ListModels | Task::ModelMetadata | Task::ModelReady => {
+            Ok(get(&target.path("models")))
+        }
         Task::ServerLive => Ok(get("/v2/health/live")),
         Task::ServerReady => Ok(get("/v2/health/ready")),
         Task::ServerMetadata => Ok(get("/v2")),
@@ -271,9 +273,8 @@ fn constraint(out: &mut Members, wanted: &Constraint, chat: bool) -> Result<(), 
     if !chat {
         return Err(unable(name));
     }
-    let format = format!(
-        r#"{{"type":"json_schema","json_schema":{{"name":"answer","schema":{schema}}}}}"#
-    );
+    let format =
+        format!(r#"{{"type":"json_schema","json_schema":{{"name":"answer","schema":{schema}}}}}"#);
     out.put_json("response_format", &format);
     Ok(())
 }

@@ -149,7 +149,9 @@ impl Load {
             match name {
                 "vllm:num_requests_waiting" => add(&mut load.waiting, value),
                 // Of a request for texts OpenVINO Model Server makes a graph.
-                "vllm:num_requests_running" | "ovms_current_graphs" => add(&mut load.running, value),
+                "vllm:num_requests_running" | "ovms_current_graphs" => {
+                    add(&mut load.running, value)
+                }
                 "vllm:kv_cache_usage_perc" | "vllm:gpu_cache_usage_perc" => {
                     load.cache = Some(load.cache.map_or(value, |other| other.max(value)));
                 }
@@ -201,7 +203,11 @@ pub fn models(target: &Target, body: &[u8]) -> Result<Vec<ModelInfo>, Failure> {
     let list: List = serde_json::from_slice(body).map_err(|error| {
         failure::upstream_invalid(format!("The worker's list of models is odd: {error}."))
     })?;
-    Ok(list.data.into_iter().map(|model| info(target, model)).collect())
+    Ok(list
+        .data
+        .into_iter()
+        .map(|model| info(target, model))
+        .collect())
 }
 
 fn info(target: &Target, model: Model) -> ModelInfo {
@@ -339,7 +345,10 @@ mod tests {
             &kserve,
             &[response(404, ""), response(200, MODELS), response(404, "")],
         );
-        assert!(health.ready && health.models[0].tasks.is_empty(), "{health:?}");
+        assert!(
+            health.ready && health.models[0].tasks.is_empty(),
+            "{health:?}"
+        );
     }
 
     #[test]

@@ -292,7 +292,10 @@ fn rerank(target: &Target, call: &Call, rerank: &Rerank) -> Result<Request, Fail
         });
         Ok(())
     };
-    Ok(post(&target.path("rerank"), body(&call.model, "query", write, &out)?))
+    Ok(post(
+        &target.path("rerank"),
+        body(&call.model, "query", write, &out)?,
+    ))
 }
 
 fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Request, Failure> {
@@ -305,7 +308,10 @@ fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Reques
         });
         Ok(())
     };
-    Ok(post(&target.path("score"), body(&call.model, "text_1", write, &out)?))
+    Ok(post(
+        &target.path("score"),
+        body(&call.model, "text_1", write, &out)?,
+    ))
 }
 
 fn tokenize(call: &Call, tokenize: &Tokenize) -> Result<Request, Failure> {

@@ -63,7 +63,10 @@ impl Cutter {
         let from = self.held.len().saturating_sub(longest.saturating_sub(1));
         let may_begin = |at: &usize| {
             self.held.is_char_boundary(*at)
-                && self.stops.iter().any(|stop| stop.starts_with(&self.held[*at..]))
+                && self
+                    .stops
+                    .iter()
+                    .any(|stop| stop.starts_with(&self.held[*at..]))
         };
         (from..self.held.len())
             .find(may_begin)

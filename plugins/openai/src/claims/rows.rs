@@ -172,12 +172,7 @@ const OVMS: [Row; 13] = [
         Endpoint::Tokenize,
         "Tokens of texts",
     ),
-    (
-        "POST",
-        "/v3/responses",
-        Endpoint::Responses,
-        "A response",
-    ),
+    ("POST", "/v3/responses", Endpoint::Responses, "A response"),
     (
         "POST",
         "/v3/audio/transcriptions",

@@ -237,33 +237,30 @@ impl Exchange {
                 out.push(Action::Pass(passed));
                 self.state = State::Passing(Some(request), Box::new(passing));
             }
-            Some(mut request) => match request.materialise(
-                bytes,
-                &self.context,
-                self.options.clients,
-                &model,
-            ) {
-                Ok((calls, form)) => {
-                    out.push(Action::Materialise(Materialised {
-                        id: CALL,
-                        call: calls[0].clone(),
-                    }));
-                    for id in 1..calls.len() as u32 {
-                        out.push(Action::Call(Intent {
-                            id,
-                            // The first was asked for with the cost of all.
-                            cost: Cost {
-                                input: 0,
-                                output: 0,
-                            },
-                            ..request.intent(bytes, &self.options)
+            Some(mut request) => {
+                match request.materialise(bytes, &self.context, self.options.clients, &model) {
+                    Ok((calls, form)) => {
+                        out.push(Action::Materialise(Materialised {
+                            id: CALL,
+                            call: calls[0].clone(),
                         }));
+                        for id in 1..calls.len() as u32 {
+                            out.push(Action::Call(Intent {
+                                id,
+                                // The first was asked for with the cost of all.
+                                cost: Cost {
+                                    input: 0,
+                                    output: 0,
+                                },
+                                ..request.intent(bytes, &self.options)
+                            }));
+                        }
+                        let answer = Answer::new(Arc::clone(&self.options), form);
+                        self.state = State::Answering(Some(request), Box::new(answer), calls);
                     }
-                    let answer = Answer::new(Arc::clone(&self.options), form);
-                    self.state = State::Answering(Some(request), Box::new(answer), calls);
+                    Err(failure) => self.refuse(failure, out),
                 }
-                Err(failure) => self.refuse(failure, out),
-            },
+            }
             // A question without a body.
             None if passable && self.endpoint().is_some_and(Endpoint::is_relayed) => {
                 out.push(Action::Pass(Passed {

@@ -32,10 +32,7 @@ pub fn answer(
             (Event::Failed(failed), _) => actions::refuse(failed),
             (Event::Ready(ready), _) => empty(if ready { 200 } else { 503 }),
             (Event::Models(models), Some(Endpoint::Models)) => {
-                let data: Vec<Value> = models
-                    .iter()
-                    .map(|model| asked.model_json(model))
-                    .collect();
+                let data: Vec<Value> = models.iter().map(|model| asked.model_json(model)).collect();
                 json_response(&json!({"object": "list", "data": data}))
             }
             (Event::Metadata(server), Some(Endpoint::Load)) => {

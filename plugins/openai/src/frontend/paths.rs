@@ -35,7 +35,10 @@ mod tests {
             assert_eq!(there.as_deref(), Some("/openai/v1/rerank"), "{path}");
         }
         assert_eq!(new("/tokenize", Endpoint::Tokenize), None);
-        assert_eq!(at("/v1/models", Endpoint::Models, Clients::Old, "/v1"), None);
+        assert_eq!(
+            at("/v1/models", Endpoint::Models, Clients::Old, "/v1"),
+            None
+        );
         let ovms = at("/v3/tokenize", Endpoint::Tokenize, Clients::Ovms, "/v1");
         assert_eq!(ovms.as_deref(), Some("/v1/tokenize"));
     }

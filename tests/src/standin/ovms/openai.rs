@@ -62,7 +62,12 @@ pub fn answer(received: &Received, what: &str, key: bool) -> Vec<Act> {
             let text = "The file is not valid json - model field is missing in JSON body";
             return error(412, text);
         }
-        _ => return error(412, "The file is not valid json - model field is not a string"),
+        _ => {
+            return error(
+                412,
+                "The file is not valid json - model field is not a string",
+            );
+        }
     }
     let done = match what {
         "chat/completions" => generate(&body, true),
@@ -191,7 +196,9 @@ fn generated(body: &Value) -> (Vec<String>, &'static str) {
         _ => Vec::new(),
     };
     let stream = body["stream"] == true;
-    let include = body["include_stop_str_in_output"].as_bool().unwrap_or(stream);
+    let include = body["include_stop_str_in_output"]
+        .as_bool()
+        .unwrap_or(stream);
     let mut told: Vec<String> = Vec::new();
     for token in TOKENS {
         if told.len() == most {
@@ -269,7 +276,11 @@ fn generate(body: &Value, chat: bool) -> Graph {
 }
 
 fn streamed(body: &Value, chat: bool, tokens: &[String], reason: &str) -> Vec<Act> {
-    let object = if chat { "chat.completion.chunk" } else { "text_completion.chunk" };
+    let object = if chat {
+        "chat.completion.chunk"
+    } else {
+        "text_completion.chunk"
+    };
     let totals = body["stream_options"]["include_usage"] == true;
     let chunk = |text: Value, reason: Value| {
         let mut choice = json!({"index": 0, "logprobs": null, "finish_reason": reason});
@@ -318,9 +329,9 @@ fn inputs(body: &Value, name: &str) -> Result<Vec<String>, String> {
         Value::Null => return Err(format!("{name} field is required")),
         _ => None,
     };
-    texts.filter(|all| !all.is_empty()).ok_or_else(|| {
-        format!("{name} should be string, array of strings or array of integers")
-    })
+    texts
+        .filter(|all| !all.is_empty())
+        .ok_or_else(|| format!("{name} should be string, array of strings or array of integers"))
 }
 
 /// The vector of a text: its length and its first byte.

@@ -94,14 +94,26 @@ async fn a_client_of_it_is_answered_by_vllm_in_its_words() {
     let asked = json!({"model": "m", "prompt": "What is it?", "min_tokens": 3});
     let told = ask(&proxy, &Request::post("/v3/completions", &asked)).await;
     let told = told.with_status(200).json();
-    assert_eq!(members(&told), ["choices", "created", "model", "object", "usage"]);
+    assert_eq!(
+        members(&told),
+        ["choices", "created", "model", "object", "usage"]
+    );
     let choice = &told["choices"][0];
-    assert_eq!(members(choice), ["finish_reason", "index", "logprobs", "text"]);
-    assert_eq!((&choice["text"], &told["model"]), (&json!("A toll"), &json!("m")));
+    assert_eq!(
+        members(choice),
+        ["finish_reason", "index", "logprobs", "text"]
+    );
+    assert_eq!(
+        (&choice["text"], &told["model"]),
+        (&json!("A toll"), &json!("m"))
+    );
     let (path, body) = reached(&worker, 0).await;
     assert_eq!(path, "/v1/completions");
     // Its defaults, and what it does not know, ignored as it does.
-    assert_eq!((&body["top_k"], &body["max_tokens"]), (&json!(40), &Value::Null));
+    assert_eq!(
+        (&body["top_k"], &body["max_tokens"]),
+        (&json!(40), &Value::Null)
+    );
     assert_eq!(body["min_tokens"], 0);
     assert_eq!(body["include_stop_str_in_output"], false);
 
@@ -109,7 +121,10 @@ async fn a_client_of_it_is_answered_by_vllm_in_its_words() {
     let told = ask(&proxy, &Request::post("/v3/chat/completions", &asked)).await;
     let told = told.with_status(200).json();
     let message = &told["choices"][0]["message"];
-    assert_eq!(members(message), ["content", "reasoning_content", "role", "tool_calls"]);
+    assert_eq!(
+        members(message),
+        ["content", "reasoning_content", "role", "tool_calls"]
+    );
     assert_eq!(message["reasoning_content"], "It is so.");
 
     let asked = json!({"model": "m", "input": "a"});
@@ -120,7 +135,10 @@ async fn a_client_of_it_is_answered_by_vllm_in_its_words() {
 
     for (wanted, first) in [
         (None, json!({"index": 1, "relevance_score": 0.5})),
-        (Some(true), json!({"index": 1, "document": {"text": "b"}, "relevance_score": 0.5})),
+        (
+            Some(true),
+            json!({"index": 1, "document": {"text": "b"}, "relevance_score": 0.5}),
+        ),
     ] {
         let mut asked = json!({"model": "ranker", "query": "q", "documents": ["a", "b"]});
         asked["return_documents"] = json!(wanted);
@@ -149,12 +167,20 @@ async fn a_stream_has_its_form() {
     let (chunks, done) = sse::json(&told.with_status(200).text());
     assert!(done);
     for chunk in &chunks {
-        assert_eq!(members(chunk), ["choices", "created", "model", "object", "usage"]);
+        assert_eq!(
+            members(chunk),
+            ["choices", "created", "model", "object", "usage"]
+        );
         assert_eq!(chunk["object"], "text_completion.chunk");
     }
     let last = chunks.last().expect("totals");
-    assert_eq!(last["usage"], json!({"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}));
-    let texts = chunks.iter().filter_map(|it| it["choices"][0]["text"].as_str());
+    assert_eq!(
+        last["usage"],
+        json!({"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5})
+    );
+    let texts = chunks
+        .iter()
+        .filter_map(|it| it["choices"][0]["text"].as_str());
     assert_eq!(texts.collect::<String>(), "A toll");
     // In a stream the sequence stays in the text.
     let (_, body) = reached(&worker, 0).await;
@@ -163,7 +189,10 @@ async fn a_stream_has_its_form() {
     asked["include_stop_str_in_output"] = json!(false);
     let told = ask(&proxy, &Request::post("/v3/completions", &asked)).await;
     let told = told.with_status(400).json();
-    assert!(told["error"].as_str().unwrap().contains("streaming"), "{told}");
+    assert!(
+        told["error"].as_str().unwrap().contains("streaming"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -177,15 +206,25 @@ async fn errors_and_lists_have_its_form() {
     assert!(told.with_status(404).json()["error"].is_string());
     let several = json!({"model": "m", "prompt": ["a", "b"]});
     let told = ask(&proxy, &Request::post("/v3/completions", &several)).await;
-    assert_eq!(told.with_status(400).json(), json!({"error": "prompt is not a string"}));
+    assert_eq!(
+        told.with_status(400).json(),
+        json!({"error": "prompt is not a string"})
+    );
     let list = get(&proxy, "/v3/models").await.with_status(200).json();
-    assert_eq!(members(&list["data"][0]), ["created", "id", "object", "owned_by"]);
+    assert_eq!(
+        members(&list["data"][0]),
+        ["created", "id", "object", "owned_by"]
+    );
     assert_eq!(list["data"][0]["owned_by"], "OVMS");
     get(&proxy, "/v3/models/m").await.with_status(200);
     let told = get(&proxy, "/v3/models/nobody").await.with_status(404);
     assert_eq!(told.json(), json!({"error": "Model not found"}));
     // What only a worker of its own could answer.
-    for path in ["/v3/responses", "/v3/images/generations", "/v3/audio/speech"] {
+    for path in [
+        "/v3/responses",
+        "/v3/images/generations",
+        "/v3/audio/speech",
+    ] {
         let asked = json!({"model": "m", "input": "a", "prompt": "a"});
         let told = ask(&proxy, &Request::post(path, &asked)).await;
         assert!(told.with_status(501).json()["error"].is_string(), "{path}");
@@ -204,7 +243,10 @@ async fn a_client_of_it_is_passed_on_to_it() {
             "num_assistant_tokens": 3});
         let told = ask(&proxy, &Request::post("/v3/completions", &asked)).await;
         let told = told.with_status(200).json();
-        assert_eq!((&told["model"], &told["choices"][0]["text"]), (&json!("m"), &json!(TOKENS.concat())));
+        assert_eq!(
+            (&told["model"], &told["choices"][0]["text"]),
+            (&json!("m"), &json!(TOKENS.concat()))
+        );
         let (path, body) = reached(&worker, before).await;
         assert_eq!(path, format!("{prefix}/completions"));
         let mut wanted = asked.clone();
@@ -218,7 +260,10 @@ async fn a_client_of_it_is_passed_on_to_it() {
         let asked = json!({"model": "m", "input": "a"});
         let told = ask(&proxy, &Request::post("/v3/responses", &asked)).await;
         let told = told.with_status(200).json();
-        assert_eq!((&told["model"], &told["id"]), (&json!("m"), &json!("resp-1")));
+        assert_eq!(
+            (&told["model"], &told["id"]),
+            (&json!("m"), &json!("resp-1"))
+        );
         let asked = json!({"model": "m", "prompt": "a"});
         let told = ask(&proxy, &Request::post("/v3/images/generations", &asked)).await;
         assert_eq!(told.with_status(200).json()["data"][0]["b64_json"], "AAAA");
@@ -242,7 +287,9 @@ async fn a_stream_that_is_passed_keeps_its_form() {
     let told = ask(&proxy, &Request::post("/v3/completions", &asked)).await;
     let (chunks, done) = sse::json(&told.with_status(200).text());
     assert!(done);
-    let texts = chunks.iter().filter_map(|it| it["choices"][0]["text"].as_str());
+    let texts = chunks
+        .iter()
+        .filter_map(|it| it["choices"][0]["text"].as_str());
     assert_eq!(texts.collect::<String>(), "A toll is paid");
     assert!(chunks.iter().all(|it| it["model"] == "m"));
     // The totals were asked for by the proxy, not by the client.
@@ -280,13 +327,35 @@ async fn a_worker_behind_another_prefix_is_passed_what_it_knows() {
     let more = format!("options: {{ prefix: /openai/v1 }}, {MODELS}");
     let proxy = texts_before(worker.address, &more).await;
     for (path, there, body) in [
-        ("/v1/completions", "/openai/v1/completions", json!({"model": "m", "prompt": "a"})),
-        ("/v1/chat/completions", "/openai/v1/chat/completions", json!({"model": "m", "messages": []})),
-        ("/v1/embeddings", "/openai/v1/embeddings", json!({"model": "m", "input": "a"})),
-        ("/rerank", "/openai/v1/rerank", json!({"model": "ranker", "query": "q", "documents": ["a"]})),
-        ("/v2/rerank", "/openai/v1/rerank", json!({"model": "ranker", "query": "q", "documents": ["a"]})),
+        (
+            "/v1/completions",
+            "/openai/v1/completions",
+            json!({"model": "m", "prompt": "a"}),
+        ),
+        (
+            "/v1/chat/completions",
+            "/openai/v1/chat/completions",
+            json!({"model": "m", "messages": []}),
+        ),
+        (
+            "/v1/embeddings",
+            "/openai/v1/embeddings",
+            json!({"model": "m", "input": "a"}),
+        ),
+        (
+            "/rerank",
+            "/openai/v1/rerank",
+            json!({"model": "ranker", "query": "q", "documents": ["a"]}),
+        ),
+        (
+            "/v2/rerank",
+            "/openai/v1/rerank",
+            json!({"model": "ranker", "query": "q", "documents": ["a"]}),
+        ),
     ] {
-        let told = ask(&proxy, &Request::post(path, &body)).await.with_status(200);
+        let told = ask(&proxy, &Request::post(path, &body))
+            .await
+            .with_status(200);
         assert_eq!(told.json()["path"], there, "{path}");
     }
     // What is translated is asked there too.

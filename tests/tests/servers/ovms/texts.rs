@@ -95,11 +95,21 @@ async fn a_stop_sequence_ends_the_text_where_the_client_wants_it() {
     ] {
         for include in [false, true] {
             let more = json!({"stop": [stop, "never"], "include_stop_str_in_output": include});
-            let wanted = if include { format!("{wanted}{stop}") } else { wanted.to_owned() };
-            let told = ask(&proxy, &completion(&more)).await.with_status(200).json();
+            let wanted = if include {
+                format!("{wanted}{stop}")
+            } else {
+                wanted.to_owned()
+            };
+            let told = ask(&proxy, &completion(&more))
+                .await
+                .with_status(200)
+                .json();
             let choice = &told["choices"][0];
             assert_eq!(choice["text"], *wanted);
-            assert_eq!((&choice["finish_reason"], &choice["stop_reason"]), (&json!("stop"), &json!(stop)));
+            assert_eq!(
+                (&choice["finish_reason"], &choice["stop_reason"]),
+                (&json!("stop"), &json!(stop))
+            );
 
             let mut streaming = more.clone();
             streaming["stream"] = json!(true);
@@ -107,7 +117,9 @@ async fn a_stop_sequence_ends_the_text_where_the_client_wants_it() {
             let told = ask(&proxy, &completion(&streaming)).await.with_status(200);
             let (chunks, done) = sse::json(&told.text());
             assert!(done);
-            let texts = chunks.iter().filter_map(|it| it["choices"][0]["text"].as_str());
+            let texts = chunks
+                .iter()
+                .filter_map(|it| it["choices"][0]["text"].as_str());
             assert_eq!(texts.collect::<String>(), wanted, "streamed");
             let reasons: Vec<_> = chunks
                 .iter()
@@ -149,7 +161,10 @@ async fn chat_is_asked_of_it_whole_and_in_pieces() {
     let (path, body) = reached(&worker, 1).await;
     assert_eq!(path, "/v3/chat/completions");
     assert_eq!(body["stream_options"], json!({"include_usage": true}));
-    assert_eq!(body["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+    assert_eq!(
+        body["response_format"]["json_schema"]["schema"],
+        json!({"type": "object"})
+    );
 }
 
 #[tokio::test]
@@ -161,15 +176,27 @@ async fn what_it_would_ignore_is_refused_by_name() {
         (json!({"min_tokens": 2}), "min_tokens"),
         (json!({"logit_bias": {"1": 2}}), "logit_bias"),
         (json!({"stop_token_ids": [2]}), "stop_token_ids"),
-        (json!({"truncate_prompt_tokens": 2}), "truncate_prompt_tokens"),
-        (json!({"structured_outputs": {"regex": "a"}}), "structured_outputs"),
-        (json!({"response_format": {"type": "json_object"}}), "response_format"),
+        (
+            json!({"truncate_prompt_tokens": 2}),
+            "truncate_prompt_tokens",
+        ),
+        (
+            json!({"structured_outputs": {"regex": "a"}}),
+            "structured_outputs",
+        ),
+        (
+            json!({"response_format": {"type": "json_object"}}),
+            "response_format",
+        ),
         (json!({"stop": ["1", "2", "3", "4", "5"]}), "stop"),
         (json!({"temperature": 3}), "temperature"),
         (json!({"seed": 4_294_967_296_u64}), "seed"),
         (json!({"prompt": [1, 2]}), "prompt"),
     ] {
-        let told = ask(&proxy, &completion(&more)).await.with_status(400).json();
+        let told = ask(&proxy, &completion(&more))
+            .await
+            .with_status(400)
+            .json();
         assert_eq!(told["error"]["param"], param, "{told}");
     }
     let asked = json!({"model": "m", "input": "a", "dimensions": 2});
@@ -177,11 +204,19 @@ async fn what_it_would_ignore_is_refused_by_name() {
     assert_eq!(told.with_status(400).json()["error"]["param"], "dimensions");
     for (path, body) in [
         ("/detokenize", json!({"model": "m", "tokens": [1]})),
-        ("/score", json!({"model": "m", "text_1": "a", "text_2": "b"})),
-        ("/v1/responses", json!({"model": "m", "input": "a", "instructions": "b"})),
+        (
+            "/score",
+            json!({"model": "m", "text_1": "a", "text_2": "b"}),
+        ),
+        (
+            "/v1/responses",
+            json!({"model": "m", "input": "a", "instructions": "b"}),
+        ),
         ("/v1/messages", json!({"model": "m", "messages": []})),
     ] {
-        ask(&proxy, &Request::post(path, &body)).await.with_status(501);
+        ask(&proxy, &Request::post(path, &body))
+            .await
+            .with_status(501);
     }
     assert_eq!(worker.journal.requests(), 0, "nothing reached it");
 }
@@ -195,19 +230,28 @@ async fn vectors_rankings_and_tokens_come_from_it() {
     let told = told.with_status(200).json();
     assert_eq!(told["data"][0]["embedding"], json!([2.0, 97.0]));
     assert_eq!(told["data"][1]["embedding"], json!([1.0, 99.0]));
-    assert_eq!((&told["usage"]["prompt_tokens"], &told["model"]), (&json!(2), &json!("m")));
+    assert_eq!(
+        (&told["usage"]["prompt_tokens"], &told["model"]),
+        (&json!(2), &json!("m"))
+    );
 
     let asked = json!({"model": "ranker", "query": "q", "documents": ["a", "b", "c"], "top_n": 2});
     let told = ask(&proxy, &Request::post("/v1/rerank", &asked)).await;
     let told = told.with_status(200).json();
     assert_eq!(told["results"][0]["index"], 2, "{told}");
     assert_eq!(told["results"][1]["document"]["text"], "b");
-    assert_eq!((told["results"].as_array().map(Vec::len), &told["usage"]), (Some(2), &Value::Null));
+    assert_eq!(
+        (told["results"].as_array().map(Vec::len), &told["usage"]),
+        (Some(2), &Value::Null)
+    );
 
     let asked = json!({"model": "m", "prompt": "one toll here", "return_token_strs": true});
     let told = ask(&proxy, &Request::post("/tokenize", &asked)).await;
     let told = told.with_status(200).json();
-    assert_eq!((&told["count"], &told["tokens"]), (&json!(4), &json!([1, 3, 4, 4])));
+    assert_eq!(
+        (&told["count"], &told["tokens"]),
+        (&json!(4), &json!([1, 3, 4, 4]))
+    );
     assert_eq!(told["token_strs"], Value::Null, "it tells none");
     let mut paths = Vec::new();
     for number in 0..3 {
@@ -221,13 +265,25 @@ async fn its_failures_are_told_in_the_clients_words() {
     let worker = ovms::rest(true).await;
     let proxy = before_ovms(&worker).await;
     // A key that the proxy has not is none of the client's.
-    let told = ask(&proxy, &completion(&json!({}))).await.with_status(502).json();
-    assert!(told["error"]["message"].as_str().unwrap().contains("credentials"), "{told}");
+    let told = ask(&proxy, &completion(&json!({})))
+        .await
+        .with_status(502)
+        .json();
+    assert!(
+        told["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("credentials"),
+        "{told}"
+    );
 
     let worker = ovms::rest(false).await;
     let more = "options: { dialect: openai-ovms }, models: [{ name: m }], probe: off";
     let proxy = texts_before(worker.address, more).await;
-    let told = ask(&proxy, &completion(&json!({}))).await.with_status(404).json();
+    let told = ask(&proxy, &completion(&json!({})))
+        .await
+        .with_status(404)
+        .json();
     assert!(told["error"]["message"].is_string(), "{told}");
 
     let proxy = before_ovms(&worker).await;
@@ -235,7 +291,13 @@ async fn its_failures_are_told_in_the_clients_words() {
     let told = ask(&proxy, &completion(&broken)).await.with_status(200);
     let (chunks, _) = sse::json(&told.text());
     let last = chunks.last().expect("a failure");
-    assert!(last["error"]["message"].as_str().unwrap().contains("it broke"), "{last}");
+    assert!(
+        last["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("it broke"),
+        "{last}"
+    );
     assert!(chunks.len() > 1, "what came before it went out");
 }
 
@@ -256,7 +318,10 @@ async fn tgis_clients_reach_it() {
         assert_eq!(answer.text, "A toll is paid");
         assert_eq!(answer.stop_reason, i32::from(StopReason::StopSequence));
         assert_eq!(answer.stop_sequence, " at");
-        assert_eq!((answer.input_token_count, answer.generated_token_count), (3, 5));
+        assert_eq!(
+            (answer.input_token_count, answer.generated_token_count),
+            (3, 5)
+        );
     }
     let (answers, status) = grpc::ask::<GenerationResponse>(
         proxy.http(),
@@ -284,7 +349,9 @@ async fn caikit_clients_reach_it() {
     assert_eq!(told["generated_text"], "A toll is paid at", "{told}");
     assert_eq!(told["finish_reason"], "STOP_SEQUENCE");
     let path = "/api/v1/task/server-streaming-text-generation";
-    let told = ask(&proxy, &Request::post(path, &asked)).await.with_status(200);
+    let told = ask(&proxy, &Request::post(path, &asked))
+        .await
+        .with_status(200);
     let texts = sse::events(&told.text());
     let text: String = texts
         .iter()
@@ -296,11 +363,18 @@ async fn caikit_clients_reach_it() {
     let asked = json!({"model_id": "m", "inputs": "ab"});
     let told = ask(&proxy, &Request::post("/api/v1/task/embedding", &asked)).await;
     let told = told.with_status(200).json();
-    assert_eq!(told["result"]["data"]["values"], json!([2.0, 97.0]), "{told}");
+    assert_eq!(
+        told["result"]["data"]["values"],
+        json!([2.0, 97.0]),
+        "{told}"
+    );
     let inputs = json!({"query": "q", "documents": [{"text": "a"}, {"text": "b"}]});
     let asked = json!({"model_id": "ranker", "inputs": inputs});
     let told = ask(&proxy, &Request::post("/api/v1/task/rerank", &asked)).await;
-    assert_eq!(told.with_status(200).json()["result"]["scores"][0]["index"], 1);
+    assert_eq!(
+        told.with_status(200).json()["result"]["scores"][0]["index"],
+        1
+    );
 }
 
 #[tokio::test]
@@ -311,13 +385,19 @@ async fn a_probe_finds_its_models_in_either_list() {
         eventually("the models are known", async || {
             let told = get(&proxy, "/v1/models").await.with_status(200).json();
             let ids = told["data"].as_array().expect("a list").iter();
-            ids.map(|it| it["id"].clone()).any(|id| id == "served").then_some(())
+            ids.map(|it| it["id"].clone())
+                .any(|id| id == "served")
+                .then_some(())
         })
         .await;
         let asked = json!({"model": "served", "prompt": "What is it?"});
-        ask(&proxy, &Request::post("/v1/completions", &asked)).await.with_status(200);
+        ask(&proxy, &Request::post("/v1/completions", &asked))
+            .await
+            .with_status(200);
         // Which of its models have no ids to take apart nobody has to ask it.
         let asked = json!({"model": "served", "tokens": [1]});
-        ask(&proxy, &Request::post("/detokenize", &asked)).await.with_status(501);
+        ask(&proxy, &Request::post("/detokenize", &asked))
+            .await
+            .with_status(501);
     }
 }
