@@ -33,12 +33,13 @@ fn status_of(label: &str) -> u16 {
     }
 }
 
-/// The status in OpenVINO Model Server's words: a body that cannot be read is 412 (model_server at
-/// 7e4df0c7, `src/http_server.cpp`). Its 500 for a missing key is not repeated: a client would ask
+/// The status in OpenVINO Model Server's words: a body that cannot be read is 412, another method is
+/// 406 (model_server at 7e4df0c7, `src/http_server.cpp`). Its 500 for a missing key is not repeated: a client would ask
 /// again.
 fn plain_status_of(label: &str) -> u16 {
     match label {
         "failed-precondition" => 412,
+        "method-not-allowed" => 406,
         label => status_of(label),
     }
 }
@@ -188,13 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_412_to_clients_of_ovms() {
+    fn statuses_are_those_of_ovms() {
         let templates = templates(ErrorShape::Plain);
         let status = |label: &str| {
             let found = templates.iter().find(|template| template.label == label);
             found.and_then(|template| template.status)
         };
         assert_eq!(status("failed-precondition"), Some(412));
+        assert_eq!(status("method-not-allowed"), Some(406));
         assert_eq!(status("invalid-argument"), Some(400));
         assert_eq!(status("unauthenticated"), Some(401));
         assert!(

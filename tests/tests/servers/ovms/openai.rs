@@ -201,6 +201,8 @@ async fn errors_and_lists_have_its_form() {
     let proxy = before_vllm(&worker).await;
     let told = ask(&proxy, &Request::post_bytes("/v3/completions", "{")).await;
     assert!(told.with_status(412).json()["error"].is_string());
+    let told = get(&proxy, "/v3/completions").await.with_status(406);
+    assert!(told.json()["error"].is_string());
     let nobody = json!({"model": "nobody", "prompt": "x"});
     let told = ask(&proxy, &Request::post("/v3/completions", &nobody)).await;
     assert!(told.with_status(404).json()["error"].is_string());
