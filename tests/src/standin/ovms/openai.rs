@@ -14,11 +14,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{
-    super::{SERVED, error, told},
-    KEY,
+use super::KEY;
+use crate::{
+    fake::http1::{self, Act, Received},
+    standin::{SERVED, error, told, whole},
 };
-use crate::fake::http1::{self, Act, Received};
 
 /// The text that it generates, token by token.
 pub const TOKENS: [&str; 7] = ["A", " toll", " is", " paid", " at", " the", " gate."];
@@ -87,11 +87,7 @@ pub fn answer(received: &Received, what: &str, key: bool) -> Vec<Act> {
             200,
             &json!({"created": 1, "data": [{"b64_json": "AAAA"}]}),
         )),
-        "audio/speech" => Ok(super::super::whole(
-            200,
-            &[("content-type", "audio/wav")],
-            "RIFF",
-        )),
+        "audio/speech" => Ok(whole(200, &[("content-type", "audio/wav")], "RIFF")),
         _ => Err("no calculator takes this".to_owned()),
     };
     done.unwrap_or_else(|words| error(400, &refused(&words)))

@@ -81,6 +81,12 @@ async fn a_completion_is_written_in_its_words() {
     // Without a word of the limit it is vLLM's.
     ask(&proxy, &completion(&json!({}))).await.with_status(200);
     assert_eq!(reached(&worker, 1).await.1["max_tokens"], 16);
+    // One prompt in a request is all that it takes.
+    let several = completion(&json!({"prompt": ["a", "b c"]}));
+    let told = ask(&proxy, &several).await.with_status(200).json();
+    assert_eq!(told["choices"].as_array().map(Vec::len), Some(2));
+    assert_eq!(told["usage"]["prompt_tokens"], 3, "{told}");
+    assert_eq!(worker.journal.requests(), 4);
 }
 
 #[tokio::test]
