@@ -313,7 +313,11 @@ routes:
     let asked = json!({"model": "tollgate-ngram", "prompt": "The ferry", "max_tokens": 4, "temperature": 0});
     let told = ask(&proxy, &Request::post("/v3/completions", &asked)).await;
     let told = told.with_status(200).json();
-    assert_eq!(told["usage"]["completion_tokens"], 4, "{told}");
+    let tokens = &told["usage"]["completion_tokens"];
+    assert!(
+        tokens.as_u64().is_some_and(|it| (1..=4).contains(&it)),
+        "{told}"
+    );
     assert!(told.get("id").is_none());
 }
 

@@ -211,10 +211,6 @@ async fn what_it_would_ignore_is_refused_by_name() {
     for (path, body) in [
         ("/detokenize", json!({"model": "m", "tokens": [1]})),
         (
-            "/score",
-            json!({"model": "m", "text_1": "a", "text_2": "b"}),
-        ),
-        (
             "/v1/responses",
             json!({"model": "m", "input": "a", "instructions": "b"}),
         ),
@@ -259,6 +255,11 @@ async fn vectors_rankings_and_tokens_come_from_it() {
         (&json!(4), &json!([1, 3, 4, 4]))
     );
     assert_eq!(told["token_strs"], Value::Null, "it tells none");
+    // It compares nothing itself: that is made of its vectors.
+    let asked = json!({"model": "m", "text_1": "ab", "text_2": ["ab"]});
+    let told = ask(&proxy, &Request::post("/v1/score", &asked)).await;
+    let score = told.with_status(200).json()["data"][0]["score"].as_f64();
+    assert!(score.is_some_and(|it| (it - 1.0).abs() < 1e-6), "{score:?}");
     let mut paths = Vec::new();
     for number in 0..3 {
         paths.push(reached(&worker, number).await.0);
