@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    claims::{Endpoint, Row},
+    claims::{Endpoint, Row, is_ovms},
     options::Options,
 };
 
@@ -64,7 +64,8 @@ fn escaped(text: &str) -> String {
 
 fn openapi(options: &Options, rows: &[Row]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for (method, path, endpoint, purpose) in rows {
+    for row in rows {
+        let (method, path, endpoint, purpose) = row;
         let path = path.replace("...}", "}");
         let mut operation = json!({
             "summary": purpose,
@@ -73,7 +74,7 @@ fn openapi(options: &Options, rows: &[Row]) -> Value {
         if path.contains("{id}") {
             operation["parameters"] = json!([{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}]);
         }
-        if *endpoint == Endpoint::Audio {
+        if endpoint.is_form() {
             operation["requestBody"] = json!({
                 "required": true,
                 "content": {"multipart/form-data": {"schema": {
@@ -85,7 +86,7 @@ fn openapi(options: &Options, rows: &[Row]) -> Value {
         } else if endpoint.has_body() {
             operation["requestBody"] = json!({
                 "required": true,
-                "content": {"application/json": {"schema": schema(*endpoint)}},
+                "content": {"application/json": {"schema": schema(*endpoint, is_ovms(row))}},
             });
         }
         let item = paths.entry(path).or_insert_with(|| json!({}));
@@ -100,7 +101,7 @@ fn openapi(options: &Options, rows: &[Row]) -> Value {
     })
 }
 
-fn schema(endpoint: Endpoint) -> Value {
+fn schema(endpoint: Endpoint, ovms: bool) -> Value {
     let (subject, subject_schema) = match endpoint {
         Endpoint::Chat => (
             "messages",
@@ -119,7 +120,9 @@ fn schema(endpoint: Endpoint) -> Value {
             "tokens",
             json!({"type": "array", "items": {"type": "integer"}}),
         ),
+        Endpoint::Tokenize if ovms => ("text", json!({"type": ["string", "array"]})),
         Endpoint::Tokenize => ("prompt", json!({"type": "string"})),
+        Endpoint::Speech => ("input", json!({"type": "string"})),
         _ => ("prompt", json!({"type": ["string", "array"]})),
     };
     json!({
@@ -135,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_page_and_the_description_name_every_endpoint() {
-        let options = Options::parse(r#"{"version":"1<2"}"#).unwrap();
+        let options = Options::parse(r#"{"version":"1<2","ovms-paths":true}"#).unwrap();
         let rows = crate::claims::rows(&options);
         let (_, page) = page(Endpoint::Docs, &options, &rows);
         let page = String::from_utf8(page).unwrap();

@@ -33,13 +33,29 @@ fn status_of(label: &str) -> u16 {
     }
 }
 
+/// The status in OpenVINO Model Server's words: a body that cannot be read is 412, another method is
+/// 406 (model_server at 7e4df0c7, `src/http_server.cpp`). Its 500 for a missing key is not repeated: a client would ask
+/// again.
+fn plain_status_of(label: &str) -> u16 {
+    match label {
+        "failed-precondition" => 412,
+        "method-not-allowed" => 406,
+        label => status_of(label),
+    }
+}
+
 /// A template for every kind of failure.
 pub fn templates(shape: ErrorShape) -> Vec<ErrorTemplate> {
     let template = |label: &str, kind: &str| ErrorTemplate {
         label: label.to_owned(),
-        status: (!kind.is_empty()).then(|| status_of(kind)),
+        status: match (kind, shape) {
+            ("", _) => None,
+            (kind, ErrorShape::Plain) => Some(plain_status_of(kind)),
+            (kind, _) => Some(status_of(kind)),
+        },
         content_type: "application/json".to_owned(),
         body: match (kind, shape) {
+            (_, ErrorShape::Plain) => r#"{"error":"{message}"}"#.to_owned(),
             ("unauthenticated", _) => r#"{"error":"Unauthorized"}"#.to_owned(),
             (kind, ErrorShape::Nested) => format!(
                 r#"{{"error":{{"message":"{{message}}","type":"{}","param":{{param}},"code":{{status}}}}}}"#,
@@ -115,6 +131,7 @@ pub fn body(shape: ErrorShape, failed: &Failure) -> Vec<u8> {
         ErrorShape::Flat => json!({
             "object": "error", "message": message, "type": kind, "param": param, "code": status
         }),
+        ErrorShape::Plain => json!({"error": message}),
     };
     body.to_string().into_bytes()
 }
@@ -172,6 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn statuses_are_those_of_ovms() {
+        let templates = templates(ErrorShape::Plain);
+        let status = |label: &str| {
+            let found = templates.iter().find(|template| template.label == label);
+            found.and_then(|template| template.status)
+        };
+        assert_eq!(status("failed-precondition"), Some(412));
+        assert_eq!(status("method-not-allowed"), Some(406));
+        assert_eq!(status("invalid-argument"), Some(400));
+        assert_eq!(status("unauthenticated"), Some(401));
+        assert!(
+            templates
+                .iter()
+                .all(|it| it.body == r#"{"error":"{message}"}"#)
+        );
+    }
+
+    #[test]
     fn a_failure_within_a_stream_has_the_same_shape() {
         let failed = failure::invalid("no", Some("n"));
         let nested: serde_json::Value =
@@ -180,6 +215,9 @@ mod tests {
             nested,
             json!({"error": {"message": "no", "type": "BadRequestError", "param": "n", "code": 400}})
         );
+        let plain: serde_json::Value =
+            serde_json::from_slice(&body(ErrorShape::Plain, &failed)).unwrap();
+        assert_eq!(plain, json!({"error": "no"}));
         let flat: serde_json::Value =
             serde_json::from_slice(&body(ErrorShape::Flat, &failed)).unwrap();
         assert_eq!(flat["object"], "error");

@@ -1,5 +1,5 @@
-//! The OpenAI API as vLLM serves it: a frontend for its clients, a backend for its
-//! workers. The core is plain Rust and runs natively; the component is a shell over it.
+//! The OpenAI API as vLLM serves it, and as OpenVINO Model Server does: a frontend for its
+//! clients, a backend for its workers. The core is plain Rust and runs natively; the component is a shell over it.
 #![deny(missing_docs)]
 
 mod affinity;
@@ -27,6 +27,8 @@ pub use options::Options;
 /// The configured plugin.
 pub struct OpenAi {
     options: Arc<Options>,
+    /// What holds on the paths of OpenVINO Model Server.
+    ovms: Arc<Options>,
     rows: Arc<[Row]>,
 }
 
@@ -41,6 +43,7 @@ impl Protocol for OpenAi {
         Ok((
             Self {
                 rows: claims::rows(&options).into(),
+                ovms: Arc::new(options.for_ovms()),
                 options: Arc::new(options),
             },
             claims,
@@ -48,8 +51,14 @@ impl Protocol for OpenAi {
     }
 
     fn exchange(&self, context: Context, head: RequestHead) -> Box<dyn Frontend> {
+        let row = self.rows.get(head.claim as usize);
+        let options = if row.is_some_and(claims::is_ovms) {
+            &self.ovms
+        } else {
+            &self.options
+        };
         Box::new(frontend::Exchange::new(
-            Arc::clone(&self.options),
+            Arc::clone(options),
             Arc::clone(&self.rows),
             context,
             head,
@@ -71,8 +80,8 @@ impl Protocol for OpenAi {
         backend::probe::requests(&self.options.target(&worker.options))
     }
 
-    fn judge(&self, _worker: &Worker, responses: Vec<ProbeResponse>) -> Health {
-        backend::probe::judge(&responses)
+    fn judge(&self, worker: &Worker, responses: Vec<ProbeResponse>) -> Health {
+        backend::probe::judge(&self.options.target(&worker.options), &responses)
     }
 }
 

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Names the tasks, one a line, whose calls may have one input only: in manifests and, for
-/// compositions, in the context.
+/// compositions, in the context. In a manifest a dialect may follow a task, behind a space: then it
+/// holds for workers of that dialect alone.
 const ONE_AT_A_TIME: &str = "one-at-a-time";
 
 /// Inputs of a call; 1 for what has no list of them.
@@ -178,18 +179,20 @@ fn takes_one(house: &House, station: &Station, task: &str) -> bool {
         Reach::Network(_) => house.backend(station),
         Reach::Component(name) => house.shelf.get(name),
     };
-    generation.is_some_and(|generation| named(&generation.manifest().extensions, task))
+    let dialect = &station.dialect;
+    generation.is_some_and(|generation| named(&generation.manifest().extensions, task, dialect))
 }
 
-fn named(extensions: &[(String, Vec<u8>)], task: &str) -> bool {
+fn named(extensions: &[(String, Vec<u8>)], task: &str, dialect: &str) -> bool {
+    let names = |line: &[u8]| {
+        let mut words = line.split(|byte| *byte == b' ');
+        let of_task = words.next() == Some(task.as_bytes());
+        of_task && words.next().is_none_or(|only| only == dialect.as_bytes())
+    };
     extensions
         .iter()
         .filter(|(name, _)| name == ONE_AT_A_TIME)
-        .any(|(_, payload)| {
-            payload
-                .split(|byte| *byte == b'\n')
-                .any(|name| name == task.as_bytes())
-        })
+        .any(|(_, payload)| payload.split(|byte| *byte == b'\n').any(names))
 }
 
 #[cfg(test)]
@@ -249,8 +252,16 @@ mod tests {
             ("dialect".to_owned(), b"embed".to_vec()),
             (ONE_AT_A_TIME.to_owned(), b"generate\ntokenize".to_vec()),
         ];
-        assert!(named(&all, "generate") && named(&all, "tokenize"));
-        assert!(!named(&all, "embed") && !named(&all, "token"));
-        assert!(!named(&[], "generate"));
+        assert!(named(&all, "generate", "x") && named(&all, "tokenize", ""));
+        assert!(!named(&all, "embed", "") && !named(&all, "token", ""));
+        assert!(!named(&[], "generate", ""));
+    }
+
+    #[test]
+    fn a_task_may_be_of_one_dialect() {
+        let all = [(ONE_AT_A_TIME.to_owned(), b"tokenize\ngenerate shy".to_vec())];
+        assert!(named(&all, "generate", "shy") && named(&all, "tokenize", "shy"));
+        assert!(!named(&all, "generate", "") && !named(&all, "generate", "sh"));
+        assert!(!named(&all, "shy", "shy"));
     }
 }

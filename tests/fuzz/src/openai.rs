@@ -9,13 +9,14 @@ use crate::input::{parts, selector};
 use crate::protocol::{self, Ask, Side, named};
 
 /// Options of the plugin and of a worker.
-const VARIANTS: [(&str, &str); 3] = [
+const VARIANTS: [(&str, &str); 4] = [
     ("", ""),
     (
         r#"{"error-shape":"flat","affinity":"prefix","reasoning-field":"reasoning_content"}"#,
         r#"{"generation":"old"}"#,
     ),
     (r#"{"generation":"old","max-tokens":7}"#, ""),
+    (r#"{"ovms-paths":true}"#, r#"{"dialect":"openai-ovms"}"#),
 ];
 
 /// Requests to whose answers `openai-backend` gives its bytes: claim's path and body.

@@ -8,11 +8,12 @@
 //! * The model's name in a path is decoded (`src/http_rest_api_handler.cpp`, `urlDecode`), and a
 //!   path of metadata may end with a slash (the same, `kfs_modelmetadataRegexExp`).
 //! * Health has no body; the list of models is that of `/v1/config` (the same).
-//! * The OpenAI API is served under `/v3`, where `model` is mandatory and answers have no `id`; a
-//!   stream ends with `[DONE]`, and a failure within one is plain JSON (`docs/model_server_rest_api_chat.md`).
-//! * A wrong API key is 500: its status is not in the table (`src/http_server.cpp`).
+//! * The OpenAI API is served under `/v3`, and by later releases under `/v1` too ([`openai`]); a wrong
+//!   API key is 500 there: its status is not in the table (`src/http_server.cpp`).
 //! * gRPC answers always have raw contents; streams are for graphs only; parameters stop at number 3
 //!   (`src/kfserving_api/grpc_predict_v2.proto`, `src/kfs_frontend/`).
+
+pub mod openai;
 
 use serde_json::{Value, json};
 
@@ -41,6 +42,15 @@ pub async fn rest(key: bool) -> http1::Worker {
     http1::Worker::start(move |received| answer(received, key)).await
 }
 
+/// A release that has no list of models but `/v1/config`.
+pub async fn older() -> http1::Worker {
+    http1::Worker::start(|received| match line(received) {
+        ("GET", path) if path.starts_with("/v3/models") => error(404, UNKNOWN),
+        _ => answer(received, false),
+    })
+    .await
+}
+
 /// With indentation, as all that it writes itself.
 fn pretty(status: u16, body: &Value) -> Vec<Act> {
     let text = serde_json::to_string_pretty(body).expect("values are JSON");
@@ -53,8 +63,12 @@ fn decoded(name: &str) -> String {
 
 fn answer(received: &Received, key: bool) -> Vec<Act> {
     let (verb, path) = line(received);
-    if verb == "POST" && path.starts_with("/v3/") {
-        return openai(received, path, key);
+    if let ("GET", Some(rest)) = (verb, path.strip_prefix("/v3/models")) {
+        return openai::models(rest.strip_prefix('/'));
+    }
+    let below = path.strip_prefix("/v3/").or(path.strip_prefix("/v1/"));
+    if let ("POST", Some(what)) = (verb, below.filter(|what| *what != "config")) {
+        return openai::answer(received, what, key);
     }
     let known = [
         "/v2/health/ready",
@@ -146,69 +160,6 @@ fn infer(received: &Received, name: &str) -> Vec<Act> {
     let head = text.len().to_string();
     let headers = [super::JSON, ("inference-header-content-length", &*head)];
     whole(200, &headers, [text.into_bytes(), raw].concat())
-}
-
-fn openai(received: &Received, path: &str, key: bool) -> Vec<Act> {
-    let bearer = format!("Bearer {KEY}");
-    if key && received.head.get("authorization") != Some(&*bearer) {
-        let text = "Unauthorized request due to invalid or missing api-key";
-        return error(500, text);
-    }
-    let Ok(body) = serde_json::from_slice::<Value>(&received.body) else {
-        return error(412, "The file is not valid json");
-    };
-    match body["model"].as_str() {
-        Some(SERVED) => {}
-        Some(_) => {
-            return error(
-                404,
-                "Mediapipe graph definition with requested name is not found",
-            );
-        }
-        None => return error(400, "model field is missing in JSON body"),
-    }
-    match path {
-        "/v3/chat/completions" if body["stream"] == true => {
-            let chunk = |text: &str, reason: Value| {
-                json!({"choices": [{"index": 0, "logprobs": null, "finish_reason": reason,
-                    "delta": {"content": text}}], "created": 1, "model": SERVED,
-                    "object": "chat.completion.chunk"})
-                .to_string()
-            };
-            let mut acts = vec![http1::stream_head(), http1::event(&chunk("A", Value::Null))];
-            acts.push(match body["user"].as_str() {
-                // A failure after the head: neither an event nor an end of the stream's own.
-                Some("breaks") => http1::write("15\r\n{\"error\": \"it broke\"}\r\n"),
-                _ => http1::event(&chunk(" toll", json!("stop"))),
-            });
-            acts.push(http1::event("[DONE]"));
-            acts.push(http1::stream_end());
-            acts
-        }
-        "/v3/chat/completions" => super::told(
-            200,
-            &json!({"choices": [{"finish_reason": "stop", "index": 0, "logprobs": null,
-                "message": {"content": "A toll", "role": "assistant", "tool_calls": []}}],
-                "created": 1, "model": SERVED, "object": "chat.completion",
-                "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
-        ),
-        "/v3/embeddings" => super::told(
-            200,
-            &json!({"object": "list", "data": [
-                {"object": "embedding", "embedding": [0.5, -0.5], "index": 0}],
-                "usage": {"prompt_tokens": 1, "total_tokens": 1}}),
-        ),
-        // Without a model's name and without usage.
-        "/v3/rerank" => super::told(
-            200,
-            &json!({"results": [{"index": 0, "relevance_score": 0.75}]}),
-        ),
-        "/v3/tokenize" => super::told(200, &json!({"tokens": [1, 2]})),
-        _ => error(
-            404,
-            "Mediapipe graph definition with requested name is not found",
-        ),
-    }
 }
 
 /// Over gRPC.

@@ -1,5 +1,8 @@
 //! OpenVINO Model Server: its statuses, its list of models, its OpenAI paths.
 
+mod openai;
+mod texts;
+
 use tollgate_tests::{
     client::sse,
     eventually,
@@ -119,7 +122,8 @@ async fn its_openai_paths_are_passed_on_with_its_name_of_the_model() {
     let post = |path: &str, body: &Value| Request::post(path, body);
     let whole = ask(&proxy, &post("/v3/chat/completions", &chat(false))).await;
     let whole = whole.with_status(200).json();
-    assert_eq!(whole["choices"][0]["message"]["content"], "A toll");
+    let said = ovms::openai::TOKENS.concat();
+    assert_eq!(whole["choices"][0]["message"]["content"], *said);
     let asked: Value = serde_json::from_slice(&rest.journal.body(0).await).unwrap();
     assert_eq!(asked["model"], "served");
     assert_eq!(asked["messages"], chat(false)["messages"]);
@@ -131,7 +135,7 @@ async fn its_openai_paths_are_passed_on_with_its_name_of_the_model() {
         .iter()
         .filter_map(|it| it["choices"][0]["delta"]["content"].as_str())
         .collect();
-    assert_eq!(text, "A toll");
+    assert_eq!(text, said);
 
     for (path, body, member) in [
         (
@@ -150,7 +154,7 @@ async fn its_openai_paths_are_passed_on_with_its_name_of_the_model() {
         assert!(told.json()[member].is_array(), "{path}");
     }
     // What it says itself is passed on as it is, its odd statuses too.
-    let absent = json!({"model": "m", "messages": [], "stream": false});
+    let absent = json!({"model": "ghost", "messages": [], "stream": false});
     ask(&proxy, &post("/v3/responses", &absent))
         .await
         .with_status(404);

@@ -16,7 +16,7 @@ const SERVERS: [(&str, &str, &[&str]); 6] = [
     ("kserve_python", "KServe's Python server", &["kserve"]),
     ("mlserver", "MLServer", &["kserve"]),
     ("modelmesh", "ModelMesh", &["kserve"]),
-    ("ovms", "OpenVINO Model Server", &["kserve"]),
+    ("ovms", "OpenVINO Model Server", &["kserve", "openai"]),
     ("triton", "Triton", &["kserve"]),
     (
         "vllm_forks",

@@ -13,7 +13,8 @@ use crate::options::{Generation, Target};
 /// tell token ids, since the usage of a request is one sum. Embeddings: equal
 /// parameters, unless switched off.
 pub fn key(target: &Target, call: &Call) -> Option<String> {
-    if call.streaming || call.version.is_some() || !call.extensions.is_empty() {
+    let whole = call.streaming || call.version.is_some() || !call.extensions.is_empty();
+    if whole || target.problem.is_some() {
         return None;
     }
     match &call.task {

@@ -174,16 +174,25 @@ fn stopping(
         (false, most) => out.put("max_tokens", most.or(target.max_tokens)),
     }
     out.put("min_tokens", stopping.min_tokens.unwrap_or(0));
-    if stopping.stop_sequences.len() > target.max_stop_sequences {
-        let message = format!(
-            "The model's server takes at most {} stop sequences.",
-            target.max_stop_sequences
-        );
-        return Err(failure::invalid(message, Some("stop_sequences")));
-    }
+    few_stops(target, stopping)?;
     out.put("stop", stopping.stop_sequences.clone());
     out.put("include_stop_str_in_output", stopping.include_stop);
     Ok(())
+}
+
+/// Refuses more stop sequences than the worker takes.
+///
+/// # Errors
+/// When there are more.
+pub fn few_stops(target: &Target, stopping: &Stopping) -> Result<(), Failure> {
+    if stopping.stop_sequences.len() <= target.max_stop_sequences {
+        return Ok(());
+    }
+    let message = format!(
+        "The model's server takes at most {} stop sequences.",
+        target.max_stop_sequences
+    );
+    Err(failure::invalid(message, Some("stop_sequences")))
 }
 
 fn detail(out: &mut Members, settings: &Settings, chat: bool, streaming: bool) {
@@ -238,13 +247,18 @@ pub fn truncation(
     Ok(())
 }
 
+/// JSON that a call carries, as it goes on.
+///
+/// # Errors
+/// When it is none.
+pub fn raw(json: &str, name: &str) -> Result<String, Failure> {
+    serde_json::from_str::<&RawValue>(json)
+        .map(|value| value.get().to_owned())
+        .map_err(|_| failure::invalid(format!("{name} is no JSON"), Some(name)))
+}
+
 fn constraint(out: &mut Members, target: &Target, wanted: &Constraint) -> Result<(), Failure> {
     let new = target.generation == Generation::New;
-    let raw = |json: &str, name: &str| {
-        serde_json::from_str::<&RawValue>(json)
-            .map(|value| value.get().to_owned())
-            .map_err(|_| failure::invalid(format!("{name} is no JSON"), Some(name)))
-    };
     let (name, value) = match wanted {
         Constraint::JsonObject => {
             out.put_json("response_format", r#"{"type":"json_object"}"#);

@@ -10,10 +10,12 @@ pub mod probe;
 
 mod batch;
 mod generation;
+mod ovms;
 mod prompts;
 mod reply;
 mod request;
 mod scores;
+mod stops;
 mod stream;
 mod unary;
 mod vectors;
@@ -54,6 +56,8 @@ struct Streaming {
     reader: sse::Reader,
     position: u64,
     items: stream::Items,
+    /// What may be a failure that is no event, where the worker tells one so.
+    bare: Option<ovms::Bare>,
 }
 
 impl Attempt {
@@ -88,7 +92,8 @@ impl Attempt {
             self.stream = Some(Streaming {
                 reader: sse::Reader::new(EVENT),
                 position: 0,
-                items: stream::Items::new(&self.members),
+                items: stream::Items::new(&self.members, self.target.ovms),
+                bare: self.target.ovms.then(ovms::Bare::default),
             });
         }
         self.head = Some(head);
@@ -115,7 +120,7 @@ impl Attempt {
             let headers = self.head.as_ref().map_or(&[][..], |head| &head.headers);
             return self.fail(&reply::failure(status, headers, &body), out);
         }
-        match unary::events(&self.members, progress.source, status, &body) {
+        match unary::events(&self.target, &self.members, progress.source, status, &body) {
             Ok(events) => {
                 self.tell(events, out);
                 self.told = true;
@@ -138,6 +143,12 @@ impl Attempt {
                         "The worker sent too long an event.",
                     )),
                 };
+                if let (Some(bare), Ok(false)) = (&mut streaming.bare, &outcome) {
+                    let after = streaming.position - streaming.reader.given_out();
+                    if let Some(failed) = bare.read(&piece, after) {
+                        outcome = Err(failed);
+                    }
+                }
             }
         }
         self.tell(events, out);
@@ -163,7 +174,7 @@ impl Attempt {
                 }
                 None => {
                     let status = self.head.as_ref().map_or(200, |head| head.status);
-                    match unary::events(&self.members, 0, status, b"") {
+                    match unary::events(&self.target, &self.members, 0, status, b"") {
                         Ok(events) => {
                             self.tell(events, out);
                             self.told = true;

@@ -1,24 +1,16 @@
 //! How a worker is: its health, its models and its load.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
     backend::{Health, ProbeRequest, ProbeResponse, RestSurface, Surface},
-    classify, failure,
+    classify, failure, health,
     inference::{ModelInfo, TaskKind},
     types::Failure,
 };
 
 use crate::options::{Generation, Target};
-
-/// What is asked, in this order. Paths of which another method is wanted show whether the model
-/// can rank and classify: newer servers have them only then. Of older ones they tell nothing.
-const PATHS: [&str; 5] = [
-    "/health",
-    "/v1/models",
-    "/metrics",
-    "/v1/rerank",
-    "/classify",
-];
 
 /// Tasks that any server of this API may be asked.
 pub fn usual_tasks() -> Vec<TaskKind> {
@@ -37,18 +29,53 @@ pub fn usual_tasks() -> Vec<TaskKind> {
     ]
 }
 
+/// What one request of a probe is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Ready,
+    Models,
+    Metrics,
+    /// A path of which another method is wanted, which shows whether the model can rank.
+    Ranks,
+    /// The same for whether it can classify.
+    Classifies,
+    /// The older list of models, where the newer one is not there.
+    Config,
+}
+
+impl Asked {
+    fn path(self, target: &Target) -> String {
+        match self {
+            Self::Ready if target.ovms => "/v2/health/ready".to_owned(),
+            Self::Ready => "/health".to_owned(),
+            Self::Models => target.path("models"),
+            Self::Metrics => "/metrics".to_owned(),
+            Self::Ranks => target.path("rerank"),
+            Self::Classifies => "/classify".to_owned(),
+            Self::Config => "/v1/config".to_owned(),
+        }
+    }
+}
+
+/// What is asked, in this order. Of the paths for ranking and classifying newer servers have none for a model
+/// that cannot; with older ones, and with a prefix of another server's, it tells nothing.
+fn plan(target: &Target) -> &'static [Asked] {
+    use Asked::{Classifies, Config, Metrics, Models, Ranks, Ready};
+    match target.generation {
+        _ if target.ovms => &[Ready, Models, Metrics, Config],
+        Generation::New if target.prefix == "/v1" => &[Ready, Models, Metrics, Ranks, Classifies],
+        _ => &[Ready, Models, Metrics],
+    }
+}
+
 /// The requests of a probe.
 pub fn requests(target: &Target) -> Vec<ProbeRequest> {
-    let asked = match target.generation {
-        Generation::New => PATHS.len(),
-        Generation::Old => 3,
-    };
-    PATHS[..asked]
+    plan(target)
         .iter()
-        .map(|path| ProbeRequest {
+        .map(|asked| ProbeRequest {
             surface: Surface::Rest(RestSurface {
                 method: "GET".to_owned(),
-                path: (*path).to_owned(),
+                path: asked.path(target),
             }),
             headers: Vec::new(),
             body: Vec::new(),
@@ -58,20 +85,31 @@ pub fn requests(target: &Target) -> Vec<ProbeRequest> {
 
 /// Reads the answers. A server without `/health` is judged by its list of models, one
 /// without `/metrics` has an unknown load.
-pub fn judge(responses: &[ProbeResponse]) -> Health {
-    let answer = |at: usize| responses.get(at).filter(|response| response.status != 0);
-    let succeeded = |at: usize| answer(at).filter(|response| response.status == 200);
-    let models = succeeded(1).and_then(|response| models(&response.body).ok());
-    let reason = match (answer(0).map(|response| response.status), &models) {
+pub fn judge(target: &Target, responses: &[ProbeResponse]) -> Health {
+    if let Some(problem) = &target.problem {
+        return health::unwell(format!("the worker's options are wrong: {problem}"));
+    }
+    let answer = |asked: Asked| {
+        let at = plan(target).iter().position(|it| *it == asked)?;
+        responses.get(at).filter(|response| response.status != 0)
+    };
+    let succeeded = |asked| answer(asked).filter(|response| response.status == 200);
+    let listed = succeeded(Asked::Models).and_then(|it| models(target, &it.body).ok());
+    let configured = || succeeded(Asked::Config).and_then(|it| config(target, &it.body));
+    let models = listed.or_else(configured);
+    let ready = answer(Asked::Ready).map(|response| response.status);
+    let reason = match (ready, &models) {
         (None, _) => Some("the worker could not be reached".to_owned()),
         (Some(200), Some(_)) | (Some(404 | 405), Some(_)) => None,
-        (Some(200 | 404 | 405), None) => Some("/v1/models gave no list".to_owned()),
-        (Some(status), _) => Some(format!("/health answered {status}")),
+        (Some(200 | 404 | 405), None) => {
+            Some(format!("{} gave no list", Asked::Models.path(target)))
+        }
+        (Some(status), _) => Some(format!("{} answered {status}", Asked::Ready.path(target))),
     };
-    let has = |at: usize| answer(at).is_some_and(|response| response.status == 405);
+    let has = |asked| answer(asked).is_some_and(|response| response.status == 405);
     let mut further = Vec::new();
-    further.extend(has(3).then_some(TaskKind::Rerank));
-    further.extend(has(4).then(classify::texts_kind));
+    further.extend(has(Asked::Ranks).then_some(TaskKind::Rerank));
+    further.extend(has(Asked::Classifies).then(classify::texts_kind));
     let mut models = models.unwrap_or_default();
     if !further.is_empty() {
         for model in &mut models {
@@ -79,7 +117,7 @@ pub fn judge(responses: &[ProbeResponse]) -> Health {
             model.tasks.extend(further.iter().cloned());
         }
     }
-    let load = succeeded(2)
+    let load = succeeded(Asked::Metrics)
         .map(|response| Load::read(&response.body))
         .unwrap_or_default();
     Health {
@@ -117,7 +155,10 @@ impl Load {
             };
             match name {
                 "vllm:num_requests_waiting" => add(&mut load.waiting, value),
-                "vllm:num_requests_running" => add(&mut load.running, value),
+                // Of a request for texts OpenVINO Model Server makes a graph.
+                "vllm:num_requests_running" | "ovms_current_graphs" => {
+                    add(&mut load.running, value)
+                }
                 "vllm:kv_cache_usage_perc" | "vllm:gpu_cache_usage_perc" => {
                     load.cache = Some(load.cache.map_or(value, |other| other.max(value)));
                 }
@@ -165,24 +206,73 @@ struct Model {
 ///
 /// # Errors
 /// When it is no list.
-pub fn models(body: &[u8]) -> Result<Vec<ModelInfo>, Failure> {
+pub fn models(target: &Target, body: &[u8]) -> Result<Vec<ModelInfo>, Failure> {
     let list: List = serde_json::from_slice(body).map_err(|error| {
         failure::upstream_invalid(format!("The worker's list of models is odd: {error}."))
     })?;
-    let info = |model: Model| ModelInfo {
+    Ok(list
+        .data
+        .into_iter()
+        .map(|model| info(target, model))
+        .collect())
+}
+
+fn info(target: &Target, model: Model) -> ModelInfo {
+    let (platform, tasks) = if target.ovms {
+        ("OpenVINO", ovms_tasks())
+    } else {
+        ("vllm", Vec::new())
+    };
+    ModelInfo {
         name: model.id,
         versions: Vec::new(),
         max_length: model.max_model_len,
         max_new_tokens: None,
         parent: model.parent,
-        tasks: Vec::new(),
+        tasks,
         ready: true,
-        platform: "vllm".to_owned(),
+        platform: platform.to_owned(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         extensions: Vec::new(),
+    }
+}
+
+/// What may be asked of OpenVINO Model Server where the configuration does not say: which of its
+/// models ranks, no list tells.
+fn ovms_tasks() -> Vec<TaskKind> {
+    let mut tasks = usual_tasks();
+    tasks.retain(|task| *task != TaskKind::Detokenize);
+    tasks
+}
+
+/// The models of `/v1/config` that have a version which answers (model_server at 7e4df0c7,
+/// `src/config_status_utils.cpp`). Releases before its list of models have no other.
+fn config(target: &Target, body: &[u8]) -> Option<Vec<ModelInfo>> {
+    #[derive(Deserialize)]
+    struct Status {
+        #[serde(default)]
+        model_version_status: Vec<Version>,
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        state: String,
+    }
+    let all: BTreeMap<String, Status> = serde_json::from_slice(body).ok()?;
+    let available = |status: &Status| {
+        let mut versions = status.model_version_status.iter();
+        versions.any(|version| version.state == "AVAILABLE")
     };
-    Ok(list.data.into_iter().map(info).collect())
+    let there = all.into_iter().filter(|(_, status)| available(status));
+    let model = |(id, _)| {
+        let model = Model {
+            id,
+            parent: None,
+            max_model_len: None,
+        };
+        info(target, model)
+    };
+    Some(there.map(model).collect())
 }
 
 #[cfg(test)]
@@ -207,6 +297,71 @@ mod tests {
             headers: Vec::new(),
             body: body.as_bytes().to_vec(),
         }
+    }
+
+    fn target(options: &str) -> Target {
+        crate::Options::default().target(options)
+    }
+
+    fn judge(responses: &[ProbeResponse]) -> Health {
+        super::judge(&target(""), responses)
+    }
+
+    const OVMS: &str = r#"{"dialect":"openai-ovms"}"#;
+    const CONFIG: &str = r#"{"llm":{"model_version_status":[{"version":"1","state":"AVAILABLE"}]},
+        "later":{"model_version_status":[{"version":"1","state":"LOADING"}]}}"#;
+
+    #[test]
+    fn an_openvino_model_server_is_asked_what_it_has() {
+        let paths: Vec<_> = requests(&target(OVMS))
+            .into_iter()
+            .map(|request| match request.surface {
+                Surface::Rest(rest) => rest.path,
+                _ => String::new(),
+            })
+            .collect();
+        assert_eq!(
+            paths,
+            ["/v2/health/ready", "/v3/models", "/metrics", "/v1/config"]
+        );
+        let told = r#"{"data":[{"id":"llm","object":"model","created":1,"owned_by":"OVMS"}],"object":"list"}"#;
+        let judged = |list: ProbeResponse, config: ProbeResponse| {
+            let metrics = response(200, "ovms_current_graphs{name=\"llm\"} 2\n");
+            super::judge(&target(OVMS), &[response(200, ""), list, metrics, config])
+        };
+        let new = judged(response(200, told), response(404, ""));
+        let old = judged(response(404, ""), response(200, CONFIG));
+        for health in [&new, &old] {
+            assert!(health.ready, "{health:?}");
+            assert_eq!(health.models.len(), 1);
+            assert_eq!(health.models[0].name, "llm");
+            let tasks = &health.models[0].tasks;
+            assert!(tasks.contains(&TaskKind::Generate));
+            assert!(!tasks.contains(&TaskKind::Detokenize) && !tasks.contains(&TaskKind::Rerank));
+        }
+        assert_eq!(new.running, Some(2));
+        let neither = judged(response(404, ""), response(404, ""));
+        assert_eq!(neither.reason.as_deref(), Some("/v3/models gave no list"));
+    }
+
+    #[test]
+    fn a_server_behind_another_prefix_is_judged_by_its_list() {
+        let kserve = target(r#"{"prefix":"/openai/v1"}"#);
+        assert_eq!(requests(&kserve).len(), 3);
+        let health = super::judge(
+            &kserve,
+            &[response(404, ""), response(200, MODELS), response(404, "")],
+        );
+        assert!(
+            health.ready && health.models[0].tasks.is_empty(),
+            "{health:?}"
+        );
+    }
+
+    #[test]
+    fn wrong_options_are_why_a_worker_is_not_ready() {
+        let health = super::judge(&target(r#"{"generation":"ovms"}"#), &[response(200, "")]);
+        assert!(health.reason.unwrap_or_default().contains("ovms"));
     }
 
     #[test]
@@ -245,7 +400,7 @@ mod tests {
         assert!(judged(405).contains(&TaskKind::Rerank));
         assert!(judged(405).contains(&TaskKind::Embed));
         assert!(judged(404).is_empty());
-        let asked = |options: &str| requests(&crate::Options::default().target(options)).len();
+        let asked = |options: &str| requests(&target(options)).len();
         assert_eq!((asked(""), asked(r#"{"generation":"old"}"#)), (5, 3));
     }
 

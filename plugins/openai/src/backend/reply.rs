@@ -260,15 +260,26 @@ pub fn prompt_tokens(places: Vec<Option<PromptToken>>, ids: Option<&Vec<u32>>) -
     places.into_iter().enumerate().map(token).collect()
 }
 
+/// What OpenVINO Model Server says where its key is missing, with status 500 (model_server at
+/// 7e4df0c7, `src/status.cpp` and the table of `src/http_server.cpp`).
+const NO_KEY: &str = "Unauthorized request";
+
+fn refused_credentials() -> Failure {
+    failure::upstream_invalid("The worker refuses the proxy's credentials.")
+}
+
 /// What a worker's error means, whichever shape it has.
 pub fn failure(status: u16, headers: &[Header], body: &[u8]) -> Failure {
     let value: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     // A worker that refuses the proxy does not refuse the client.
+    let message = message_of(&value);
     let mut failed = match status {
-        401 | 403 => failure::upstream_invalid("The worker refuses the proxy's credentials."),
+        401 | 403 => refused_credentials(),
+        // OpenVINO Model Server has no status for it.
+        500 if message.as_deref().is_some_and(|it| it.starts_with(NO_KEY)) => refused_credentials(),
         status => {
-            let message = message_of(&value)
-                .unwrap_or_else(|| format!("The worker answered with status {status}."));
+            let message =
+                message.unwrap_or_else(|| format!("The worker answered with status {status}."));
             if lacks_the_task(status, &value, &message) {
                 failure::of(FailureKind::Unsupported, message)
             } else {

@@ -16,6 +16,7 @@ use tollgate_sdk_protocol::{
 
 use super::{
     generation::{self, Members, unable},
+    ovms,
     prompts::Writer,
 };
 use crate::options::{Generation, Target};
@@ -31,6 +32,13 @@ pub fn build(_bytes: &dyn Bytes, target: &Target, members: &[Call]) -> Result<Re
             "An attempt without a call was begun.",
         )
     })?;
+    if let Some(problem) = &target.problem {
+        let message = format!("The worker's options are wrong: {problem}.");
+        return Err(failure::of(FailureKind::Internal, message));
+    }
+    if target.ovms {
+        return ovms::build(target, call, members);
+    }
     Ok(match &call.task {
         Task::Generate(generate) => completions(target, call, generate, members)?,
         Task::Chat(chat) => self::chat(target, call, chat)?,
@@ -43,22 +51,26 @@ pub fn build(_bytes: &dyn Bytes, target: &Target, members: &[Call]) -> Result<Re
                 ("tokens", detokenize.tokens.clone().into()),
             ]))],
         ),
-        Task::ListModels | Task::ModelMetadata | Task::ModelReady => get("/v1/models"),
+        Task::ListModels | Task::ModelMetadata | Task::ModelReady => get(&target.path("models")),
         Task::ServerLive | Task::ServerReady => get("/health"),
         Task::ServerMetadata => get("/version"),
         Task::Rerank(rerank) => self::rerank(target, call, rerank)?,
         Task::Similarity(similarity) => score(target, call, similarity)?,
         task => match Texts::of(task) {
             Some(texts) => classify(target, call, &texts)?,
-            None => {
-                let message = "The model's server does not offer this task.";
-                return Err(failure::of(FailureKind::Unsupported, message));
-            }
+            None => return Err(not_offered()),
         },
     })
 }
 
-fn get(path: &str) -> Request {
+/// The failure of a task that this API has no words for.
+pub fn not_offered() -> Failure {
+    let message = "The model's server does not offer this task.";
+    failure::of(FailureKind::Unsupported, message)
+}
+
+/// A request without a body.
+pub fn get(path: &str) -> Request {
     Request {
         surface: Surface::Rest(RestSurface {
             method: "GET".to_owned(),
@@ -70,7 +82,8 @@ fn get(path: &str) -> Request {
     }
 }
 
-fn post(path: &str, body: Vec<Segment>) -> Request {
+/// A request with a JSON body.
+pub fn post(path: &str, body: Vec<Segment>) -> Request {
     Request {
         surface: Surface::Rest(RestSurface {
             method: "POST".to_owned(),
@@ -83,7 +96,7 @@ fn post(path: &str, body: Vec<Segment>) -> Request {
 }
 
 /// A body that begins with the model and the subject, and goes on with members.
-fn body(
+pub fn body(
     model: &str,
     subject: &str,
     write: impl FnOnce(&mut Writer) -> Result<(), Failure>,
@@ -107,7 +120,7 @@ fn body(
 }
 
 /// An adapter is asked for by its name, in the model's place.
-fn model<'a>(call: &'a Call, adapter: Option<&'a String>) -> &'a str {
+pub fn model<'a>(call: &'a Call, adapter: Option<&'a String>) -> &'a str {
     adapter.map_or(call.model.as_str(), String::as_str)
 }
 
@@ -146,7 +159,7 @@ fn completions(
     }
     let model = model(call, settings.adapter.as_ref());
     Ok(post(
-        "/v1/completions",
+        &target.path("completions"),
         body(model, "prompt", |out| out.prompts(&prompts), &out)?,
     ))
 }
@@ -175,12 +188,16 @@ fn chat(target: &Target, call: &Call, chat: &Chat) -> Result<Request, Failure> {
     };
     let model = model(call, settings.adapter.as_ref());
     Ok(post(
-        "/v1/chat/completions",
+        &target.path("chat/completions"),
         body(model, "messages", write, &out)?,
     ))
 }
 
-fn known_extras(out: &mut Members, extras: &[Extra], known: &[&str]) -> Result<(), Failure> {
+/// Extras that the API has the same names for.
+///
+/// # Errors
+/// When there is another.
+pub fn known_extras(out: &mut Members, extras: &[Extra], known: &[&str]) -> Result<(), Failure> {
     for extra in extras {
         if !known.contains(&extra.name.as_str()) {
             return Err(unable(&extra.name));
@@ -230,7 +247,7 @@ fn embeddings(
     };
     known_extras(&mut out, &embed.extras, known)?;
     Ok(post(
-        "/v1/embeddings",
+        &target.path("embeddings"),
         body(&call.model, "input", |out| out.prompts(&inputs), &out)?,
     ))
 }
@@ -277,7 +294,10 @@ fn rerank(target: &Target, call: &Call, rerank: &Rerank) -> Result<Request, Fail
         });
         Ok(())
     };
-    Ok(post("/v1/rerank", body(&call.model, "query", write, &out)?))
+    Ok(post(
+        &target.path("rerank"),
+        body(&call.model, "query", write, &out)?,
+    ))
 }
 
 fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Request, Failure> {
@@ -290,7 +310,10 @@ fn score(target: &Target, call: &Call, similarity: &Similarity) -> Result<Reques
         });
         Ok(())
     };
-    Ok(post("/v1/score", body(&call.model, "text_1", write, &out)?))
+    Ok(post(
+        &target.path("score"),
+        body(&call.model, "text_1", write, &out)?,
+    ))
 }
 
 fn classify(target: &Target, call: &Call, texts: &Texts) -> Result<Request, Failure> {

@@ -18,6 +18,7 @@ use tollgate_sdk_protocol::{
 use super::{
     finished, generation,
     reply::{self, Choice, Counts, Reply},
+    stops::Cutter,
 };
 
 /// The items of a stream.
@@ -33,6 +34,8 @@ pub struct Items {
 
 #[derive(Clone, Default)]
 struct Item {
+    /// Looks for stop sequences, where the worker leaves them in the text.
+    stops: Option<Cutter>,
     started: bool,
     /// Waits for its counts.
     waiting: Option<Finished>,
@@ -57,14 +60,20 @@ pub fn wants_tokens(settings: Option<&Settings>) -> bool {
 
 impl Items {
     /// For the answer to these calls. A stream answers one alone: merged ones do not
-    /// stream.
-    pub fn new(members: &[Call]) -> Self {
+    /// stream. With `cut` the worker leaves stop sequences in the text.
+    pub fn new(members: &[Call], cut: bool) -> Self {
         let settings = members
             .first()
             .and_then(|call| generation::settings(&call.task));
         let count = members.first().map_or(0, items_of);
+        let item = Item {
+            stops: settings
+                .filter(|_| cut)
+                .and_then(|settings| Cutter::new(&settings.stopping)),
+            ..Item::default()
+        };
         Self {
-            items: vec![Item::default(); if members.len() == 1 { count } else { 0 }],
+            items: vec![item; if members.len() == 1 { count } else { 0 }],
             tokens: wants_tokens(settings),
             limited: settings.is_some_and(|settings| settings.stopping.max_tokens.is_some()),
             totals: None,
@@ -148,10 +157,18 @@ impl Items {
             .as_ref()
             .map(reply::Message::extras)
             .unwrap_or_default();
-        let text = choice
+        let mut text = choice
             .text
             .or(choice.delta.and_then(|delta| delta.content))
             .unwrap_or_default();
+        let mut stop = choice.stop_reason;
+        if let Some(stops) = &mut item.stops {
+            text = stops.push(&text);
+            if choice.finish_reason.is_some() {
+                text.push_str(&stops.rest());
+                stop = stops.matched().map(Into::into);
+            }
+        }
         let tokens = match choice.logprobs {
             Some(logprobs) if self.tokens => logprobs.tokens(),
             _ => Vec::new(),
@@ -169,7 +186,7 @@ impl Items {
             );
         }
         if let Some(reason) = choice.finish_reason {
-            let end = finished(at, &reason, choice.stop_reason.as_ref(), self.limited);
+            let end = finished(at, &reason, stop.as_ref(), self.limited);
             if counts.is_some() || !alone {
                 tell_finished(item, end, out);
             } else {
@@ -221,6 +238,19 @@ impl Items {
         self.settle(out);
         for (at, item) in self.items.iter_mut().enumerate() {
             if !item.finished {
+                let held = item.stops.as_mut().map(Cutter::rest);
+                if let Some(text) = held.filter(|held| !held.is_empty()) {
+                    push(
+                        out,
+                        Event::Delta(Delta {
+                            item: at as u32,
+                            text,
+                            tokens: Vec::new(),
+                            output_tokens: None,
+                            extras: Vec::new(),
+                        }),
+                    );
+                }
                 let end = Finished {
                     reason: FinishReason::TimeLimit,
                     ..finished(at as u32, "length", None, true)

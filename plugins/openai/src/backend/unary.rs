@@ -12,18 +12,20 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    finished, generation, probe,
+    finished, generation, ovms, probe,
     reply::{self, Choice, Reply},
     scores,
     stream::{items_of, wants_tokens},
     vectors,
 };
+use crate::options::Target;
 
 /// Events of a response that is there as a whole, which began at a source's start.
 ///
 /// # Errors
 /// When the response is not the API's, or does not have all that was asked for.
 pub fn events(
+    target: &Target,
     members: &[Call],
     source: SourceId,
     status: u16,
@@ -37,15 +39,19 @@ pub fn events(
             .collect()
     };
     Ok(match &call.task {
-        Task::Generate(_) | Task::Chat(_) => choices(members, parse(body)?)?,
+        Task::Generate(_) | Task::Chat(_) => choices(target, members, parse(body)?)?,
         Task::Embed(_) => vectors::events(members, parse(body)?)?,
         Task::Rerank(rerank) => one(scores::ranked(rerank, body)?),
         Task::Similarity(similarity) => one(scores::scored(similarity, body)?),
+        Task::Tokenize(_) if target.ovms => one(tokenized(ovms::tokens(body)?)),
         Task::Tokenize(_) => one(tokenized(parse(body)?)),
         Task::Detokenize(_) => one(detokenized(source, body)?),
-        Task::ListModels => one(vec![Event::Models(probe::models(body)?), Event::End]),
+        Task::ListModels => one(vec![
+            Event::Models(probe::models(target, body)?),
+            Event::End,
+        ]),
         Task::ModelMetadata => {
-            let mut models = probe::models(body)?;
+            let mut models = probe::models(target, body)?;
             models.retain(|model| model.name == call.model);
             if models.is_empty() {
                 let message = format!("The worker has no model `{}`.", call.model);
@@ -54,7 +60,7 @@ pub fn events(
             one(vec![Event::Models(models), Event::End])
         }
         Task::ModelReady => {
-            let there = probe::models(body)?
+            let there = probe::models(target, body)?
                 .iter()
                 .any(|model| model.name == call.model);
             one(vec![Event::Ready(there), Event::End])
@@ -84,7 +90,11 @@ pub fn short() -> Failure {
     failure::upstream_invalid("The worker's answer has not all that was asked for.")
 }
 
-fn choices(members: &[Call], mut reply: Reply) -> Result<Vec<MemberEvent>, Failure> {
+fn choices(
+    target: &Target,
+    members: &[Call],
+    mut reply: Reply,
+) -> Result<Vec<MemberEvent>, Failure> {
     let expected: usize = members.iter().map(items_of).sum();
     reply.choices.sort_by_key(|choice| choice.index);
     let in_order = reply
@@ -103,6 +113,9 @@ fn choices(members: &[Call], mut reply: Reply) -> Result<Vec<MemberEvent>, Failu
         let n = settings.n.max(1) as usize;
         let (mut input, mut output) = (Some(0u64), Some(0u64));
         for (item, mut choice) in choices.by_ref().take(items_of(call)).enumerate() {
+            if target.ovms {
+                ovms::cut(&mut choice, settings);
+            }
             // Chat tells the prompt's tokens beside the choices.
             if choice.prompt_logprobs.is_none() {
                 choice.prompt_logprobs = reply.prompt_logprobs.clone();
@@ -242,13 +255,14 @@ fn item_events(
     Ok(counted)
 }
 
+/// The answer to `/tokenize`.
 #[derive(Deserialize)]
-struct Tokens {
-    count: u32,
+pub struct Tokens {
+    pub count: u32,
     #[serde(default)]
-    tokens: Vec<u32>,
+    pub tokens: Vec<u32>,
     #[serde(default)]
-    token_strs: Option<Vec<String>>,
+    pub token_strs: Option<Vec<String>>,
 }
 
 fn tokenized(tokens: Tokens) -> Vec<Event> {
@@ -279,12 +293,15 @@ fn detokenized(source: SourceId, body: &[u8]) -> Result<Vec<Event>, Failure> {
 
 #[derive(Deserialize)]
 struct Version {
+    /// vLLM tells none.
+    #[serde(default)]
+    name: Option<String>,
     version: String,
 }
 
 fn version(version: Version) -> Vec<Event> {
     let info = ServerInfo {
-        name: "vllm".to_owned(),
+        name: version.name.unwrap_or_else(|| "vllm".to_owned()),
         version: version.version,
         features: Vec::new(),
         facts: Vec::new(),

@@ -11,10 +11,10 @@ use tollgate_sdk_protocol::{
 
 use crate::{
     backend, errors,
-    options::{self, Options},
+    options::{self, ErrorShape, OPENAI, OVMS, Options},
 };
 
-pub use rows::{ENDPOINTS, Row, rows};
+pub use rows::{ENDPOINTS, Row, is_ovms, rows};
 
 /// One thing that clients may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,12 @@ pub enum Endpoint {
     Pooling,
     /// `POST /classify`
     Classify,
+    /// `POST /v3/images/generations`
+    Images,
+    /// `POST /v3/images/edits`
+    ImageEdits,
+    /// `POST /v3/audio/speech`
+    Speech,
     /// What only operators may ask, where the options say so.
     Admin,
 }
@@ -79,7 +85,8 @@ impl Endpoint {
             Self::Health => Some(TaskKind::ServerReady),
             Self::Load => Some(TaskKind::ServerMetadata),
             Self::Responses | Self::Response => other("responses"),
-            Self::Audio => other("audio"),
+            Self::Audio | Self::Speech => other("audio"),
+            Self::Images | Self::ImageEdits => other("images"),
             Self::Messages => other("messages"),
             Self::Pooling => other("pooling"),
             Self::Classify => Some(classify::texts_kind()),
@@ -97,6 +104,9 @@ impl Endpoint {
                 | Self::Audio
                 | Self::Messages
                 | Self::Pooling
+                | Self::Images
+                | Self::ImageEdits
+                | Self::Speech
                 | Self::Admin
         )
     }
@@ -125,7 +135,15 @@ impl Endpoint {
                 | Self::Messages
                 | Self::Pooling
                 | Self::Classify
+                | Self::Images
+                | Self::ImageEdits
+                | Self::Speech
         )
+    }
+
+    /// Whether the body is a form that carries a file.
+    pub fn is_form(self) -> bool {
+        matches!(self, Self::Audio | Self::ImageEdits)
     }
 }
 
@@ -133,7 +151,8 @@ impl Endpoint {
 pub fn claims(options: &Options) -> Vec<Claim> {
     rows(options)
         .iter()
-        .map(|(method, path, endpoint, _)| Claim {
+        .map(|row| (row, is_ovms(row)))
+        .map(|((method, path, endpoint, _), ovms)| Claim {
             surface: Surface::Rest(RestClaim {
                 method: (*method).to_owned(),
                 path: (*path).to_owned(),
@@ -145,10 +164,15 @@ pub fn claims(options: &Options) -> Vec<Claim> {
             }),
             task: endpoint.task(),
             errors: match endpoint {
+                _ if ovms => errors::templates(ErrorShape::Plain),
                 Endpoint::Messages => errors::of_messages(),
                 _ => errors::templates(options.error_shape()),
             },
-            extensions: Vec::new(),
+            // Which of the manifest's dialects it is: what may be passed hangs on it.
+            extensions: Vec::from_iter(ovms.then(|| Extension {
+                name: "dialect".to_owned(),
+                payload: OVMS.as_bytes().to_vec(),
+            })),
         })
         .collect()
 }
@@ -163,7 +187,7 @@ pub fn manifest() -> Manifest {
         name: "openai".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
-        dialects: vec!["openai".to_owned()],
+        dialects: vec![OPENAI.to_owned(), OVMS.to_owned()],
         // Not every server can rank or compare: a probe or the configuration says so.
         tasks: backend::probe::usual_tasks(),
         options_schema: options::SCHEMA.to_owned(),
@@ -188,13 +212,14 @@ pub fn manifest() -> Manifest {
             metric("running", "vllm:num_requests_running"),
             metric("kv-cache-use", "vllm:kv_cache_usage_perc"),
             metric("kv-cache-use", "vllm:gpu_cache_usage_perc"),
+            metric("running", "ovms_current_graphs"),
         ],
         errors: errors::templates(options::ErrorShape::default()),
         lowerings: Vec::new(),
-        // `/tokenize` takes one text.
+        // `/tokenize` takes one text, and OpenVINO Model Server one prompt.
         extensions: vec![Extension {
             name: "one-at-a-time".to_owned(),
-            payload: b"tokenize".to_vec(),
+            payload: format!("tokenize\ngenerate {OVMS}").into_bytes(),
         }],
     }
 }

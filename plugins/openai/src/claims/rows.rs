@@ -129,6 +129,87 @@ pub const ENDPOINTS: [Row; 29] = [
     ("GET", "/redoc", Endpoint::Docs, "As /docs"),
 ];
 
+/// What begins the paths of OpenVINO Model Server.
+const OVMS_PREFIX: &str = "/v3/";
+
+/// What it serves there (model_server at 7e4df0c7, `docs/model_server_rest_api_*.md`), behind all
+/// else.
+const OVMS: [Row; 13] = [
+    (
+        "GET",
+        "/v3/models",
+        Endpoint::Models,
+        "Models that may be asked, as OpenVINO Model Server lists them",
+    ),
+    ("GET", "/v3/models/{id...}", Endpoint::Model, "One of them"),
+    (
+        "POST",
+        "/v3/chat/completions",
+        Endpoint::Chat,
+        "Answer a conversation, as OpenVINO Model Server does",
+    ),
+    (
+        "POST",
+        "/v3/completions",
+        Endpoint::Completions,
+        "Continue a prompt, as OpenVINO Model Server does",
+    ),
+    (
+        "POST",
+        "/v3/embeddings",
+        Endpoint::Embeddings,
+        "Vectors of texts",
+    ),
+    (
+        "POST",
+        "/v3/rerank",
+        Endpoint::Rerank,
+        "Documents, best first for a query",
+    ),
+    (
+        "POST",
+        "/v3/tokenize",
+        Endpoint::Tokenize,
+        "Tokens of texts",
+    ),
+    ("POST", "/v3/responses", Endpoint::Responses, "A response"),
+    (
+        "POST",
+        "/v3/audio/transcriptions",
+        Endpoint::Audio,
+        "Text of speech",
+    ),
+    (
+        "POST",
+        "/v3/audio/translations",
+        Endpoint::Audio,
+        "English text of speech",
+    ),
+    (
+        "POST",
+        "/v3/audio/speech",
+        Endpoint::Speech,
+        "Speech of a text",
+    ),
+    (
+        "POST",
+        "/v3/images/generations",
+        Endpoint::Images,
+        "An image of a text",
+    ),
+    (
+        "POST",
+        "/v3/images/edits",
+        Endpoint::ImageEdits,
+        "Another image of an image",
+    ),
+];
+
+/// Whether a row is one of OpenVINO Model Server's.
+pub fn is_ovms(row: &Row) -> bool {
+    row.1.starts_with(OVMS_PREFIX)
+}
+
 /// What operators may be served, by family.
 const ADMIN: [(Admin, &str, &str, &str); 19] = [
     (
@@ -216,17 +297,20 @@ const ADMIN: [(Admin, &str, &str, &str); 19] = [
 pub fn rows(options: &Options) -> Vec<Row> {
     let served = |row: &&Row| match row.2 {
         Endpoint::Responses | Endpoint::Response => options.relays(Relayed::Responses),
-        Endpoint::Audio => options.relays(Relayed::Audio),
+        Endpoint::Audio | Endpoint::Speech => options.relays(Relayed::Audio),
+        Endpoint::Images | Endpoint::ImageEdits => options.relays(Relayed::Images),
         Endpoint::Messages => options.relays(Relayed::Messages),
         Endpoint::Pooling | Endpoint::Classify => options.relays(Relayed::Pooling),
         _ => true,
     };
     let admin = ADMIN.iter().filter(|row| options.admin.contains(&row.0));
     let admin = admin.map(|(_, method, path, purpose)| (*method, *path, Endpoint::Admin, *purpose));
+    let ovms = OVMS.iter().filter(|_| options.ovms_paths).filter(served);
     ENDPOINTS
         .iter()
         .filter(served)
         .copied()
         .chain(admin)
+        .chain(ovms.copied())
         .collect()
 }

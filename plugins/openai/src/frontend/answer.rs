@@ -16,8 +16,11 @@ use tollgate_sdk_protocol::{
     types::{Failure, FailureKind, Segment, Text},
 };
 
-use super::{CALL, choices, classes, ranking, request::Form, stream::Stream, vectors};
-use crate::{claims::Endpoint, options::Options};
+use super::{CALL, choices, classes, ovms, ranking, request::Form, stream::Stream, vectors};
+use crate::{
+    claims::Endpoint,
+    options::{Clients, Options},
+};
 
 /// One answer, as far as it has come.
 #[derive(Debug, Default)]
@@ -47,7 +50,7 @@ pub struct Answer {
     ended: usize,
     scores: Vec<Score>,
     embeddings: Vec<Embedding>,
-    tokenized: Option<Tokenized>,
+    tokenized: Vec<Tokenized>,
     detokenized: Option<Text>,
     classes: Vec<Classes>,
     /// The stream, when one was asked for.
@@ -69,7 +72,7 @@ impl Answer {
             form,
             items: std::iter::repeat_with(Item::default).take(items).collect(),
             embeddings: Vec::new(),
-            tokenized: None,
+            tokenized: Vec::new(),
             detokenized: None,
             classes: Vec::new(),
             done: false,
@@ -88,7 +91,11 @@ impl Answer {
             Event::Delta(delta) => self.delta(delta, out),
             Event::Finished(finished) => self.finished(finished, out),
             Event::Embeddings(embeddings) => self.embeddings.extend(embeddings),
-            Event::Tokenized(tokenized) => self.tokenized = tokenized.into_iter().next(),
+            Event::Tokenized(tokenized) => {
+                // Nobody asked for more than these.
+                let room = self.form.items.saturating_sub(self.tokenized.len());
+                self.tokenized.extend(tokenized.into_iter().take(room));
+            }
             Event::Detokenized(text) => self.detokenized = Some(text),
             Event::Scores(scores) => self.scored(call, scores),
             Event::Usage(usage) => {
@@ -213,7 +220,10 @@ impl Answer {
             }
             Endpoint::Embeddings => vectors::are_complete(&mut self.embeddings, self.form.items),
             Endpoint::Rerank | Endpoint::Score => ranking::are_complete(&self.scores, &self.form),
-            Endpoint::Tokenize => self.tokenized.is_some(),
+            Endpoint::Tokenize => {
+                self.tokenized.sort_by_key(|tokenized| tokenized.item);
+                self.tokenized.len() == self.form.items
+            }
             Endpoint::Classify => classes::are_complete(&mut self.classes, self.form.items),
             _ => self.detokenized.is_some(),
         };
@@ -246,8 +256,17 @@ impl Answer {
     }
 
     fn body(&mut self, totals: Option<Totals>) -> Result<Vec<Segment>, Failure> {
-        let usage = totals.map_or(Value::Null, usage_json);
+        let ovms = self.form.clients == Clients::Ovms;
+        let usage = totals.map_or(Value::Null, |totals| match (ovms, self.form.endpoint) {
+            (false, _) => usage_json(totals),
+            (true, endpoint) => ovms::usage(endpoint, totals),
+        });
         Ok(match self.form.endpoint {
+            Endpoint::Chat | Endpoint::Completions if ovms => {
+                let body = ovms::choices(&self.form, &self.options, &mut self.items, &usage);
+                vec![Segment::Inline(body)]
+            }
+            Endpoint::Tokenize if ovms => vec![Segment::Inline(ovms::tokens(&self.tokenized)?)],
             Endpoint::Chat | Endpoint::Completions => {
                 let body = choices::body(&self.form, &self.options, &mut self.items, usage);
                 vec![Segment::Inline(body)]
@@ -269,7 +288,7 @@ impl Answer {
                 vec![Segment::Inline(classes::body(&self.form, &told, usage))]
             }
             Endpoint::Tokenize => {
-                let tokenized = self.tokenized.take().expect("seen to be there");
+                let tokenized = self.tokenized.pop().expect("seen to be there");
                 // Ids are none of the worker's answer when it gives texts alone.
                 let ids =
                     (tokenized.ids.len() == tokenized.count as usize).then_some(&tokenized.ids);

@@ -137,7 +137,7 @@ fn joined(mut calls: Vec<Value>, fragments: Vec<Value>) -> Value {
 }
 
 /// Tool calls of a whole message: without the index that orders fragments.
-fn without_index(mut calls: Value) -> Value {
+pub fn without_index(mut calls: Value) -> Value {
     for call in calls.as_array_mut().into_iter().flatten() {
         if let Some(call) = call.as_object_mut() {
             call.remove("index");
@@ -196,7 +196,8 @@ pub fn id(form: &Form) -> String {
     format!("{prefix}-{}", form.id)
 }
 
-fn ends(item: &Item) -> (Value, Value) {
+/// `finish_reason` and `stop_reason` of an answer, `null` where there is none.
+pub fn ends(item: &Item) -> (Value, Value) {
     item.finished
         .as_ref()
         .map_or((Value::Null, Value::Null), |finished| {

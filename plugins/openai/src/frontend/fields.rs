@@ -53,6 +53,12 @@ impl Fields {
         }
     }
 
+    /// Forgets all members but these: what a server does not know it ignores.
+    pub fn only(&mut self, names: &[&str]) {
+        self.found
+            .retain(|member| names.iter().any(|name| member.name == *name));
+    }
+
     /// Whether there is no member.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()

@@ -16,7 +16,9 @@ mod fields;
 mod models;
 mod multipart;
 mod naming;
+mod ovms;
 mod pass;
+mod paths;
 mod prompts;
 mod ranking;
 mod relay;
@@ -42,7 +44,7 @@ use self::{answer::Answer, pass::Passing, request::Request};
 use crate::{
     claims::{Endpoint, Row},
     docs,
-    options::Options,
+    options::{Clients, Options},
 };
 
 /// The first call of an exchange, and mostly the only one.
@@ -175,7 +177,8 @@ impl Exchange {
             return;
         };
         let seed = self.options.sticky_responses().then_some(self.context.seed);
-        match Request::read(endpoint, bytes, &self.head, len, seed) {
+        let clients = self.options.clients;
+        match Request::read(endpoint, clients, bytes, &self.head, len, seed) {
             Ok(request) => {
                 out.push(Action::Call(request.intent(bytes, &self.options)));
                 self.state = State::Asked(Some(request));
@@ -210,15 +213,18 @@ impl Exchange {
             | State::Answering(request, _, _) => request,
             State::New | State::LookingUp(_) | State::Done => return,
         };
-        let (passable, model) = match way {
+        let (passable, model, path) = match way {
             Way::Pass(to) => {
                 let generation = || self.options.target(&to.options).generation;
-                let foreign = request
-                    .as_ref()
-                    .is_some_and(|request| request.is_foreign(bytes, generation));
-                (to.dialect == "openai" && !foreign, to.model)
+                let foreign = self.options.clients != Clients::Ovms
+                    && request
+                        .as_ref()
+                        .is_some_and(|request| request.is_foreign(bytes, generation));
+                let ours = to.dialect == self.options.dialect();
+                let path = self.path_at(&to.options);
+                (ours && !foreign, to.model, path)
             }
-            Way::Translate(TranslateTo { model }) => (false, model),
+            Way::Translate(TranslateTo { model }) => (false, model, None),
             Way::Other(_) => {
                 let message = "the proxy found a way that this plugin does not know";
                 return self.refuse(failure::of(FailureKind::Unsupported, message), out);
@@ -227,36 +233,40 @@ impl Exchange {
         match request {
             Some(request) if passable => {
                 let passing = Passing::new(&request, &self.context, &model);
-                out.push(Action::Pass(passing.passed(&request, bytes, &model)));
+                let mut passed = passing.passed(&request, bytes, &model);
+                passed.path = path;
+                out.push(Action::Pass(passed));
                 self.state = State::Passing(Some(request), Box::new(passing));
             }
-            Some(mut request) => match request.materialise(bytes, &self.context, &model) {
-                Ok((calls, form)) => {
-                    out.push(Action::Materialise(Materialised {
-                        id: CALL,
-                        call: calls[0].clone(),
-                    }));
-                    for id in 1..calls.len() as u32 {
-                        out.push(Action::Call(Intent {
-                            id,
-                            // The first was asked for with the cost of all.
-                            cost: Cost {
-                                input: 0,
-                                output: 0,
-                            },
-                            ..request.intent(bytes, &self.options)
+            Some(mut request) => {
+                match request.materialise(bytes, &self.context, self.options.clients, &model) {
+                    Ok((calls, form)) => {
+                        out.push(Action::Materialise(Materialised {
+                            id: CALL,
+                            call: calls[0].clone(),
                         }));
+                        for id in 1..calls.len() as u32 {
+                            out.push(Action::Call(Intent {
+                                id,
+                                // The first was asked for with the cost of all.
+                                cost: Cost {
+                                    input: 0,
+                                    output: 0,
+                                },
+                                ..request.intent(bytes, &self.options)
+                            }));
+                        }
+                        let answer = Answer::new(Arc::clone(&self.options), form);
+                        self.state = State::Answering(Some(request), Box::new(answer), calls);
                     }
-                    let answer = Answer::new(Arc::clone(&self.options), form);
-                    self.state = State::Answering(Some(request), Box::new(answer), calls);
+                    Err(failure) => self.refuse(failure, out),
                 }
-                Err(failure) => self.refuse(failure, out),
-            },
+            }
             // A question without a body.
             None if passable && self.endpoint().is_some_and(Endpoint::is_relayed) => {
                 out.push(Action::Pass(Passed {
                     id: CALL,
-                    path: None,
+                    path,
                     query: None,
                     set_headers: Vec::new(),
                     remove_headers: Vec::new(),
@@ -284,6 +294,17 @@ impl Exchange {
                 self.state = State::Asked(None);
             }
         }
+    }
+
+    /// The path at a worker with these options, where it is not the client's own.
+    fn path_at(&self, options: &str) -> Option<String> {
+        // Most have none, and are not read for it.
+        if !options.contains("\"prefix\"") {
+            return None;
+        }
+        let prefix = self.options.target(options).prefix;
+        let endpoint = self.endpoint()?;
+        paths::at(&self.head.path, endpoint, self.options.clients, &prefix)
     }
 
     fn cut(&mut self, cut: &Cut, out: &mut Vec<Action>) {
@@ -331,7 +352,14 @@ impl Frontend for Exchange {
                 (State::Asked(None), Input::Events(events)) => {
                     let events = events.into_iter().map(|event| event.event);
                     let endpoint = self.endpoint();
-                    if models::answer(endpoint, &self.head, &self.context, events, &mut out) {
+                    let clients = self.options.clients;
+                    let asked = models::Asked {
+                        endpoint,
+                        head: &self.head,
+                        context: &self.context,
+                        clients,
+                    };
+                    if models::answer(&asked, events, &mut out) {
                         self.state = State::Done;
                     }
                 }

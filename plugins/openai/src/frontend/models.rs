@@ -8,26 +8,31 @@ use tollgate_sdk_protocol::{
     types::{Context, FailureKind},
 };
 
-use crate::claims::Endpoint;
+use super::ovms;
+use crate::{claims::Endpoint, options::Clients};
+
+/// What was asked of the catalogue, and by whom.
+pub struct Asked<'a> {
+    pub endpoint: Option<Endpoint>,
+    pub head: &'a RequestHead,
+    pub context: &'a Context,
+    pub clients: Clients,
+}
 
 /// Writes the answer once an event has it; true when the exchange is over.
 pub fn answer(
-    endpoint: Option<Endpoint>,
-    head: &RequestHead,
-    context: &Context,
+    asked: &Asked<'_>,
     events: impl Iterator<Item = Event>,
     out: &mut Vec<Action>,
 ) -> bool {
+    let endpoint = asked.endpoint;
     for event in events {
         let actions = match (event, endpoint) {
             (Event::Failed(_), Some(Endpoint::Health)) => empty(503),
             (Event::Failed(failed), _) => actions::refuse(failed),
             (Event::Ready(ready), _) => empty(if ready { 200 } else { 503 }),
             (Event::Models(models), Some(Endpoint::Models)) => {
-                let data: Vec<Value> = models
-                    .iter()
-                    .map(|model| model_json(model, context))
-                    .collect();
+                let data: Vec<Value> = models.iter().map(|model| asked.model_json(model)).collect();
                 json_response(&json!({"object": "list", "data": data}))
             }
             (Event::Metadata(server), Some(Endpoint::Load)) => {
@@ -35,7 +40,7 @@ pub fn answer(
                 let load = load.and_then(|fact| fact.json.parse::<u64>().ok());
                 json_response(&json!({"server_load": load.unwrap_or(0)}))
             }
-            (Event::Models(models), Some(Endpoint::Model)) => one(&models, head, context),
+            (Event::Models(models), Some(Endpoint::Model)) => asked.one(&models),
             (Event::End, _) => {
                 let message = "The catalogue gave no answer.";
                 actions::refuse(failure::of(FailureKind::Internal, message))
@@ -48,21 +53,30 @@ pub fn answer(
     false
 }
 
-fn one(models: &[ModelInfo], head: &RequestHead, context: &Context) -> Vec<Action> {
-    let id = head
-        .parameters
-        .iter()
-        .find(|parameter| parameter.name == "id");
-    let id = id.map_or("", |parameter| parameter.value.as_str());
-    match models.iter().find(|model| model.name == id) {
-        Some(model) => json_response(&model_json(model, context)),
-        None => actions::refuse(tollgate_sdk_protocol::types::Failure {
+impl Asked<'_> {
+    fn one(&self, models: &[ModelInfo]) -> Vec<Action> {
+        let mut parameters = self.head.parameters.iter();
+        let id = parameters.find(|parameter| parameter.name == "id");
+        let id = id.map_or("", |parameter| parameter.value.as_str());
+        if let Some(model) = models.iter().find(|model| model.name == id) {
+            return json_response(&self.model_json(model));
+        }
+        let message = match self.clients {
+            Clients::New | Clients::Old => format!("The model `{id}` does not exist."),
+            // Its status for this is 500, at which clients ask again.
+            Clients::Ovms => "Model not found".to_owned(),
+        };
+        actions::refuse(tollgate_sdk_protocol::types::Failure {
             param: Some("model".to_owned()),
-            ..failure::of(
-                FailureKind::NotFound,
-                format!("The model `{id}` does not exist."),
-            )
-        }),
+            ..failure::of(FailureKind::NotFound, message)
+        })
+    }
+
+    fn model_json(&self, model: &ModelInfo) -> Value {
+        match self.clients {
+            Clients::New | Clients::Old => model_json(model, self.context),
+            Clients::Ovms => ovms::model(model, self.context),
+        }
     }
 }
 

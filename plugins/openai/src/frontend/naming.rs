@@ -35,13 +35,16 @@ const CONSTRAINT_FIELDS: &[&str] = &[
 /// Fields of the API that a neutral name may stand for, the likelier first.
 fn fields_of(endpoint: Endpoint, name: &str) -> &'static [&'static str] {
     match name {
-        "truncate" | "truncate_input_tokens" | "truncation_side" => &["truncate_prompt_tokens"],
+        "truncate" | "truncate_input_tokens" | "truncation_side" => {
+            &["truncate_prompt_tokens", "max_length"]
+        }
         "stop_sequences" => &["stop"],
         "max_tokens" | "max_new_tokens" => &["max_completion_tokens", "max_tokens"],
         "min_new_tokens" => &["min_tokens"],
         "prompt" | "inputs" | "text" | "texts" => match endpoint {
             Endpoint::Embeddings => &["input"],
             Endpoint::Chat => &["messages"],
+            Endpoint::Tokenize => &["prompt", "text"],
             _ => &["prompt"],
         },
         name if CONSTRAINT.contains(&name) => CONSTRAINT_FIELDS,

@@ -18,7 +18,7 @@ use super::{
     settings,
     tasks::only_passed,
 };
-use crate::options::Generation;
+use crate::options::Clients;
 
 /// Most documents or pairs in one request.
 const MOST: usize = 4096;
@@ -57,9 +57,19 @@ impl Request {
         let documents = self.texts(bytes, "documents")?;
         let mut extras = self.pooling_extras(bytes);
         let truncate = settings::truncation(bytes, &self.fields, &mut extras)?;
-        let top = self.fields.count(bytes, "top_n", 0)?.filter(|top| *top > 0);
+        let given = self.fields.count(bytes, "top_n", 0)?;
+        let top = given.filter(|top| *top > 0);
         form.items = documents.len();
-        form.top = top.map(|top| top as usize);
+        form.top = match form.clients {
+            Clients::New | Clients::Old => top,
+            // None of them is what it answers to 0.
+            Clients::Ovms => given,
+        }
+        .map(|top| top as usize);
+        if form.clients == Clients::Ovms {
+            let wanted = self.fields.boolean(bytes, "return_documents")?;
+            form.with_documents = wanted.unwrap_or(false);
+        }
         form.documents = documents.iter().map(|found| found.text.clone()).collect();
         let documents = documents.into_iter().map(|found| Document {
             text: found.text,
@@ -210,7 +220,7 @@ pub fn ranked(
     form: &Form,
     mut scores: Vec<Score>,
     usage: Option<u64>,
-    clients: Generation,
+    clients: Clients,
 ) -> Vec<Segment> {
     scores.sort_by(|one, two| {
         // The two zeros are equal here, which `total_cmp` would tell apart.
@@ -221,26 +231,33 @@ pub fn ranked(
     scores.truncate(form.top.unwrap_or(usize::MAX));
     let usage = match (usage, clients) {
         (None, _) => Value::Null,
-        (Some(count), Generation::New) => {
+        (Some(count), Clients::New | Clients::Ovms) => {
             serde_json::json!({"prompt_tokens": count, "total_tokens": count})
         }
-        (Some(count), Generation::Old) => serde_json::json!({"total_tokens": count}),
+        (Some(count), Clients::Old) => serde_json::json!({"total_tokens": count}),
     };
     let mut out = Vec::new();
-    let mut line = format!(
-        "{{\"id\":{},\"model\":{},\"usage\":{usage},\"results\":[",
-        Value::String(format!("rerank-{}", form.id)),
-        Value::String(form.model.clone()),
-    );
+    let mut line = match clients {
+        Clients::New | Clients::Old => format!(
+            "{{\"id\":{},\"model\":{},\"usage\":{usage},\"results\":[",
+            Value::String(format!("rerank-{}", form.id)),
+            Value::String(form.model.clone()),
+        ),
+        Clients::Ovms => "{\"results\":[".to_owned(),
+    };
     for (at, score) in scores.iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
+        line.push_str(&format!("{comma}{{\"index\":{}", score.item));
+        if form.with_documents {
+            line.push_str(",\"document\":{\"text\":");
+            out.push(Segment::Inline(std::mem::take(&mut line).into_bytes()));
+            out.push(text::json_string(&form.documents[score.item as usize]));
+            line.push('}');
+        }
         line.push_str(&format!(
-            "{comma}{{\"index\":{},\"document\":{{\"text\":",
-            score.item
+            ",\"relevance_score\":{}}}",
+            Value::from(score.value)
         ));
-        out.push(Segment::Inline(std::mem::take(&mut line).into_bytes()));
-        out.push(text::json_string(&form.documents[score.item as usize]));
-        line = format!("}},\"relevance_score\":{}}}", Value::from(score.value));
     }
     line.push_str("]}");
     out.push(Segment::Inline(line.into_bytes()));

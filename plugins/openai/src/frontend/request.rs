@@ -14,12 +14,13 @@ use super::{
     CALL,
     fields::{Fields, SMALL, TINY, missing},
     multipart::Multipart,
+    ovms,
     relay::{self, Sticky},
 };
 use crate::{
     affinity,
     claims::Endpoint,
-    options::{AffinityOption, Generation, Options},
+    options::{AffinityOption, Clients, Generation, Options},
 };
 
 /// `stream_options`.
@@ -54,6 +55,8 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub struct Form {
     pub endpoint: Endpoint,
+    /// Whose words it is in.
+    pub clients: Clients,
     pub streaming: bool,
     pub stream_options: StreamOptions,
     /// The model's name as the client knows it.
@@ -80,6 +83,8 @@ pub struct Form {
     pub documents: Vec<Text>,
     /// Most of them that are wanted back.
     pub top: Option<usize>,
+    /// The documents themselves are wanted back too.
+    pub with_documents: bool,
     /// Calls that answer together, one for each item when there are several.
     pub calls: usize,
 }
@@ -94,6 +99,7 @@ impl Request {
     /// With a `seed`, a response that will be kept is given an id of which its place follows.
     pub fn read(
         endpoint: Endpoint,
+        clients: Clients,
         bytes: &dyn Bytes,
         head: &RequestHead,
         len: u64,
@@ -108,7 +114,7 @@ impl Request {
         }
         let media_type = content_type.split(';').next().unwrap_or("").trim();
         let id = actions::header_value(&head.headers, "x-request-id").map(str::to_owned);
-        if endpoint == Endpoint::Audio {
+        if endpoint.is_form() {
             if !media_type.eq_ignore_ascii_case("multipart/form-data") {
                 return Err(failure::of(
                     FailureKind::InvalidArgument,
@@ -134,7 +140,13 @@ impl Request {
                 "Unsupported Media Type: Only 'application/json' is allowed",
             ));
         }
-        let mut fields = Fields::find(bytes, 0, len)?;
+        let mut fields = Fields::find(bytes, 0, len).map_err(|failed| match clients {
+            Clients::New | Clients::Old => failed,
+            Clients::Ovms => Failure {
+                kind: FailureKind::FailedPrecondition,
+                ..failed
+            },
+        })?;
         fields.load(bytes, len, TINY);
         if let Some(name) = fields.repeated(&["model", "stream", "stream_options"]) {
             return Err(failure::invalid(
@@ -162,6 +174,7 @@ impl Request {
             Endpoint::Embeddings | Endpoint::Classify => {
                 ("input", given("input") || given("messages"))
             }
+            Endpoint::Tokenize if clients == Clients::Ovms => ("text", given("text")),
             Endpoint::Tokenize => ("prompt", given("prompt") || given("messages")),
             Endpoint::Rerank if given("query") => ("documents", given("documents")),
             Endpoint::Rerank => ("query", false),
@@ -202,7 +215,10 @@ impl Request {
             Endpoint::Chat => count("max_completion_tokens")
                 .or_else(|| count("max_tokens"))
                 .unwrap_or(256),
-            Endpoint::Completions => count("max_tokens").unwrap_or(16),
+            Endpoint::Completions => count("max_tokens").unwrap_or(match options.clients {
+                Clients::New | Clients::Old => 16,
+                Clients::Ovms => 256,
+            }),
             Endpoint::Responses => count("max_output_tokens").unwrap_or(256),
             Endpoint::Messages => count("max_tokens").unwrap_or(256),
             _ => 0,
@@ -265,6 +281,7 @@ impl Request {
             "tokens",
             "documents",
             "text_2",
+            "text",
         ]
         .iter()
         .find_map(|name| self.fields.place(name))
@@ -286,10 +303,12 @@ impl Request {
         &mut self,
         bytes: &dyn Bytes,
         context: &Context,
+        clients: Clients,
         served: &str,
     ) -> Result<(Vec<Call>, Form), Failure> {
         let mut form = Form {
             endpoint: self.endpoint,
+            clients,
             streaming: self.streaming,
             stream_options: self.stream_options.unwrap_or_default(),
             model: self.shown_model(context, served),
@@ -307,8 +326,12 @@ impl Request {
             token_texts: false,
             documents: Vec::new(),
             top: None,
+            with_documents: true,
             calls: 1,
         };
+        if clients == Clients::Ovms {
+            self.fields.only(ovms::fields(self.endpoint));
+        }
         self.fields.load(bytes, self.len, SMALL);
         let tasks = match self.endpoint {
             Endpoint::Chat => vec![self.chat(bytes, &mut form)?],
@@ -316,6 +339,9 @@ impl Request {
             Endpoint::Embeddings => vec![self.embed(bytes, &mut form)?],
             Endpoint::Rerank => vec![self.rerank(bytes, &mut form)?],
             Endpoint::Score => self.score(bytes, &mut form)?,
+            Endpoint::Tokenize if clients == Clients::Ovms => {
+                vec![ovms::tokenize(self, bytes, &mut form)?]
+            }
             Endpoint::Tokenize => vec![self.tokenize(bytes, &mut form)?],
             Endpoint::Detokenize => vec![self.detokenize(bytes)?],
             Endpoint::Classify => self.classify(bytes, &mut form)?,

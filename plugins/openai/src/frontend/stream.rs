@@ -16,10 +16,14 @@ use tollgate_sdk_protocol::{
 
 use super::{
     answer::{Item, usage_json},
-    choices,
+    choices, ovms,
     request::Form,
 };
-use crate::{claims::Endpoint, errors, options::Options};
+use crate::{
+    claims::Endpoint,
+    errors,
+    options::{Clients, Options},
+};
 
 /// A stream that is being written.
 pub struct Stream {
@@ -36,13 +40,19 @@ pub struct Stream {
 impl Stream {
     /// A stream of this form.
     pub fn new(form: &Form, _options: &Options) -> Self {
+        let ovms = form.clients == Clients::Ovms;
         let object = match form.endpoint {
             Endpoint::Chat => "chat.completion.chunk",
+            _ if ovms => "text_completion.chunk",
             _ => "text_completion",
         };
+        let id = if ovms {
+            String::new()
+        } else {
+            format!("\"id\":{},", Value::String(choices::id(form)))
+        };
         let prefix = format!(
-            "{{\"id\":{},\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[",
-            Value::String(choices::id(form)),
+            "{{{id}\"object\":\"{object}\",\"created\":{},\"model\":{},\"choices\":[",
             form.created,
             Value::String(form.model.clone()),
         );
@@ -67,9 +77,13 @@ impl Stream {
         self.begun = true;
         out.push(actions::head(200, "text/event-stream; charset=utf-8"));
         if form.endpoint == Endpoint::Chat {
+            let content = match form.clients {
+                Clients::New | Clients::Old => "\"\"",
+                Clients::Ovms => "null",
+            };
             for index in 0..form.items {
                 let choice = format!(
-                    "{{\"index\":{index},\"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\
+                    "{{\"index\":{index},\"delta\":{{\"role\":\"assistant\",\"content\":{content}}},\
                      \"logprobs\":null,\"finish_reason\":null}}"
                 );
                 self.chunk(form, &choice, None, out);
@@ -81,7 +95,11 @@ impl Stream {
         let mut data = self.prefix.clone();
         data.push_str(choice);
         data.push(']');
-        if form.stream_options.include_usage && form.stream_options.continuous_usage_stats {
+        if form.clients == Clients::Ovms {
+            if form.stream_options.include_usage {
+                data.push_str(",\"usage\":null");
+            }
+        } else if form.stream_options.include_usage && form.stream_options.continuous_usage_stats {
             let (input, output) = item.map_or((None, None), |item| {
                 (item.input_tokens, Some(item.output_tokens.unwrap_or(0)))
             });
@@ -216,9 +234,12 @@ impl Stream {
             self.echo(form, item, at, out);
             "\"text\":\"\""
         };
+        let stop = match form.clients {
+            Clients::New | Clients::Old => format!(",\"stop_reason\":{stop}"),
+            Clients::Ovms => String::new(),
+        };
         let choice = format!(
-            "{{\"index\":{at},{content},\"logprobs\":null,\"finish_reason\":{reason},\
-             \"stop_reason\":{stop}}}"
+            "{{\"index\":{at},{content},\"logprobs\":null,\"finish_reason\":{reason}{stop}}}"
         );
         self.chunk(form, &choice, Some(item), out);
     }
@@ -232,7 +253,10 @@ impl Stream {
     ) {
         self.begin(form, out);
         if form.stream_options.include_usage {
-            let usage = totals.map_or(Value::Null, usage_json);
+            let usage = totals.map_or(Value::Null, |totals| match form.clients {
+                Clients::New | Clients::Old => usage_json(totals),
+                Clients::Ovms => ovms::usage(form.endpoint, totals),
+            });
             let data = format!("{}],\"usage\":{usage}}}", self.prefix);
             event(data.as_bytes(), out);
         }
@@ -243,7 +267,10 @@ impl Stream {
     /// The call failed after something was sent.
     pub fn fail(&mut self, options: &Options, failed: &Failure, out: &mut Vec<Action>) {
         event(&errors::body(options.error_shape(), failed), out);
-        event(b"[DONE]", out);
+        // There it is the mark of an answer that is whole.
+        if options.clients != Clients::Ovms {
+            event(b"[DONE]", out);
+        }
         out.push(Action::Finish);
     }
 }

@@ -9,15 +9,19 @@ use tollgate_sdk_protocol::{
 
 use super::{
     fields::{missing, wrong_type},
-    prompts,
+    ovms, prompts,
     request::{Form, Request},
     settings,
 };
+use crate::options::Clients;
 
 impl Request {
     pub fn chat(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
         let fields = &self.fields;
         let mut settings = settings::read(bytes, fields, true, self.streaming)?;
+        if form.clients == Clients::Ovms {
+            ovms::settings(bytes, fields, &mut settings, true, self.streaming)?;
+        }
         let messages = prompts::messages(bytes, fields, &mut settings.extras)?;
         form.n = settings.n as usize;
         form.items = form.n;
@@ -41,8 +45,14 @@ impl Request {
 
     pub fn completion(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
         let fields = &self.fields;
-        let settings = settings::read(bytes, fields, false, self.streaming)?;
+        let mut settings = settings::read(bytes, fields, false, self.streaming)?;
         let prompts = prompts::read(bytes, fields, "prompt")?;
+        if form.clients == Clients::Ovms {
+            ovms::settings(bytes, fields, &mut settings, false, self.streaming)?;
+            if !matches!(&prompts[..], [Prompt::Text(_)]) {
+                return Err(failure::invalid("prompt is not a string", Some("prompt")));
+            }
+        }
         form.n = settings.n as usize;
         form.items = form.n.saturating_mul(prompts.len());
         if form.items > settings::MOST_ANSWERS as usize {

@@ -10,6 +10,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::request::Form;
+use crate::options::Clients;
 
 /// Puts the embeddings in order; true when there is one for every input.
 pub fn are_complete(embeddings: &mut [Embedding], inputs: usize) -> bool {
@@ -31,12 +32,15 @@ pub fn body(
     usage: &Value,
 ) -> Result<Vec<Segment>, Failure> {
     let mut out = Out::default();
-    out.text.push_str(&format!(
-        "{{\"id\":{},\"object\":\"list\",\"created\":{},\"model\":{},\"data\":[",
-        Value::String(format!("embd-{}", form.id)),
-        form.created,
-        Value::String(form.model.clone()),
-    ));
+    match form.clients {
+        Clients::New | Clients::Old => out.text.push_str(&format!(
+            "{{\"id\":{},\"object\":\"list\",\"created\":{},\"model\":{},\"data\":[",
+            Value::String(format!("embd-{}", form.id)),
+            form.created,
+            Value::String(form.model.clone()),
+        )),
+        Clients::Ovms => out.text.push_str("{\"object\":\"list\",\"data\":["),
+    }
     for (at, embedding) in embeddings.into_iter().enumerate() {
         if at > 0 {
             out.text.push(',');

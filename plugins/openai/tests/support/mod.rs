@@ -4,13 +4,14 @@
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
-use tollgate_plugin_openai::{ENDPOINTS, OpenAi};
+use tollgate_plugin_openai::OpenAi;
 use tollgate_sdk_protocol::{
     Protocol, actions,
     backend::{MemberEvent, Surface, Worker as WorkerFacts},
     failure,
     frontend::{Parameter, PassTo, RequestHead, ResponseMode, TranslateTo, Way},
     inference::{Call, Event},
+    plugin::{self, Claim},
     sse,
     testing::{
         Answer, Client, ClientOutcome, Ending, Memory, Pace, Upstream, Worker, WorkerOutcome,
@@ -52,7 +53,7 @@ pub fn plugin(script: &Value) -> OpenAi {
 pub fn worker(script: &Value) -> WorkerFacts {
     WorkerFacts {
         name: "w".to_owned(),
-        dialect: "openai".to_owned(),
+        dialect: dialect(script),
         models: Vec::new(),
         options: script
             .get("worker")
@@ -61,18 +62,36 @@ pub fn worker(script: &Value) -> WorkerFacts {
     }
 }
 
+/// The dialect of the worker.
+fn dialect(script: &Value) -> String {
+    let own = script["worker"]["dialect"].as_str();
+    own.unwrap_or("openai").to_owned()
+}
+
+/// The claims of the plugin, as method and path each.
+fn claims(script: &Value) -> Vec<(String, String)> {
+    let options = script.get("options").map(Value::to_string);
+    let (_, claims) = OpenAi::configure(&options.unwrap_or_default())
+        .unwrap_or_else(|problems| panic!("{problems:?}"));
+    let place = |claim: Claim| match claim.surface {
+        plugin::Surface::Rest(rest) => (rest.method, rest.path),
+        other => panic!("{other:?}"),
+    };
+    claims.into_iter().map(place).collect()
+}
+
 pub fn head(script: &Value) -> RequestHead {
     let endpoint = script["endpoint"].as_str().expect("an endpoint");
     let (method, path) = endpoint.split_once(' ').expect("a method and a path");
     let mut parameters = Vec::new();
-    let claim = ENDPOINTS
+    let claim = claims(script)
         .iter()
-        .position(|(its, pattern, ..)| {
-            if *its != method {
+        .position(|(its, pattern)| {
+            if its != method {
                 return false;
             }
             let Some((before, after)) = pattern.split_once("{id") else {
-                return *pattern == path;
+                return pattern == path;
             };
             let after = &after[after.find('}').expect("a closed name") + 1..];
             let value = path.strip_prefix(before);
@@ -166,7 +185,7 @@ pub fn pass(script: &Value) -> ClientOutcome {
     let request = content(&script["request"]);
     let way = Way::Pass(PassTo {
         model: served(script),
-        dialect: "openai".to_owned(),
+        dialect: dialect(script),
         options: worker(script).options,
     });
     let said = answer(script);
@@ -282,6 +301,11 @@ pub fn check_passed(script: &Value, outcome: &ClientOutcome) {
     }
     if let Some(body) = asked.get("body") {
         check_json("asked.body", body, &passed.body);
+    }
+    if let Some(path) = asked["path"].as_str() {
+        assert_eq!(passed.path.as_deref(), Some(path), "asked.path");
+    } else {
+        assert_eq!(passed.path, None, "asked.path");
     }
     let mode = match passed.response {
         ResponseMode::Blind => "blind",

@@ -15,7 +15,11 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{CALL, edits, request::Request};
-use crate::{claims::Endpoint, errors, options::Options};
+use crate::{
+    claims::Endpoint,
+    errors,
+    options::{Clients, Options},
+};
 
 /// Longest event of a stream.
 const EVENT: usize = 4 << 20;
@@ -58,6 +62,7 @@ impl Passing {
         let mode = match request.endpoint {
             // Neither the model nor a count stands in these.
             Endpoint::Tokenize | Endpoint::Detokenize => ResponseMode::Blind,
+            Endpoint::Images | Endpoint::ImageEdits | Endpoint::Speech => ResponseMode::Blind,
             Endpoint::Audio if alias.is_none() || !request.streaming => ResponseMode::Blind,
             _ if alias.is_some() || drop_usage => ResponseMode::Filter,
             _ => ResponseMode::Tap,
@@ -278,7 +283,10 @@ impl Passing {
             }
             _ => {
                 sse::write(written, None, &errors::body(options.error_shape(), failed));
-                sse::write(written, None, b"[DONE]");
+                // There it is the mark of an answer that is whole.
+                if options.clients != Clients::Ovms {
+                    sse::write(written, None, b"[DONE]");
+                }
             }
         }
     }

@@ -1,7 +1,11 @@
 //! The plugin's options, and a worker's.
 
+mod worker;
+
 use serde::Deserialize;
 use tollgate_sdk_protocol::plugin::Problem;
+
+pub use worker::Target;
 
 /// JSON Schema of [`Options`].
 pub const SCHEMA: &str = r#"{
@@ -22,10 +26,14 @@ pub const SCHEMA: &str = r#"{
       "description": "Name of the member of messages and deltas that carries reasoning. What clients expect by default.",
       "enum": ["reasoning", "reasoning_content"]
     },
+    "ovms-paths": {
+      "description": "Whether the paths of OpenVINO Model Server, /v3/…, are served too, in its own words.",
+      "type": "boolean", "default": false
+    },
     "relayed": {
       "description": "Families of endpoints that go on to a worker of this API as they came, and to no other.",
-      "type": "array", "items": { "enum": ["responses", "audio", "messages", "pooling"] },
-      "default": ["responses", "audio", "messages", "pooling"]
+      "type": "array", "items": { "enum": ["responses", "audio", "messages", "pooling", "images"] },
+      "default": ["responses", "audio", "messages", "pooling", "images"]
     },
     "sticky-responses": {
       "description": "Whether a stored response is given an id that leads later requests about it to the worker that has it.",
@@ -45,11 +53,11 @@ pub const SCHEMA: &str = r#"{
       "type": "string"
     },
     "generation": {
-      "description": "Which vLLM workers are, where their own options do not say.",
+      "description": "Which vLLM workers are, where their own options do not say. Of OpenVINO Model Server nothing has to be said here: that is a dialect of the worker's.",
       "enum": ["new", "old"], "default": "new"
     },
     "max-stop-sequences": {
-      "description": "How many stop sequences a worker takes. 4 for new workers, no limit for old ones.",
+      "description": "How many stop sequences a worker takes. 4 for new workers and OpenVINO Model Server, no limit for old workers.",
       "type": "integer", "minimum": 0
     },
     "max-tokens": {
@@ -71,8 +79,10 @@ pub const SCHEMA: &str = r#"{
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
-    /// Which vLLM the clients were written for.
-    pub clients: Generation,
+    /// What the clients were written for.
+    pub clients: Clients,
+    /// Whether paths of OpenVINO Model Server are served too.
+    pub ovms_paths: bool,
     /// Shape of error bodies, whatever the clients' generation.
     error_shape: Option<ErrorShape>,
     /// Where reasoning goes, whatever the clients' generation.
@@ -111,6 +121,8 @@ pub enum Relayed {
     Messages,
     /// Pooling and classification.
     Pooling,
+    /// Images: on OpenVINO Model Server's paths alone.
+    Images,
 }
 
 /// A family of endpoints for operators.
@@ -142,6 +154,9 @@ pub enum ErrorShape {
     Nested,
     /// `{"object": "error", "message", "type", "param", "code"}`.
     Flat,
+    /// `{"error": "message"}`: OpenVINO Model Server's, which is chosen by the path.
+    #[serde(skip)]
+    Plain,
 }
 
 /// Name of the member that carries reasoning.
@@ -177,6 +192,25 @@ pub enum AffinityOption {
     Prefix,
 }
 
+/// What clients were written for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clients {
+    /// Today's vLLM.
+    #[default]
+    New,
+    /// The forks of 2025.
+    Old,
+    /// OpenVINO Model Server. No option says so: its paths do.
+    #[serde(skip)]
+    Ovms,
+}
+
+/// The dialect of vLLM, and of all that nothing else is said of.
+pub const OPENAI: &str = "openai";
+/// The dialect of OpenVINO Model Server.
+pub const OVMS: &str = "openai-ovms";
+
 /// Which vLLM a worker is: the names of some fields differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -186,32 +220,6 @@ pub enum Generation {
     New,
     /// `guided_*`, truncation on the task's own side.
     Old,
-}
-
-/// What the configuration says of one worker.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-struct WorkerOptions {
-    generation: Option<Generation>,
-    max_stop_sequences: Option<usize>,
-    max_tokens: Option<u32>,
-    merge_completions: Option<bool>,
-    merge_embeddings: Option<bool>,
-}
-
-/// A worker, with the plugin's options for what its own leave open.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// Its generation.
-    pub generation: Generation,
-    /// Most stop sequences that it takes.
-    pub max_stop_sequences: usize,
-    /// Limit of a completion that has none; none: as many as fit.
-    pub max_tokens: Option<u32>,
-    /// Whether completion calls may be merged for it.
-    pub merge_completions: bool,
-    /// Whether embedding calls may be merged for it.
-    pub merge_embeddings: bool,
 }
 
 impl Options {
@@ -233,18 +241,21 @@ impl Options {
 
     /// Shape of error bodies.
     pub fn error_shape(&self) -> ErrorShape {
-        self.error_shape.unwrap_or(match self.clients {
-            Generation::New => ErrorShape::Nested,
-            Generation::Old => ErrorShape::Flat,
-        })
+        match (self.clients, self.error_shape) {
+            (Clients::Ovms, _) => ErrorShape::Plain,
+            (_, Some(shape)) => shape,
+            (Clients::New, None) => ErrorShape::Nested,
+            (Clients::Old, None) => ErrorShape::Flat,
+        }
     }
 
     /// Name of the member that carries reasoning.
     pub fn reasoning_field(&self) -> &'static str {
-        let field = self.reasoning_field.unwrap_or(match self.clients {
-            Generation::New => ReasoningField::Reasoning,
-            Generation::Old => ReasoningField::ReasoningContent,
-        });
+        let field = match (self.clients, self.reasoning_field) {
+            (Clients::Ovms, _) | (Clients::Old, None) => ReasoningField::ReasoningContent,
+            (_, Some(field)) => field,
+            (Clients::New, None) => ReasoningField::Reasoning,
+        };
         field.name()
     }
 
@@ -256,33 +267,23 @@ impl Options {
 
     /// Whether stored responses are given ids that lead to their worker.
     pub fn sticky_responses(&self) -> bool {
-        self.sticky_responses.unwrap_or(true)
+        // OpenVINO Model Server keeps none.
+        self.sticky_responses.unwrap_or(true) && self.clients != Clients::Ovms
     }
 
-    /// What holds for a worker with these options of its own. Unreadable ones count as
-    /// none: the host has shown their schema when it loaded them.
-    pub fn target(&self, worker: &str) -> Target {
-        let own: WorkerOptions = serde_json::from_str(worker).unwrap_or_default();
-        let generation = own.generation.unwrap_or(self.generation);
-        let usual = match generation {
-            Generation::New => 4,
-            Generation::Old => usize::MAX,
-        };
-        Target {
-            generation,
-            max_stop_sequences: own
-                .max_stop_sequences
-                .or(self.max_stop_sequences)
-                .unwrap_or(usual),
-            max_tokens: own.max_tokens.or(self.max_tokens),
-            merge_completions: own
-                .merge_completions
-                .or(self.merge_completions)
-                .unwrap_or(true),
-            merge_embeddings: own
-                .merge_embeddings
-                .or(self.merge_embeddings)
-                .unwrap_or(true),
+    /// The same for clients of OpenVINO Model Server.
+    pub fn for_ovms(&self) -> Self {
+        Self {
+            clients: Clients::Ovms,
+            ..self.clone()
+        }
+    }
+
+    /// The dialect of the clients.
+    pub fn dialect(&self) -> &'static str {
+        match self.clients {
+            Clients::New | Clients::Old => OPENAI,
+            Clients::Ovms => OVMS,
         }
     }
 }
