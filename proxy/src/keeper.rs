@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tollgate_config::Config;
 use tollgate_plugin::{
-    Barred, CanarySpecError, Change, Generation, GenerationChange, Shelf, ShelfError,
+    Barred, CanarySpecError, Change, Generation, GenerationChange, Shelf, ShelfError, aside,
 };
 
 pub(crate) use said::{changes as said, report};
@@ -407,7 +407,8 @@ fn load_plugin(
             Wish::Asked(percent) => percent,
         },
     )?;
-    let generation = plugins::load_plugin(&assembled.loader, &assembled.supply, name, section)?;
+    let generation =
+        aside(|| plugins::load_plugin(&assembled.loader, &assembled.supply, name, section))?;
     if generation.world() != force.world() {
         return Err(KeepError::World {
             name: name.to_owned(),
@@ -434,10 +435,7 @@ fn load_scheduler(
     if matches!(wish, Wish::Asked(Some(1..))) {
         return Err(KeepError::Alone(name.to_owned()));
     }
-    Ok(plugins::load_scheduler(
-        &assembled.loader,
-        &assembled.supply,
-        name,
-        section,
-    )?)
+    Ok(aside(|| {
+        plugins::load_scheduler(&assembled.loader, &assembled.supply, name, section)
+    })?)
 }

@@ -12,6 +12,7 @@
 #![deny(unsafe_code)]
 
 mod alarm;
+mod aside;
 mod bindings;
 mod budget;
 mod clock;
@@ -45,6 +46,7 @@ pub use bindings::{
     },
     worker::exports::tollgate::plugin::serving,
 };
+pub use aside::aside;
 pub use budget::{Spent, TimeLimits, thread_cpu_time};
 pub use counters::{Counters, Took, TrapKind};
 pub use engine::{EngineError, HostLimits, Sandbox};

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     hosted, native,
     rounds::{Effort, Figures, interleaved, row},
-    scheduler::{Core, Crowd, Hosted, Native, Waiting},
+    scheduler::{Core, Crowd, Hosted, Native, Waiting, percentiles},
     script::{PLUGINS, Protocol, Script},
 };
 
@@ -251,16 +251,14 @@ fn scheduler(
     crowd: Crowd,
     effort: Effort,
 ) -> [(Figures, Figures); 2] {
-    let mut native = Waiting::new(Native::new(core), crowd);
-    let mut hosted = Waiting::new(Hosted::new(generation), crowd);
-    native.steps(STEPS);
-    hosted.steps(STEPS);
+    let native = || Waiting::new(Native::new(core), crowd);
+    let hosted = || Waiting::new(Hosted::new(generation), crowd);
     let mut all = [(); 2].map(|()| (Figures::default(), Figures::default()));
     for _ in 0..effort.rounds {
-        let (median, worst) = native.steps(STEPS);
+        let (median, worst) = percentiles(native, STEPS);
         all[0].0.0.push(median);
         all[1].0.0.push(worst);
-        let (median, worst) = hosted.steps(STEPS);
+        let (median, worst) = percentiles(hosted, STEPS);
         all[0].1.0.push(median);
         all[1].1.0.push(worst);
     }
