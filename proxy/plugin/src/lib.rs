@@ -38,6 +38,7 @@ pub mod tap;
 mod world;
 mod written;
 
+pub use aside::aside;
 pub use bindings::{
     compose::exports::tollgate::plugin::composition,
     protocol::{
@@ -46,7 +47,6 @@ pub use bindings::{
     },
     worker::exports::tollgate::plugin::serving,
 };
-pub use aside::aside;
 pub use budget::{Spent, TimeLimits, thread_cpu_time};
 pub use counters::{Counters, Took, TrapKind};
 pub use engine::{EngineError, HostLimits, Sandbox};

@@ -10,9 +10,13 @@ use tollgate_tests::{
     fake::http1::{Act, Received, Worker, json as answer},
 };
 
+fn path(request: &Received) -> &str {
+    request.head.line.split(' ').nth(1).unwrap_or_default()
+}
+
 fn vllm(request: &Received) -> Vec<Act> {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    if request.path != "/classify" {
+    if path(request) != "/classify" {
         let absent = json!({"error": {"message": "Not Found", "code": 404, "type": "NotFound"}});
         return vec![answer(404, &absent)];
     }
@@ -35,7 +39,7 @@ fn vllm(request: &Received) -> Vec<Act> {
 
 fn caikit(request: &Received) -> Vec<Act> {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-    let results = match request.path.as_str() {
+    let results = match path(request) {
         "/api/v1/task/text-classification" => {
             let good = if body["inputs"] == "fine" {
                 0.75
