@@ -359,7 +359,7 @@ async fn caikit_clients_reach_it() {
     let told = ask(&proxy, &Request::post(path, &asked))
         .await
         .with_status(200);
-    let texts = sse::events(&told.text());
+    let texts = sse::events(&told.text().replace("\r\n", "\n"));
     let text: String = texts
         .iter()
         .filter_map(|event| serde_json::from_str::<Value>(event).ok())
