@@ -22,7 +22,7 @@ const ANSWER: usize = 64 << 10;
 /// Bytes of a metrics page or model list; what is past it is not read.
 const LONG_ANSWER: usize = 1 << 20;
 /// Requests of one probe.
-const REQUESTS: usize = 4;
+const REQUESTS: usize = 8;
 
 /// Asks a worker how it is. Never fails: a worker that cannot be asked is not ready.
 pub async fn probe(house: &House, station: &Station, timeout: Duration) -> Report {

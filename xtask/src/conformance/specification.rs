@@ -12,7 +12,12 @@ use crate::stages::Counts;
 use crate::workspace::Workspace;
 
 /// Modules of `tests/tests/servers`, and whose stand-ins they ask.
-const SERVERS: [(&str, &str, &[&str]); 6] = [
+const SERVERS: [(&str, &str, &[&str]); 7] = [
+    (
+        "classify",
+        "vLLM's and the caikit runtime's classification",
+        &["caikit", "openai"],
+    ),
     ("kserve_python", "KServe's Python server", &["kserve"]),
     ("mlserver", "MLServer", &["kserve"]),
     ("modelmesh", "ModelMesh", &["kserve"]),
