@@ -17,6 +17,9 @@ pub const REST: &str = "kserve-rest";
 /// The dialect over gRPC.
 pub const GRPC: &str = "kserve-grpc";
 
+/// The protocol's first version, over HTTP with JSON.
+pub const V1: &str = "kserve-v1";
+
 /// Header with the length of the JSON before raw tensors.
 pub const HEAD_LENGTH: &str = "inference-header-content-length";
 
@@ -38,6 +41,10 @@ pub enum Endpoint {
     Forward(&'static str),
     /// The same, with the model in the body.
     OpenAi(&'static str),
+    /// What a path of the first version says behind the model's name: `:predict`, as a rule.
+    V1Verb,
+    /// Whether a model is ready, in the first version.
+    V1Ready,
     /// A method that this path does not take.
     WrongMethod,
     /// A path of the protocol that this server has not: said in its own words.
@@ -195,6 +202,10 @@ const OPENAI: [Door; 7] = [
     ),
 ];
 
+/// Patterns are of whole segments: what stands behind the colon is looked at here.
+const V1_VERB: Door = Rest("POST", "/v1/models/{model}", Endpoint::V1Verb);
+const V1_READY: Door = Rest("GET", "/v1/models/{model}", Endpoint::V1Ready);
+
 impl Door {
     /// What is asked here.
     pub fn endpoint(self) -> Endpoint {
@@ -216,7 +227,8 @@ impl Door {
                         _ => Gathering::Whole,
                     },
                 };
-                (Surface::Rest(rest), REST)
+                let dialect = if endpoint.is_v1() { V1 } else { REST };
+                (Surface::Rest(rest), dialect)
             }
             Grpc(method, endpoint) => {
                 let stream = endpoint == Endpoint::StreamInfer;
@@ -232,7 +244,11 @@ impl Door {
         Claim {
             surface,
             task: self.endpoint().task(),
-            errors: errors::templates(options),
+            errors: if self.endpoint().is_v1() {
+                errors::v1_templates()
+            } else {
+                errors::templates(options)
+            },
             // Which of the manifest's dialects it is: what may be passed hangs on it.
             extensions: vec![Extension {
                 name: "dialect".to_owned(),
@@ -243,6 +259,11 @@ impl Door {
 }
 
 impl Endpoint {
+    /// Whether it is of the protocol's first version.
+    pub fn is_v1(self) -> bool {
+        matches!(self, Self::V1Verb | Self::V1Ready)
+    }
+
     /// The task, for the host's authorization.
     pub fn task(self) -> Option<TaskKind> {
         Some(match self {
@@ -250,9 +271,9 @@ impl Endpoint {
             Self::Ready => TaskKind::ServerReady,
             Self::ServerMetadata => TaskKind::ServerMetadata,
             Self::Models | Self::Index => TaskKind::ListModels,
-            Self::ModelReady => TaskKind::ModelReady,
+            Self::ModelReady | Self::V1Ready => TaskKind::ModelReady,
             Self::ModelMetadata => TaskKind::ModelMetadata,
-            Self::Infer | Self::StreamInfer => TaskKind::Infer,
+            Self::Infer | Self::StreamInfer | Self::V1Verb => TaskKind::Infer,
             Self::Generate | Self::GenerateStream => TaskKind::Generate,
             Self::Forward(name) | Self::OpenAi(name) => TaskKind::Other(name.to_owned()),
             Self::WrongMethod | Self::Absent => return None,
@@ -295,6 +316,11 @@ pub fn doors(options: &Options) -> Vec<Door> {
             }
         }
     }
+    // After those: another frontend has the other methods of these paths (OpenAI's list of models).
+    if let Some(v1) = &options.v1 {
+        doors.extend(v1.clients.then_some(V1_VERB));
+        doors.extend(v1.readiness.then_some(V1_READY));
+    }
     doors
 }
 
@@ -313,7 +339,7 @@ pub fn manifest() -> Manifest {
         name: "kserve".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         description: env!("CARGO_PKG_DESCRIPTION").to_owned(),
-        dialects: vec![REST.to_owned(), GRPC.to_owned()],
+        dialects: vec![REST.to_owned(), GRPC.to_owned(), V1.to_owned()],
         tasks: vec![
             TaskKind::Infer,
             TaskKind::Generate,

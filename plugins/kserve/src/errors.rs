@@ -5,7 +5,7 @@ use serde_json::json;
 use tollgate_contract::failure::{self as table, TABLE};
 use tollgate_sdk_protocol::{failure, plugin::ErrorTemplate, types::Failure};
 
-use crate::options::{ErrorShape, Options};
+use crate::options::{ErrorShape, Options, Server};
 
 /// The status of a kind of failure.
 fn status_of(options: &Options, label: &str) -> u16 {
@@ -35,6 +35,12 @@ pub fn templates(options: &Options) -> Vec<ErrorTemplate> {
     known.chain([template("", None)]).collect()
 }
 
+/// The same in the words of the protocol's first version, whose statuses every server has alike
+/// (kserve/kserve, `python/kserve/kserve/errors.py`).
+pub fn v1_templates() -> Vec<ErrorTemplate> {
+    templates(&Options::of(Server::KservePython))
+}
+
 /// The body of a failure, for an event within a stream.
 pub fn body(options: &Options, failed: &Failure) -> Vec<u8> {
     let message = &failed.message;
@@ -50,7 +56,6 @@ pub fn body(options: &Options, failed: &Failure) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Server;
 
     #[test]
     fn every_kind_has_a_template_that_is_json_once_filled() {

@@ -4,7 +4,9 @@
 //! `frontend` speaks to clients, `backend` to workers, and both stand on `codec`, which
 //! reads and writes requests and responses without the bytes of their tensors. The two
 //! forms are two dialects, `kserve-rest` and `kserve-grpc`: what comes in one and goes out
-//! in the same is passed, what changes is the few bytes that name the model.
+//! in the same is passed, what changes is the few bytes that name the model. The protocol's first
+//! version, `:predict`, is a third dialect, `kserve-v1`: its values are tensors once the options say
+//! of which names and datatypes.
 
 mod backend;
 mod codec;
@@ -39,9 +41,12 @@ pub struct Kserve {
 
 impl Kserve {
     fn link(&self, worker: &Worker) -> Result<Link, String> {
+        let target = Target::parse(&worker.options, &self.options)?;
+        let v1 = worker.dialect == doors::V1;
         Ok(Link {
-            target: Target::parse(&worker.options, &self.options)?,
+            target: if v1 { target.of_v1() } else { target },
             grpc: worker.dialect == doors::GRPC,
+            v1,
         })
     }
 }

@@ -7,10 +7,13 @@
 //! * It has the binary extension (`protocol/infer_type.py`).
 //! * gRPC answers are typed or raw as the model chose, whatever the request was
 //!   (`protocol/infer_type.py`, `InferResponse.to_grpc`).
+//! * The first version of the protocol: `:predict` answers `predictions` whatever the request was,
+//!   `GET /v1/models/{m}` is readiness, `GET /v1/models` the list (`protocol/rest/v1_endpoints.py`,
+//!   `utils/utils.py`). Its model gives back the values that it was given ([`predicted`]).
 //! * gRPC metadata have no versions; there are no streams and no index, and raw contents of some
 //!   inputs only are refused (`protocol/grpc/servicer.py`, `validate_grpc_request`).
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     BROKEN, INTERNAL, INVALID_ARGUMENT, LOADING, NOT_FOUND, OfModel, SERVED, UNAVAILABLE,
@@ -39,6 +42,7 @@ fn answer(received: &Received) -> Vec<Act> {
         ("GET", "/v2/health/live") => return told(200, &json!({"live": true})),
         ("GET", "/v2/health/ready") => return told(200, &json!({"ready": true})),
         ("GET", "/v2/models") => return told(200, &json!({"models": [SERVED, BROKEN, LOADING]})),
+        (_, path) if path.starts_with("/v1/models") => return first(verb, path, received),
         _ => {}
     }
     let Some(model) = OfModel::read(path) else {
@@ -65,6 +69,37 @@ fn answer(received: &Received) -> Vec<Act> {
         "ready" => told(200, &json!({"name": model.name, "ready": true})),
         _ if model.name == BROKEN => error(500, "RuntimeError : it broke"),
         _ => infer(received),
+    }
+}
+
+/// The first version of the protocol.
+fn first(verb: &str, path: &str, received: &Received) -> Vec<Act> {
+    let rest = path.trim_start_matches("/v1/models");
+    let (name, what) = match rest.trim_start_matches('/').rsplit_once(':') {
+        Some((name, what)) => (name, what),
+        None => (rest.trim_start_matches('/'), ""),
+    };
+    match (verb, name, what) {
+        ("GET", "", "") => told(200, &json!({"models": [SERVED, BROKEN, LOADING]})),
+        ("GET" | "POST", LOADING, _) => error(503, "Model with name loading is not ready."),
+        ("GET", SERVED | BROKEN, "") => told(200, &json!({"name": name, "ready": true})),
+        ("POST", BROKEN, "predict") => error(500, "RuntimeError : it broke"),
+        ("POST", SERVED, "predict") => match serde_json::from_slice(&received.body) {
+            Ok(asked) => predicted(&asked),
+            Err(problem) => error(400, &format!("Unrecognized request format: {problem}")),
+        },
+        ("GET", other, "") | ("POST", other, "predict") => {
+            error(404, &format!("Model with name {other} does not exist."))
+        }
+        _ => told(404, &json!({"detail": "Not Found"})),
+    }
+}
+
+/// The predictions of a model that gives back what it is asked, by rows or by columns.
+fn predicted(asked: &Value) -> Vec<Act> {
+    match asked.get("inputs").or(asked.get("instances")) {
+        Some(values) => told(200, &json!({ "predictions": values })),
+        None => error(400, "Expected \"instances\" or \"inputs\" in request body"),
     }
 }
 

@@ -11,6 +11,7 @@ mod modelmesh;
 mod ovms;
 mod texts;
 mod triton;
+mod v1;
 mod vllm_forks;
 
 use serde_json::{Value, json};

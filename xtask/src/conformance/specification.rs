@@ -12,7 +12,7 @@ use crate::stages::Counts;
 use crate::workspace::Workspace;
 
 /// Modules of `tests/tests/servers`, and whose stand-ins they ask.
-const SERVERS: [(&str, &str, &[&str]); 7] = [
+const SERVERS: [(&str, &str, &[&str]); 8] = [
     (
         "classify",
         "vLLM's and the caikit runtime's classification",
@@ -23,6 +23,7 @@ const SERVERS: [(&str, &str, &[&str]); 7] = [
     ("modelmesh", "ModelMesh", &["kserve"]),
     ("ovms", "OpenVINO Model Server", &["kserve", "openai"]),
     ("triton", "Triton", &["kserve"]),
+    ("v1", "KServe's first version", &["kserve"]),
     (
         "vllm_forks",
         "vLLM's forks for Gaudi and AMD",

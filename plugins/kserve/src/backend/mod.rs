@@ -15,6 +15,7 @@ mod merged;
 mod metadata;
 mod probe;
 mod tensors;
+mod v1;
 
 use serde_json::Value;
 use tollgate_sdk_protocol::{
@@ -43,6 +44,8 @@ const ERROR: u64 = 16 << 10;
 pub struct Link {
     pub target: Target,
     pub grpc: bool,
+    /// In the protocol's first version.
+    pub v1: bool,
 }
 
 /// What one upstream request is for.
@@ -85,6 +88,7 @@ impl Attempt {
         let fallback = Link {
             target: Target::of(crate::options::Server::Triton),
             grpc,
+            v1: false,
         };
         let job = match &link {
             Ok(link) => job(link, members),
@@ -210,6 +214,9 @@ fn job(link: &Link, mut members: Vec<Call>) -> Result<Box<dyn Job>, Failure> {
         return Err(unsupported("this server has no versions of models"));
     }
     let link = link.clone();
+    if link.v1 {
+        return v1::job(link, call);
+    }
     match (&call.task, link.grpc) {
         (Task::Infer(_), false) => Ok(Box::new(infer_rest::Infer::new(link, call))),
         (Task::Infer(_), true) => Ok(Box::new(infer_grpc::Infer::new(link, call))),

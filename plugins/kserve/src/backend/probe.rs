@@ -19,6 +19,7 @@ use tollgate_sdk_protocol::{
 use super::{
     Link,
     metadata::{model, of_json, of_message},
+    v1,
 };
 use crate::{
     frontend::{Form, model_header, model_in_message, segment_of},
@@ -77,7 +78,7 @@ pub fn probe(link: &Link, worker: &Worker) -> Vec<ProbeRequest> {
             let (method, message) = grpc(&asked, &link.target);
             (Surface::Grpc(format!("{SERVICE}/{method}")), message)
         } else {
-            let (method, path, body) = rest(&asked, link.target.index);
+            let (method, path, body) = rest(&asked, link);
             let method = method.to_owned();
             (Surface::Rest(RestSurface { method, path }), body)
         };
@@ -113,8 +114,10 @@ fn grpc(asked: &Asked, target: &Target) -> (&'static str, Vec<u8>) {
     }
 }
 
-fn rest(asked: &Asked, index: Index) -> (&'static str, String, Vec<u8>) {
+fn rest(asked: &Asked, link: &Link) -> (&'static str, String, Vec<u8>) {
     match asked {
+        Asked::Model(name) if link.v1 => ("GET", v1::path(name), Vec::new()),
+        Asked::Index if link.v1 => ("GET", "/v1/models".to_owned(), Vec::new()),
         Asked::Ready => ("GET", "/v2/health/ready".to_owned(), Vec::new()),
         Asked::Metrics(path) => ("GET", path.clone(), Vec::new()),
         Asked::Model(name) => (
@@ -122,7 +125,7 @@ fn rest(asked: &Asked, index: Index) -> (&'static str, String, Vec<u8>) {
             format!("/v2/models/{}", segment_of(name)),
             Vec::new(),
         ),
-        Asked::Index => match index {
+        Asked::Index => match link.target.index {
             Index::Models => ("GET", "/v2/models".to_owned(), Vec::new()),
             Index::Config => ("GET", "/v1/config".to_owned(), Vec::new()),
             // MLServer takes no empty body.
@@ -163,11 +166,15 @@ pub fn judge(link: &Link, worker: &Worker, responses: &[ProbeResponse]) -> Healt
                     .or_else(|| sum(&text, "nv_inference_pending_request_count"));
                 health.running = sum(&text, "ovms_infer_req_active");
             }
+            // Of such a worker nothing else tells whether it is there.
+            Asked::Index if link.v1 && worker.models.is_empty() => {
+                return health::unwell(why(response));
+            }
             Asked::Index | Asked::Metrics(_) => {}
             Asked::Model(name) => {
                 any_model = Some(any_model.unwrap_or(false) || good);
                 let told = if good {
-                    metadata(link, &response.body)
+                    metadata(link, name, &response.body)
                 } else {
                     None
                 };
@@ -278,7 +285,10 @@ fn index(link: &Link, body: &[u8]) -> Vec<(String, String, bool)> {
     }
 }
 
-fn metadata(link: &Link, body: &[u8]) -> Option<ModelInfo> {
+fn metadata(link: &Link, name: &str, body: &[u8]) -> Option<ModelInfo> {
+    if link.v1 {
+        return v1::is_ready(body).then(|| v1::model(name, &link.target));
+    }
     if link.grpc {
         let told = ModelMetadataResponse::decode(body).ok()?;
         return Some(of_message(told, &link.target));

@@ -8,6 +8,7 @@
 //! | `batch` | tensors of several calls as rows of one |
 //! | `contents`, `value` | elements that are not in one piece, and so go through the guest |
 //! | `parameters` | named settings, in both forms |
+//! | `v1` | bodies of the first version of the protocol |
 
 pub mod batch;
 pub mod contents;
@@ -17,6 +18,7 @@ pub mod json_scan;
 pub mod parameters;
 pub mod rest_read;
 pub mod rest_write;
+pub mod v1;
 pub mod value;
 
 use tollgate_sdk_protocol::{

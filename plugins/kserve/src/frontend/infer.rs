@@ -95,6 +95,8 @@ impl Infer {
             .transpose()?;
         let until = match (head, progress.total) {
             _ if progress.end => Want::More,
+            // A worker of the first version is told values, which have to be there for that.
+            _ if self.options.v1.is_some() => Want::All,
             (Some(head), Some(_)) if progress.available >= head => Want::More,
             (Some(head), Some(_)) => Want::AtLeast(head),
             // JSON has to be there to be read; and how long raw tensors may be cannot be
@@ -154,8 +156,9 @@ impl Infer {
             Err(Stop::More(_)) => return Err(invalid("the message ends within a field")),
             Err(Stop::Bad(reason)) => return Err(invalid(reason)),
         };
-        // Typed contents are converted, and for that they have to be there.
-        if read.typed && !progress.end {
+        // Typed contents are converted, and for that they have to be there; so have those that a
+        // worker of the first version is told.
+        if (read.typed || self.options.v1.is_some()) && !progress.end {
             return Ok(Err(need(Want::All)));
         }
         let mut body = read.body;

@@ -12,6 +12,7 @@ mod path;
 mod settings;
 mod stream;
 mod texts;
+mod v1;
 
 use std::sync::Arc;
 
@@ -77,6 +78,8 @@ pub fn exchange(
         Endpoint::ModelReady => call(house::House::new(options, form, house::Kind::Model, head)),
         Endpoint::Forward(task) => call(forward::Forward::new(options, door, task, head)),
         Endpoint::OpenAi(task) => call(forward::Forward::new(options, door, task, head)),
+        Endpoint::V1Verb => v1::exchange(options, head),
+        Endpoint::V1Ready => call(v1::Ready::new(&head)),
         Endpoint::WrongMethod => call(forward::Nothing(FailureKind::MethodNotAllowed)),
         Endpoint::Absent => call(forward::Nothing(FailureKind::NotFound)),
     }

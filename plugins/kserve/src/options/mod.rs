@@ -7,6 +7,7 @@
 
 mod target;
 mod texts;
+mod v1;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ use tollgate_sdk_protocol::plugin::Problem;
 
 pub use target::{Index, ModelHeader, Streams, Target};
 pub use texts::{Embed, Generate, Offered, Over, Texts, ToText, ToVectors};
+pub use v1::{Answers, V1, V1Worker};
 
 /// JSON Schema of the plugin's options.
 pub const SCHEMA: &str = include_str!("../options.json");
@@ -99,6 +101,9 @@ pub struct Options {
     /// Models whose tensors are texts, by the names that clients use.
     #[serde(default)]
     pub models: BTreeMap<String, Texts>,
+    /// The protocol's first version; none: it is off.
+    #[serde(default)]
+    pub v1: Option<V1>,
 }
 
 impl Options {
@@ -121,6 +126,7 @@ impl Options {
             server_name: "tollgate".to_owned(),
             default_max_tokens: 16,
             models: BTreeMap::new(),
+            v1: None,
         };
         match server {
             Server::Triton => Self {
@@ -210,6 +216,10 @@ impl Options {
                     message,
                 }]);
             }
+        }
+        if let Some(Err((at, message))) = options.v1.as_ref().map(V1::check) {
+            let at = format!("/v1{at}");
+            return Err(vec![Problem { at, message }]);
         }
         Ok(options)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Map;
 
-use super::{Embed, Generate, Offered, Options, Server, name, object, server, word};
+use super::{Embed, Generate, Offered, Options, Server, V1Worker, name, object, server, word};
 
 /// How streams of inferences are asked of a worker over gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -77,6 +77,9 @@ pub struct Target {
     /// may go together.
     #[serde(default)]
     pub merge: bool,
+    /// What its models are, for a worker of the protocol's first version.
+    #[serde(default)]
+    pub v1: V1Worker,
 }
 
 impl Target {
@@ -98,6 +101,7 @@ impl Target {
             embed: None,
             models: BTreeMap::new(),
             merge: false,
+            v1: V1Worker::default(),
         };
         match server {
             Server::Triton => Self {
@@ -156,10 +160,30 @@ impl Target {
             .map_err(|error| format!("the worker's options: {error}"))?;
         let own = target.generate.iter().map(Generate::check);
         let own = own.chain(target.embed.iter().map(Embed::check));
+        let own = own.chain(std::iter::once(target.v1.check()));
         own.chain(target.models.values().map(Offered::check))
             .collect::<Result<(), String>>()
             .map_err(|what| format!("the worker's options: {what}"))?;
         Ok(target)
+    }
+
+    /// The same worker as one of the protocol's first version, which has less to ask: no health but
+    /// that of models, no calls of several callers in one, versions in TensorFlow Serving only.
+    #[must_use]
+    pub fn of_v1(self) -> Self {
+        Self {
+            versions: self.v1.versions,
+            health: false,
+            index: match self.server {
+                Server::KservePython => Index::Models,
+                _ => Index::None,
+            },
+            merge: false,
+            generate: None,
+            embed: None,
+            models: BTreeMap::new(),
+            ..self
+        }
     }
 
     /// How a model makes texts of texts; none: it is not said to.

@@ -54,6 +54,7 @@ pub fn head(
 }
 
 pub const REST_INFER: &str = "POST /v2/models/{model}/infer";
+pub const V1_PREDICT: &str = "POST /v1/models/{model}";
 
 /// A head with the length of the JSON.
 pub fn head_length(length: usize) -> Header {
@@ -106,10 +107,10 @@ pub struct Play<'a> {
 impl Play<'_> {
     pub fn run(&self, pace: Pace) -> Played {
         let (plugin, claims) = plugin(self.options);
-        let parameters: &[(&str, &str)] = if self.grpc {
-            &[]
-        } else {
-            &[("model", "named")]
+        let parameters: &[(&str, &str)] = match self.door {
+            _ if self.grpc => &[],
+            V1_PREDICT => &[("model", "named:predict")],
+            _ => &[("model", "named")],
         };
         let head = head(&claims, self.door, parameters, self.headers.clone());
         let mut client = if self.grpc {
