@@ -144,10 +144,8 @@ impl V1Worker {
     /// Says it.
     pub fn check(&self) -> Result<(), String> {
         check(&self.outputs)?;
-        let models = self.models.values();
-        models
-            .map(|it| check(&it.outputs))
-            .collect::<Result<(), _>>()?;
+        let mut models = self.models.values();
+        models.try_for_each(|it| check(&it.outputs))?;
         let inputs = self.models.values().map(|it| &it.inputs);
         let mut inputs = inputs.chain([&self.inputs]).filter(|it| !it.is_empty());
         inputs.try_for_each(|it| check(it))?;

@@ -10,7 +10,7 @@ mod read;
 mod scan;
 mod write;
 
-pub use read::{Names, tensors};
+pub use read::tensors;
 pub use write::{Column, columns, rows};
 
 use tollgate_sdk_protocol::{
