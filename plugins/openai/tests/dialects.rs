@@ -271,7 +271,6 @@ fn what_has_no_neutral_form_is_passed_or_told_apart_by_name() {
         ("POST /v1/messages", "messages"),
         ("POST /v1/messages/count_tokens", "messages"),
         ("POST /pooling", "pooling"),
-        ("POST /classify", "classify"),
     ] {
         let script = script(endpoint, json!({"model": "m"}));
         let (mut by, asked) = By::begin(&script);

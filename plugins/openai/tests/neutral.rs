@@ -599,7 +599,7 @@ fn options_that_are_none_are_refused() {
 fn a_worker_is_asked_for_health_models_and_load() {
     let script = json!({});
     let asked = plugin(&script).probe(&worker(&script));
-    assert_eq!(asked.len(), 4);
+    assert_eq!(asked.len(), 5);
     let answer = |status, body: &str| ProbeResponse {
         status,
         code: None,

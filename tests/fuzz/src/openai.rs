@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 
 use tollgate_plugin_openai::OpenAi;
-use tollgate_sdk_protocol::testing::Passed;
+use tollgate_sdk_protocol::{
+    plugin::{Gathering, Surface},
+    testing::Passed,
+};
 
 use crate::input::{parts, selector};
 use crate::protocol::{self, Ask, Side, named};
@@ -69,7 +72,7 @@ pub(crate) fn frontend(data: &[u8]) {
         request_json: None,
         answer_json: None,
     };
-    side.exchange(&ask, authorized);
+    side.exchange(&ask, |sent, _| authorized(side.surface(ask.claim), sent));
 }
 
 /// First byte: request. Second: options, mood. The rest is the answer.
@@ -86,14 +89,18 @@ pub(crate) fn backend(data: &[u8]) {
         request_json: None,
         answer_json: None,
     };
-    side.exchange(&ask, authorized);
+    side.exchange(&ask, |sent, _| authorized(side.surface(ask.claim), sent));
 }
 
 pub(crate) fn options(data: &[u8]) {
     protocol::options(&sides()[0], data);
 }
 
-/// The model that was authorized is the one that a worker reads.
-fn authorized(sent: &Passed, _: bool) {
-    named(&sent.body, "model");
+/// The model that was authorized is the one that a worker reads, where a body says which: what is
+/// asked of a stored response has none.
+fn authorized(surface: &Surface, sent: &Passed) {
+    match surface {
+        Surface::Rest(rest) if rest.gathering == Gathering::Nothing => {}
+        _ => named(&sent.body, "model"),
+    }
 }
