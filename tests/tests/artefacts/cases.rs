@@ -139,7 +139,8 @@ fn damaged() -> Vec<Case> {
     let good = good();
     let (middle, words) = (good.len() / 2, [NONE, DAMAGED]);
     let mut holed = good.clone();
-    holed[middle..middle + 512].fill(0);
+    // So wide that it meets code, and of what is no instruction: zeros are one, and data take any.
+    holed[middle / 2..middle].fill(0xff);
     let mut swapped = good[..8].to_vec();
     swapped.extend_from_slice(&good[middle..]);
     swapped.extend_from_slice(&good[8..middle]);
