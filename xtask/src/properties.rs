@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process::{cargo, output, run as run_command};
+use crate::process::{output, run as run_command};
+use crate::test::plain;
 use crate::workspace::Workspace;
 
 const USAGE: &str = "cargo xtask properties [--rounds N]";
@@ -77,18 +78,10 @@ struct Test {
 }
 
 fn tests(workspace: &Workspace) -> Result<BTreeSet<Test>> {
-    let build = ["test", "--workspace", "--no-run"];
-    let plain = || {
-        let mut command = cargo();
-        command
-            .current_dir(&workspace.root)
-            .env("TOLLGATE_COMPONENTS", workspace.components())
-            .args(build);
-        command
-    };
+    let build = || plain(workspace, &["test", "--workspace", "--no-run"]);
     // Once for the reader, with cargo's progress; then for the names of what was made.
-    run_command(&mut plain())?;
-    let told = output(plain().args(["--quiet", "--message-format", "json"]))?;
+    run_command(&mut build())?;
+    let told = output(build().args(["--quiet", "--message-format", "json"]))?;
     let mut tests = BTreeSet::new();
     for line in told.lines() {
         let line: Value = serde_json::from_str(line).context("cargo's message is not JSON")?;

@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// Every cargo call has the same environment: a build script that reads it does not run again.
-fn plain(workspace: &Workspace, arguments: &[&str]) -> Command {
+pub(crate) fn plain(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo();
     command
         .current_dir(&workspace.root)

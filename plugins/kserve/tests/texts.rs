@@ -10,9 +10,10 @@ use tollgate_sdk_protocol::{
     Protocol, actions,
     backend::Surface,
     inference::{
-        Call, Detail, Embed, Event, Extra, FinishReason, Generate, Prompt, Sampling, Settings,
-        Stopping, Task, TaskKind, Truncation, Vector,
+        Call, Embed, Event, Extra, FinishReason, Generate, Prompt, Task, TaskKind, Truncation,
+        Vector,
     },
+    neutral,
     testing::{Answer, Pace, Worker, WorkerOutcome, context, same_at_every_pace},
     types::{Datatype, Encoding, FailureKind, Text},
 };
@@ -22,13 +23,7 @@ fn text(text: &str) -> Prompt {
 }
 
 fn call(task: Task) -> Call {
-    Call {
-        model: "served".to_owned(),
-        version: None,
-        streaming: false,
-        task,
-        extensions: Vec::new(),
-    }
+    neutral::call("served".to_owned(), task)
 }
 
 fn embed(texts: &[&str]) -> Embed {
@@ -41,43 +36,12 @@ fn embed(texts: &[&str]) -> Embed {
 }
 
 fn generate(prompt: &str) -> Generate {
+    let mut settings = neutral::settings();
+    settings.sampling.greedy = true;
+    settings.stopping.max_tokens = Some(7);
     Generate {
         prompts: vec![text(prompt)],
-        settings: Settings {
-            sampling: Sampling {
-                greedy: true,
-                temperature: None,
-                top_k: None,
-                top_p: None,
-                typical_p: None,
-                min_p: None,
-                seed: None,
-                repetition_penalty: None,
-                frequency_penalty: None,
-                presence_penalty: None,
-                length_penalty: None,
-            },
-            stopping: Stopping {
-                max_tokens: Some(7),
-                min_tokens: None,
-                stop_sequences: Vec::new(),
-                include_stop: false,
-                time_limit_ms: None,
-            },
-            detail: Detail {
-                echo: false,
-                input_tokens: false,
-                output_tokens: false,
-                logprobs: false,
-                ranks: false,
-                top_n: 0,
-            },
-            n: 1,
-            truncate: None,
-            constraint: None,
-            adapter: None,
-            extras: Vec::new(),
-        },
+        settings,
     }
 }
 

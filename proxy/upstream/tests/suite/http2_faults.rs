@@ -5,7 +5,7 @@ use std::{future::poll_fn, sync::Arc};
 use h2::Reason;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tollgate_upstream::{BodyError, Response, SendError, Transport, Upstream};
@@ -266,17 +266,23 @@ async fn until_stream(socket: &mut TcpStream, number: u32) {
     }
 }
 
+/// Takes a connection, shakes hands, and reads until the head of the first stream.
+async fn until_first_stream(listener: &TcpListener) -> TcpStream {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut preface = [0; 24];
+    socket.read_exact(&mut preface).await.unwrap();
+    socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+    until_stream(&mut socket, 1).await;
+    socket
+}
+
 #[tokio::test]
 async fn goaway_below_a_stream_leaves_it_untouched_and_the_one_at_it_running() {
     within(async {
         let (listener, address) = listen().await;
         let upstream = Upstream::new(spec(Transport::H2, address)).unwrap();
         let first = send(&upstream);
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let mut preface = [0; 24];
-        socket.read_exact(&mut preface).await.unwrap();
-        socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-        until_stream(&mut socket, 1).await;
+        let mut socket = until_first_stream(&listener).await;
         let second = send(&upstream);
         until_stream(&mut socket, 3).await;
         // GOAWAY, last stream 1, NO_ERROR.
@@ -310,11 +316,7 @@ async fn a_lost_connection_breaks_its_streams() {
         let (listener, address) = listen().await;
         let upstream = Upstream::new(spec(Transport::H2, address)).unwrap();
         let first = send(&upstream);
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let mut preface = [0; 24];
-        socket.read_exact(&mut preface).await.unwrap();
-        socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-        until_stream(&mut socket, 1).await;
+        let mut socket = until_first_stream(&listener).await;
         socket.write_all(&frame(1, 4, 1, &[0x88])).await.unwrap();
         let mut response = first.await.unwrap().unwrap();
         let second = send(&upstream);
@@ -339,11 +341,7 @@ async fn a_frame_has_a_bound() {
         let (listener, address) = listen().await;
         let upstream = Upstream::new(spec(Transport::H2, address)).unwrap();
         let request = send(&upstream);
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let mut preface = [0; 24];
-        socket.read_exact(&mut preface).await.unwrap();
-        socket.write_all(&frame(4, 0, 0, &[])).await.unwrap();
-        until_stream(&mut socket, 1).await;
+        let mut socket = until_first_stream(&listener).await;
         socket.write_all(&frame(1, 4, 1, &[0x88])).await.unwrap();
         let mut response = request.await.unwrap().unwrap();
         // Longer than the protocol's least (16 KiB): a tensor comes in fewer.
