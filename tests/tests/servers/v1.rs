@@ -43,8 +43,7 @@ fn of_v1(worker: &tollgate_tests::fake::http1::Worker, outputs: &str) -> Station
 
 async fn predict(proxy: &Proxy, model: &str, body: &str) -> Response {
     let path = format!("/v1/models/{model}:predict");
-    let request = Request::post_bytes(&path, body.to_owned());
-    ask(proxy, &request.header("content-type", "application/json")).await
+    ask(proxy, &Request::post_bytes(&path, body.to_owned())).await
 }
 
 #[tokio::test]
@@ -201,8 +200,8 @@ async fn tensors_are_asked_of_a_worker_of_the_first_version() {
 async fn a_large_raw_tensor_is_waited_for() {
     let rest = kserve_python::rest().await;
     let proxy = predicting(&of_v1(&rest, "{ name: OUT, datatype: INT32 }")).await;
-    let raw: Vec<u8> = (0..200_000_i32).flat_map(i32::to_le_bytes).collect();
-    let sent = vec![tensor("IN", "INT32", &[100_000, 2], raw)];
+    let raw: Vec<u8> = (0..50_000_i32).flat_map(i32::to_le_bytes).collect();
+    let sent = vec![tensor("IN", "INT32", &[25_000, 2], raw)];
     let request = asked("/v2/models/m/infer", &sent, true, false);
     let (_, got) = super::outputs(ask(&proxy, &request).await);
     assert_eq!((&got[0].shape, &got[0].raw), (&sent[0].shape, &sent[0].raw));
