@@ -1,8 +1,9 @@
-//! What both sides of the contract agree on beyond the types: the version, and what
-//! each failure looks like over HTTP, over gRPC and in a metric.
+//! What both sides of the contract agree on beyond the types: the version, what each failure looks
+//! like over HTTP, over gRPC and in a metric, and the order of scores.
 #![forbid(unsafe_code)]
 
 pub mod failure;
+pub mod scores;
 
 /// Version of the WIT package in this folder.
 pub const VERSION: &str = "0.1.0";

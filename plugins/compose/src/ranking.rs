@@ -1,6 +1,6 @@
 //! The order of scores.
 
-use tollgate_sdk_compose::inference::Score;
+use tollgate_sdk_compose::{best_first, inference::Score};
 
 /// In which order, and how many, scores are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,7 @@ impl Order {
             .map(|(item, value)| Score { item, value })
             .collect();
         if let Self::BestFirst(most) = self {
-            // Stable: equal values stay in the order of items; so do the two zeros, which `total_cmp`
-            // would tell apart.
-            scores.sort_by(|a, b| (b.value + 0.0).total_cmp(&(a.value + 0.0)));
+            best_first(&mut scores);
             scores.truncate(most);
         }
         scores

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
     Bytes, classify,
     inference::{Detail, Event, Score, Tokenized, Usage},
+    neutral::best_first,
     types::{Failure, Text},
     vectors,
 };
@@ -360,8 +361,7 @@ impl Rankings {
                 }
                 Part::Scores(scores, _) => rows.push(scores.into_iter().flatten().collect()),
                 Part::Ranking(mut scores, _, wanted, _) => {
-                    // Stable: of equal ones, the two zeros among them, the first stays first.
-                    scores.sort_by(|one, two| (two.value + 0.0).total_cmp(&(one.value + 0.0)));
+                    best_first(&mut scores);
                     scores.truncate(wanted);
                     let scores = scores.iter().map(|score| self.scored(score)).collect();
                     let query = self.queries.get_mut(at).and_then(Option::take);

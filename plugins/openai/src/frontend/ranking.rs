@@ -7,7 +7,7 @@ use serde_json::{Value, value::RawValue};
 use tollgate_sdk_protocol::{
     Bytes, failure,
     inference::{Document, Extra, Rerank, Score, Similarity, Task},
-    text,
+    neutral, text,
     types::{Failure, Segment, Text},
 };
 
@@ -222,12 +222,7 @@ pub fn ranked(
     usage: Option<u64>,
     clients: Clients,
 ) -> Vec<Segment> {
-    scores.sort_by(|one, two| {
-        // The two zeros are equal here, which `total_cmp` would tell apart.
-        (two.value + 0.0)
-            .total_cmp(&(one.value + 0.0))
-            .then(one.item.cmp(&two.item))
-    });
+    neutral::best_first(&mut scores);
     scores.truncate(form.top.unwrap_or(usize::MAX));
     let usage = match (usage, clients) {
         (None, _) => Value::Null,

@@ -19,6 +19,11 @@ pub mod bindings {
 pub use bindings::exports::tollgate::plugin::{composition, plugin};
 pub use bindings::tollgate::plugin::{inference, log, types};
 
+/// Puts the best scores first; of equal ones the first item of the call.
+pub fn best_first(scores: &mut [inference::Score]) {
+    tollgate_contract::scores::best_first(scores, |score| (score.value, score.item));
+}
+
 /// One composed call. See `wit/composition.wit`.
 pub trait Composition {
     /// Takes the sub-calls' events (none at first), answers what is to be done.

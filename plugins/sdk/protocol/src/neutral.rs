@@ -27,10 +27,15 @@
 use crate::{
     inference::{
         Call, Delta, Detail, Event, FinishReason, Finished, Generate, ModelInfo, Prompt, Sampling,
-        Settings, Started, Stopping, Task, TaskKind, Usage,
+        Score, Settings, Started, Stopping, Task, TaskKind, Usage,
     },
     types::Text,
 };
+
+/// Puts the best scores first; of equal ones the first item of the call.
+pub fn best_first(scores: &mut [Score]) {
+    tollgate_contract::scores::best_first(scores, |score| (score.value, score.item));
+}
 
 /// Settings of which a client said nothing: the worker's defaults, one answer, no detail.
 #[must_use]
