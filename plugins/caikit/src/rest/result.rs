@@ -190,8 +190,8 @@ struct Class {
     score: f64,
 }
 
-/// `TokenClassificationResult`.
-#[derive(Deserialize, Serialize)]
+/// `TokenClassificationResult`, as a runtime may say it: texts may be null, and members others. It is written as an [`Entity`], which has the same members in the same order.
+#[derive(Deserialize)]
 struct Part {
     start: i64,
     end: i64,
@@ -202,20 +202,6 @@ struct Part {
     score: f64,
     #[serde(default)]
     token_count: Option<i64>,
-}
-
-impl From<&Entity> for Part {
-    fn from(entity: &Entity) -> Self {
-        Self {
-            start: entity.start,
-            end: entity.end,
-            word: Some(entity.word.clone()),
-            entity: Some(entity.entity.clone()),
-            entity_group: entity.entity_group.clone(),
-            score: entity.score,
-            token_count: entity.token_count,
-        }
-    }
 }
 
 impl From<Part> for Entity {
@@ -297,7 +283,7 @@ pub fn write(answer: &Answer, endpoint: Endpoint) -> Vec<u8> {
             })
         }
         Answer::Entities(entities) => json::write(&Results {
-            results: entities.iter().map(Part::from).collect(),
+            results: entities.iter().collect(),
         }),
     }
 }
