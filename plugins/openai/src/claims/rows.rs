@@ -132,59 +132,23 @@ pub const ENDPOINTS: [Row; 29] = [
 /// What begins the paths of OpenVINO Model Server.
 const OVMS_PREFIX: &str = "/v3/";
 
-/// What it serves there (model_server at 7e4df0c7, `docs/model_server_rest_api_*.md`), behind all
-/// else.
-const OVMS: [Row; 13] = [
-    (
-        "GET",
-        "/v3/models",
-        Endpoint::Models,
-        "Models that may be asked, as OpenVINO Model Server lists them",
-    ),
-    ("GET", "/v3/models/{id...}", Endpoint::Model, "One of them"),
-    (
-        "POST",
-        "/v3/chat/completions",
-        Endpoint::Chat,
-        "Answer a conversation, as OpenVINO Model Server does",
-    ),
-    (
-        "POST",
-        "/v3/completions",
-        Endpoint::Completions,
-        "Continue a prompt, as OpenVINO Model Server does",
-    ),
-    (
-        "POST",
-        "/v3/embeddings",
-        Endpoint::Embeddings,
-        "Vectors of texts",
-    ),
-    (
-        "POST",
-        "/v3/rerank",
-        Endpoint::Rerank,
-        "Documents, best first for a query",
-    ),
-    (
-        "POST",
-        "/v3/tokenize",
-        Endpoint::Tokenize,
-        "Tokens of texts",
-    ),
-    ("POST", "/v3/responses", Endpoint::Responses, "A response"),
-    (
-        "POST",
-        "/v3/audio/transcriptions",
-        Endpoint::Audio,
-        "Text of speech",
-    ),
-    (
-        "POST",
-        "/v3/audio/translations",
-        Endpoint::Audio,
-        "English text of speech",
-    ),
+/// Paths that it has there (model_server at 7e4df0c7, `docs/model_server_rest_api_*.md`), and the one
+/// above that each is another of.
+const OVMS_TWINS: [(&str, &str); 10] = [
+    ("/v3/models", "/v1/models"),
+    ("/v3/models/{id...}", "/v1/models/{id...}"),
+    ("/v3/chat/completions", "/v1/chat/completions"),
+    ("/v3/completions", "/v1/completions"),
+    ("/v3/embeddings", "/v1/embeddings"),
+    ("/v3/rerank", "/rerank"),
+    ("/v3/tokenize", "/tokenize"),
+    ("/v3/responses", "/v1/responses"),
+    ("/v3/audio/transcriptions", "/v1/audio/transcriptions"),
+    ("/v3/audio/translations", "/v1/audio/translations"),
+];
+
+/// What it alone serves there.
+const OVMS: [Row; 3] = [
     (
         "POST",
         "/v3/audio/speech",
@@ -204,6 +168,15 @@ const OVMS: [Row; 13] = [
         "Another image of an image",
     ),
 ];
+
+/// Rows of OpenVINO Model Server, which stand behind all else.
+fn ovms() -> impl Iterator<Item = Row> {
+    let twins = OVMS_TWINS.iter().filter_map(|(path, other)| {
+        let row = ENDPOINTS.iter().find(|row| row.1 == *other)?;
+        Some((row.0, *path, row.2, row.3))
+    });
+    twins.chain(OVMS)
+}
 
 /// Whether a row is one of OpenVINO Model Server's.
 pub fn is_ovms(row: &Row) -> bool {
@@ -295,7 +268,7 @@ const ADMIN: [(Admin, &str, &str, &str); 19] = [
 
 /// The rows that these options switch on, in the order of the claims.
 pub fn rows(options: &Options) -> Vec<Row> {
-    let served = |row: &&Row| match row.2 {
+    let served = |row: &Row| match row.2 {
         Endpoint::Responses | Endpoint::Response => options.relays(Relayed::Responses),
         Endpoint::Audio | Endpoint::Speech => options.relays(Relayed::Audio),
         Endpoint::Images | Endpoint::ImageEdits => options.relays(Relayed::Images),
@@ -305,12 +278,7 @@ pub fn rows(options: &Options) -> Vec<Row> {
     };
     let admin = ADMIN.iter().filter(|row| options.admin.contains(&row.0));
     let admin = admin.map(|(_, method, path, purpose)| (*method, *path, Endpoint::Admin, *purpose));
-    let ovms = OVMS.iter().filter(|_| options.ovms_paths).filter(served);
-    ENDPOINTS
-        .iter()
-        .filter(served)
-        .copied()
-        .chain(admin)
-        .chain(ovms.copied())
-        .collect()
+    let ovms = options.ovms_paths.then(ovms).into_iter().flatten();
+    let endpoints = ENDPOINTS.into_iter().filter(served);
+    endpoints.chain(admin).chain(ovms.filter(served)).collect()
 }
