@@ -7,7 +7,7 @@ use support::*;
 use tollgate_sdk_protocol::{
     Protocol, failure,
     inference::{Event, ModelInfo, ServerInfo, Task},
-    testing::{Answer, ClientOutcome, Upstream, context},
+    testing::{Answer, ClientOutcome, Pace, Upstream, Worker, context},
     types::{Context, Cut, FailureKind},
 };
 
@@ -127,6 +127,53 @@ fn the_media_type_is_exactly_json() {
 fn refused(outcome: &ClientOutcome) -> (&FailureKind, &str) {
     let failed = outcome.refused.as_ref().expect("refused");
     (&failed.kind, &failed.message)
+}
+
+#[test]
+fn classification_has_bounds() {
+    const PATHS: [&str; 2] = [
+        "/api/v1/task/text-classification",
+        "/api/v1/task/token-classification",
+    ];
+    let asked = |path, len: usize| {
+        let inputs = "\u{1}".repeat(len);
+        Ask::rest(path, &json!({"model_id": "m", "inputs": inputs}))
+    };
+    let entity = json!({"start": 0, "end": 1, "word": null, "entity": "x", "score": 0.5});
+    for (path, one) in PATHS
+        .into_iter()
+        .zip([json!({"label": "a", "score": 0.5}), entity])
+    {
+        let long = asked(path, (1 << 20) + 1);
+        assert_eq!(*refused(&long.told(vec![])).0, FailureKind::PayloadTooLarge);
+        let ask = asked(path, 1);
+        let asked = ask.told(vec![]);
+        let said = |count: usize| {
+            let results = vec![one.clone(); count];
+            let worker = Worker {
+                answer: rest_answer(&json!({ "results": results })),
+                sources: asked.sources.0.clone(),
+            };
+            let members = vec![asked.calls[0].1.clone()];
+            let attempt =
+                plugin("")
+                    .0
+                    .attempt(context(), support::worker("caikit-rest", ""), members);
+            worker
+                .play(attempt, Pace::Whole)
+                .told
+                .0
+                .swap_remove(0)
+                .event
+        };
+        assert!(matches!(said(1 << 16), Event::Other(_)));
+        // The model has them: its worker did nothing wrong.
+        let failed = said((1 << 16) + 1);
+        assert!(
+            matches!(&failed, Event::Failed(it) if it.kind == FailureKind::Unprocessable),
+            "{path}"
+        );
+    }
 }
 
 #[test]

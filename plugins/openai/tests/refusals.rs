@@ -2,13 +2,15 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{answered, attempt, taken_apart, translate};
+use support::{answered, attempt, plugin, taken_apart, translate};
 use tollgate_sdk_protocol::{
     Protocol,
     backend::MemberEvent,
+    classify::{Class, Classes, Texts},
     failure,
-    inference::{Event, Task},
-    types::Failure,
+    inference::{Event, Extra, Task},
+    testing::{Answer, Pace, Worker, context},
+    types::{Failure, FailureKind},
 };
 
 fn script(endpoint: &str, request: Value) -> Value {
@@ -49,6 +51,90 @@ fn a_conversation_has_bounds() {
     let (param, text) = refused("POST /v1/completions", json!({"prompt": vec!["a"; 1025]}));
     assert_eq!(param, "prompt");
     assert!(text.contains("more than 1024 elements"), "{text}");
+}
+
+#[test]
+fn classification_has_bounds() {
+    let classify = |body: Value| taken_apart(&script("POST /classify", body));
+    let kind = |body: Value| classify(body).unwrap_err().refused.expect("a refusal").kind;
+    let text = |len: usize| "\u{1}".repeat(len);
+    assert!(classify(json!({"input": text(1 << 20)})).is_ok());
+    let half = text(1 << 19);
+    for body in [
+        json!({"input": text((1 << 20) + 1)}),
+        json!({"input": [half, half, "a"]}),
+        // What changes the result is said beside each text.
+        json!({"input": ["a", "b"], "mm_processor_kwargs": {"a": half}}),
+    ] {
+        assert_eq!(kind(body), FailureKind::PayloadTooLarge);
+    }
+    let (call, sources) = classify(json!({"input": "a"})).expect("a call");
+    let said = |classes: usize| {
+        let data = json!([{"index": 0, "label": "x", "probs": vec![0.5; classes], "num_classes": classes}]);
+        let worker = Worker {
+            answer: Answer::rest(200, "application/json", json!({ "data": data }).to_string()),
+            sources: sources.clone(),
+        };
+        let script = script("POST /classify", json!({"input": "a"}));
+        let attempt =
+            plugin(&script).attempt(context(), support::worker(&script), vec![call.clone()]);
+        worker.play(attempt, Pace::Whole).told.0
+    };
+    assert!(
+        said(1 << 16)
+            .iter()
+            .any(|it| Classes::of(&it.event).is_some())
+    );
+    // The model has them: its worker did nothing wrong.
+    let failed = said((1 << 16) + 1).pop().map(|it| it.event);
+    assert!(
+        matches!(&failed, Some(Event::Failed(it)) if it.kind == FailureKind::Unprocessable),
+        "{failed:?}"
+    );
+    // Of several texts together, each of which is a call.
+    let classes = Classes {
+        item: 0,
+        classes: vec![Class::default(); 40_000],
+    };
+    let events = vec![MemberEvent {
+        member: 0,
+        event: classes.event(),
+    }];
+    let script = script("POST /classify", json!({"input": ["a", "b"]}));
+    let outcome = answered(&script, events, sources.clone());
+    assert_eq!(
+        outcome.refused.expect("too many").kind,
+        FailureKind::Unprocessable
+    );
+}
+
+#[test]
+fn a_neutral_value_is_one_however_it_is_written() {
+    let extras = |endpoint: &str, body: &str| -> Vec<String> {
+        let (call, _) = taken_apart(&script(endpoint, body.into())).expect("a call");
+        let names = |extras: &[Extra]| extras.iter().map(|it| it.name.clone()).collect();
+        match &call.task {
+            Task::Embed(embed) => names(&embed.extras),
+            Task::Rerank(rerank) => names(&rerank.extras),
+            task => Texts::of(task)
+                .expect("texts")
+                .extras
+                .into_iter()
+                .map(|it| it.0)
+                .collect(),
+        }
+    };
+    for (neutral, is) in [("{ }", true), ("{\n}", true), (r#"{"a":1}"#, false)] {
+        for (endpoint, texts) in [
+            ("POST /classify", r#""input":"a""#),
+            ("POST /v1/embeddings", r#""input":"a""#),
+            ("POST /rerank", r#""query":"q","documents":["a"]"#),
+        ] {
+            let body = format!("{{{texts},\"mm_processor_kwargs\":{neutral}}}");
+            let expected = if is { 0 } else { 1 };
+            assert_eq!(extras(endpoint, &body).len(), expected, "{endpoint} {body}");
+        }
+    }
 }
 
 #[test]

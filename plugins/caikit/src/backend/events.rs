@@ -2,7 +2,7 @@
 
 use tollgate_sdk_protocol::{
     backend::MemberEvent,
-    classify::{Class, Classes, Entities},
+    classify::{Class, Classes, Entities, check_found},
     failure,
     inference::{
         Call, Delta, Detail, Embedding, Event, FinishReason, Finished, Offset, Prompt, Score,
@@ -81,6 +81,7 @@ pub fn of(answer: Answer, members: &[Call]) -> Result<Vec<MemberEvent>, Failure>
         }
         (Answer::Tokens(tokens), Task::Tokenize(_)) => vec![tokenized(tokens)?],
         (Answer::Classes(classes), Task::Other(_)) => {
+            check_found(classes.len())?;
             let class = |(label, score)| Class {
                 label: Some(label),
                 score,
@@ -88,7 +89,10 @@ pub fn of(answer: Answer, members: &[Call]) -> Result<Vec<MemberEvent>, Failure>
             let classes = classes.into_iter().map(class).collect();
             vec![Classes { item: 0, classes }.event()]
         }
-        (Answer::Entities(entities), Task::Other(_)) => vec![Entities { entities }.event()],
+        (Answer::Entities(entities), Task::Other(_)) => {
+            check_found(entities.len())?;
+            vec![Entities { entities }.event()]
+        }
         _ => return Err(another()),
     };
     let of_first = |event| MemberEvent { member: 0, event };

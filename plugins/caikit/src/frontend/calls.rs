@@ -109,22 +109,22 @@ pub fn of(request: &Request, endpoint: Endpoint, options: &Options) -> Result<Ve
             }),
             None,
         )],
-        Request::Classify(text) => vec![call(
-            classify::Texts {
+        Request::Classify(text) => {
+            classify::check_texts(text.len() as u64)?;
+            let texts = classify::Texts {
                 inputs: vec![text.clone()],
                 ..classify::Texts::default()
-            }
-            .task(),
-            None,
-        )],
-        Request::ClassifyTokens { text, threshold } => vec![call(
-            classify::Tokens {
+            };
+            vec![call(texts.task(), None)]
+        }
+        Request::ClassifyTokens { text, threshold } => {
+            classify::check_texts(text.len() as u64)?;
+            let tokens = classify::Tokens {
                 text: text.clone(),
                 threshold: *threshold,
-            }
-            .task(),
-            None,
-        )],
+            };
+            vec![call(tokens.task(), None)]
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use tollgate_sdk_protocol::{
-    classify::{Class, Classes, Texts},
+    classify::{self, Class, Classes, Texts},
     inference::{Event, Rerank, Score, Similarity, Usage},
     types::Failure,
 };
@@ -84,6 +84,7 @@ pub fn classified(texts: &Texts, body: &[u8]) -> Result<Vec<Event>, Failure> {
     {
         return Err(short());
     }
+    classify::check_found(told.data.iter().map(|text| text.probs.len()).sum())?;
     let classes = |text: OfText| {
         let scores = text.probs.into_iter();
         let mut classes = Classes {

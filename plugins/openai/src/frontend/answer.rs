@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tollgate_sdk_protocol::{
     actions,
-    classify::Classes,
+    classify::{self, Classes},
     failure,
     frontend::{Action, CallUsage},
     inference::{
@@ -112,7 +112,7 @@ impl Answer {
             Event::Failed(failed) => self.fail(failed, out),
             event => {
                 if let Some(told) = Classes::of(&event) {
-                    self.classified(call, told);
+                    self.classified(call, told, out);
                 }
             }
         }
@@ -132,13 +132,17 @@ impl Answer {
     }
 
     /// As [`Self::scored`].
-    fn classified(&mut self, call: u32, mut told: Classes) {
+    fn classified(&mut self, call: u32, mut told: Classes, out: &mut Vec<Action>) {
         if self.form.calls > 1 && told.item == 0 {
             told.item = call;
         }
         // One a text, and so no more than there are texts.
         if self.classes.len() < self.form.items {
             self.classes.push(told);
+            let found = self.classes.iter().map(|it| it.classes.len()).sum();
+            if let Err(failed) = classify::check_found(found) {
+                self.fail(failed, out);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
     Bytes,
-    classify::{Classes, Texts},
+    classify::{self, Classes, Texts},
     failure,
     inference::{Prompt, Task},
     text,
@@ -15,6 +15,7 @@ use tollgate_sdk_protocol::{
 use super::{
     prompts,
     request::{Form, Request},
+    settings,
     tasks::only_passed,
 };
 
@@ -22,13 +23,13 @@ use super::{
 const TEXTS: usize = 64;
 
 /// Fields beyond the texts, with the values that change nothing.
-const EXTRAS: [(&str, &str); 6] = [
-    ("add_special_tokens", "true"),
-    ("truncate_prompt_tokens", "null"),
-    ("softmax", "true"),
-    ("use_activation", "true"),
-    ("activation", "true"),
-    ("mm_processor_kwargs", "{}"),
+const EXTRAS: [(&str, &[&str]); 6] = [
+    ("add_special_tokens", &["true"]),
+    ("truncate_prompt_tokens", &[]),
+    ("softmax", &["true"]),
+    ("use_activation", &["true"]),
+    ("activation", &["true"]),
+    ("mm_processor_kwargs", &["{}"]),
 ];
 
 impl Request {
@@ -43,20 +44,26 @@ impl Request {
             let what = format!("Classifying more than {TEXTS} texts");
             return Err(only_passed(&what, "input"));
         }
-        let mut extras = Map::new();
-        for (name, neutral) in EXTRAS {
-            if let Some(json) = fields.json(bytes, name).filter(|json| json != neutral) {
-                let value = serde_json::from_str(&json).unwrap_or(Value::Null);
-                extras.insert(name.to_owned(), value);
+        let (mut extras, mut len) = (Map::new(), 0);
+        for extra in settings::changing(bytes, fields, &EXTRAS)? {
+            let value = serde_json::from_str(&extra.json).unwrap_or(Value::Null);
+            // Each call has its own.
+            len += (extra.json.len() * inputs.len()) as u64;
+            extras.insert(extra.name, value);
+        }
+        let unreadable = |why: String| failure::invalid(format!("input: {why}."), Some("input"));
+        for input in &inputs {
+            if let Prompt::Text(input) = input {
+                len += text::plain_len(bytes, input).map_err(unreadable)?;
             }
         }
+        classify::check_texts(len)?;
         form.items = inputs.len();
         let task = |input: &Prompt| {
             let Prompt::Text(input) = input else {
                 return Err(only_passed("Classifying tokens", "input"));
             };
-            let input = text::resolve(bytes, input)
-                .map_err(|why| failure::invalid(format!("input: {why}."), Some("input")))?;
+            let input = text::resolve(bytes, input).map_err(unreadable)?;
             let texts = Texts {
                 inputs: vec![input],
                 extras: extras.clone(),

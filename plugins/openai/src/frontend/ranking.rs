@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 use tollgate_sdk_protocol::{
     Bytes, failure,
-    inference::{Document, Extra, Rerank, Score, Similarity, Task},
+    inference::{Document, Rerank, Score, Similarity, Task},
     neutral, text,
     types::{Failure, Segment, Text},
 };
@@ -26,14 +26,14 @@ const MOST: usize = 4096;
 const PAIRS: usize = 64;
 
 /// Fields beyond the texts, with the values that change nothing.
-const EXTRAS: [(&str, &str); 7] = [
-    ("add_special_tokens", "true"),
-    ("max_tokens_per_query", "0"),
-    ("max_tokens_per_doc", "0"),
-    ("instruction", "\"\""),
-    ("use_activation", "true"),
-    ("activation", "true"),
-    ("mm_processor_kwargs", "{}"),
+const EXTRAS: [(&str, &[&str]); 7] = [
+    ("add_special_tokens", &["true"]),
+    ("max_tokens_per_query", &["0"]),
+    ("max_tokens_per_doc", &["0"]),
+    ("instruction", &["\"\""]),
+    ("use_activation", &["true"]),
+    ("activation", &["true"]),
+    ("mm_processor_kwargs", &["{}"]),
 ];
 
 #[derive(Deserialize)]
@@ -55,7 +55,7 @@ impl Request {
     pub fn rerank(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
         let query = self.one(bytes, "query")?;
         let documents = self.texts(bytes, "documents")?;
-        let mut extras = self.pooling_extras(bytes);
+        let mut extras = settings::changing(bytes, &self.fields, &EXTRAS)?;
         let truncate = settings::truncation(bytes, &self.fields, &mut extras)?;
         let given = self.fields.count(bytes, "top_n", 0)?;
         let top = given.filter(|top| *top > 0);
@@ -101,7 +101,7 @@ impl Request {
             both.ok_or_else(|| missing(if given("text_1") { "text_2" } else { "text_1" }))?;
         let sources = self.texts(bytes, left)?;
         let sentences = self.texts(bytes, right)?;
-        let mut extras = self.pooling_extras(bytes);
+        let mut extras = settings::changing(bytes, &self.fields, &EXTRAS)?;
         let truncate = settings::truncation(bytes, &self.fields, &mut extras)?;
         let compare = |source: Text, sentences: Vec<Text>| {
             Task::Similarity(Similarity {
@@ -132,20 +132,6 @@ impl Request {
         Ok(pairs
             .map(|(source, text)| compare(source, vec![text]))
             .collect())
-    }
-
-    fn pooling_extras(&self, bytes: &dyn Bytes) -> Vec<Extra> {
-        let found = EXTRAS.iter().filter_map(|(name, neutral)| {
-            let json = self
-                .fields
-                .json(bytes, name)
-                .filter(|json| json != neutral)?;
-            Some(Extra {
-                name: (*name).to_owned(),
-                json,
-            })
-        });
-        found.collect()
     }
 
     fn one(&self, bytes: &dyn Bytes, name: &str) -> Result<Text, Failure> {

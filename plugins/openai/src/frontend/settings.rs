@@ -71,7 +71,7 @@ pub fn read(
     chat: bool,
     streaming: bool,
 ) -> Result<Settings, Failure> {
-    let mut extras = extras(bytes, fields)?;
+    let mut extras = changing(bytes, fields, &EXTRAS)?;
     // vLLM adds special tokens to a plain prompt, and none to a templated one.
     if let Some(add) = fields.boolean(bytes, "add_special_tokens")?
         && add == chat
@@ -114,10 +114,18 @@ fn extra(name: &str, json: String) -> Extra {
     }
 }
 
-/// The extras of a body whose names were looked for.
-pub fn extras(bytes: &dyn Bytes, fields: &Fields) -> Result<Vec<Extra>, Failure> {
+/// Fields of a body that change the result: those of a table, with their neutral values, that have
+/// other ones. Values are compared as what they are, and not as they are written.
+///
+/// # Errors
+/// When one is no JSON.
+pub fn changing(
+    bytes: &dyn Bytes,
+    fields: &Fields,
+    table: &[(&str, &[&str])],
+) -> Result<Vec<Extra>, Failure> {
     let mut extras = Vec::new();
-    for (name, neutral) in EXTRAS {
+    for (name, neutral) in table {
         let Some(json) = fields.json(bytes, name) else {
             continue;
         };

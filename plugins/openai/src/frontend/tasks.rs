@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tollgate_sdk_protocol::{
     Bytes, failure,
-    inference::{Chat, Detokenize, Embed, Extra, Generate, Prompt, Task, Tokenize},
+    inference::{Chat, Detokenize, Embed, Generate, Prompt, Task, Tokenize},
     types::{Failure, FailureKind},
 };
 
@@ -69,13 +69,13 @@ impl Request {
     }
 
     pub fn embed(&self, bytes: &dyn Bytes, form: &mut Form) -> Result<Task, Failure> {
-        const EXTRAS: [(&str, &str); 6] = [
-            ("add_special_tokens", "true"),
-            ("embed_dtype", "\"float32\""),
-            ("endianness", "\"native\""),
-            ("normalize", "true"),
-            ("use_activation", "true"),
-            ("mm_processor_kwargs", "{}"),
+        const EXTRAS: [(&str, &[&str]); 6] = [
+            ("add_special_tokens", &["true"]),
+            ("embed_dtype", &["\"float32\""]),
+            ("endianness", &["\"native\""]),
+            ("normalize", &["true"]),
+            ("use_activation", &["true"]),
+            ("mm_processor_kwargs", &["{}"]),
         ];
         let fields = &self.fields;
         if fields.place("input").is_none() {
@@ -89,17 +89,7 @@ impl Request {
         };
         let inputs = prompts::read(bytes, fields, "input")?;
         form.items = inputs.len();
-        let mut extras = Vec::new();
-        for (name, neutral) in EXTRAS {
-            if let Some(json) = fields.json(bytes, name)
-                && json != neutral
-            {
-                extras.push(Extra {
-                    name: name.to_owned(),
-                    json,
-                });
-            }
-        }
+        let mut extras = settings::changing(bytes, fields, &EXTRAS)?;
         Ok(Task::Embed(Embed {
             inputs,
             dimensions: fields.count(bytes, "dimensions", 1)?,

@@ -6,20 +6,58 @@
 //! | `classify-tokens`: what its parts are | [`Tokens`] | [`Entities`], one |
 //!
 //! Payloads are JSON. Texts are in them, and not held by the host: a text that is to be classified
-//! is short, and whoever reads one has to bound how many there are.
+//! is short. Whoever makes a payload asks first whether there is room for it, by [`check_texts`] and
+//! [`check_found`].
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
+    failure,
     inference::{Event, Task, TaskKind},
-    types::Other,
+    types::{Failure, FailureKind, Other},
 };
 
 /// Name of the task, and of its events: each text is one class of several.
 pub const TEXTS: &str = "classify";
 /// Name of the task, and of its event: parts of a text are something.
 pub const TOKENS: &str = "classify-tokens";
+
+/// Most bytes of the texts of a request, with what is said beside them for each: written as JSON
+/// they may be six times as many, which a call of a plugin can still hand over.
+const MOST_TEXT: u64 = 1 << 20;
+/// Most classes or entities of an answer.
+const MOST_FOUND: usize = 1 << 16;
+
+/// Whether so many bytes of texts may be asked of in one request.
+///
+/// # Errors
+/// When they are too many.
+pub fn check_texts(bytes: u64) -> Result<(), Failure> {
+    if bytes <= MOST_TEXT {
+        return Ok(());
+    }
+    Err(failure::of(
+        FailureKind::PayloadTooLarge,
+        format!("The texts to classify have {bytes} bytes, at most {MOST_TEXT}."),
+    ))
+}
+
+/// Whether so many classes, or entities, may be told in one answer.
+///
+/// # Errors
+/// When they are too many: the model has them, and its worker did nothing wrong.
+pub fn check_found(count: usize) -> Result<(), Failure> {
+    if count <= MOST_FOUND {
+        return Ok(());
+    }
+    Err(failure::of(
+        FailureKind::Unprocessable,
+        format!(
+            "The model told {count} classes or entities, of which {MOST_FOUND} at most are passed on."
+        ),
+    ))
+}
 
 /// Texts of which each is to be classified.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
