@@ -1,7 +1,7 @@
 //! Elements that are in the guest's hands: typed contents that are not in one piece, and
 //! BYTES. Everything else is converted by the host.
 
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 use tollgate_sdk_protocol::types::Datatype;
 
 /// Packed scalars as a little-endian tensor, as the protocol's typed contents carry them.
@@ -121,17 +121,31 @@ pub fn repack(raw: &[u8], datatype: &Datatype) -> Option<Vec<u8>> {
 /// An element that JSON cannot carry.
 pub fn to_json(raw: &[u8], datatype: &Datatype) -> Result<Vec<u8>, String> {
     macro_rules! each {
-        ($type:ty) => {
-            raw.chunks_exact(size_of::<$type>())
-                .map(|element| {
-                    let element = element.try_into().expect("as long as the type");
-                    Value::from(<$type>::from_le_bytes(element))
-                })
-                .collect::<Vec<_>>()
-        };
+        ($type:ty) => {{
+            let (elements, _) = raw.as_chunks::<{ size_of::<$type>() }>();
+            list(
+                elements
+                    .iter()
+                    .map(|element| <$type>::from_le_bytes(*element)),
+            )
+        }};
     }
-    let values: Vec<Value> = match datatype {
-        Datatype::Boolean => raw.iter().map(|byte| Value::from(*byte != 0)).collect(),
+    macro_rules! finite {
+        ($type:ty) => {{
+            let (elements, _) = raw.as_chunks::<{ size_of::<$type>() }>();
+            let values = elements
+                .iter()
+                .map(|element| <$type>::from_le_bytes(*element));
+            match values.clone().position(|value| !value.is_finite()) {
+                None => list(values),
+                Some(index) => Err(format!(
+                    "element {index} is NaN or infinite, which JSON cannot carry"
+                )),
+            }
+        }};
+    }
+    match datatype {
+        Datatype::Boolean => list(raw.iter().map(|byte| *byte != 0)),
         Datatype::Uint8 => each!(u8),
         Datatype::Uint16 => each!(u16),
         Datatype::Uint32 => each!(u32),
@@ -140,45 +154,30 @@ pub fn to_json(raw: &[u8], datatype: &Datatype) -> Result<Vec<u8>, String> {
         Datatype::Int16 => each!(i16),
         Datatype::Int32 => each!(i32),
         Datatype::Int64 => each!(i64),
-        Datatype::Fp32 => {
-            let values: Vec<f32> = raw
-                .chunks_exact(4)
-                .map(|four| f32::from_le_bytes(four.try_into().expect("four bytes")))
-                .collect();
-            finite(values.iter().map(|value| value.is_finite()))?;
-            // Straight from 32 bits: the shortest digits, not those of a double.
-            return serde_json::to_vec(&values).map_err(|error| error.to_string());
+        // Straight from 32 bits: the shortest digits, not those of a double.
+        Datatype::Fp32 => finite!(f32),
+        Datatype::Fp64 => finite!(f64),
+        Datatype::Bytes => {
+            let text = |(index, element)| {
+                std::str::from_utf8(element)
+                    .map_err(|_| format!("element {index} is not UTF-8, which JSON cannot carry"))
+            };
+            let elements = split_bytes(raw)?.into_iter().enumerate();
+            list(elements.map(text).collect::<Result<Vec<_>, _>>()?)
         }
-        Datatype::Fp64 => {
-            let values = each!(f64);
-            finite(values.iter().map(|value| !value.is_null()))?;
-            values
-        }
-        Datatype::Bytes => split_bytes(raw)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, element)| match std::str::from_utf8(element) {
-                Ok(text) => Ok(Value::from(text)),
-                Err(_) => Err(format!(
-                    "element {index} is not UTF-8, which JSON cannot carry"
-                )),
-            })
-            .collect::<Result<_, _>>()?,
         _ => {
             let name = crate::datatype::name(datatype);
-            return Err(format!("{name} has no form in JSON"));
+            Err(format!("{name} has no form in JSON"))
         }
-    };
-    serde_json::to_vec(&values).map_err(|error| error.to_string())
+    }
 }
 
-fn finite(mut all: impl Iterator<Item = bool>) -> Result<(), String> {
-    match all.position(|finite| !finite) {
-        None => Ok(()),
-        Some(index) => Err(format!(
-            "element {index} is NaN or infinite, which JSON cannot carry"
-        )),
-    }
+/// Written one after the other: a million of them as values would be ten times their size.
+fn list<T: Serialize>(values: impl IntoIterator<Item = T>) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    let written = serde_json::Serializer::new(&mut out).collect_seq(values);
+    written.map_err(|error| error.to_string())?;
+    Ok(out)
 }
 
 #[cfg(test)]
