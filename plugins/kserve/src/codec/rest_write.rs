@@ -94,7 +94,7 @@ pub fn write(
             let says = base64.then(|| ("content_type", Value::from("base64")));
             head.parameters(&tensor.parameters, says);
             head.member("data");
-            let written = elements(bytes, tensor, base64)?;
+            let written = elements(bytes, kind, tensor, base64)?;
             head.append(written, &tensor.name);
         }
         head.close(b'}');
@@ -127,13 +127,26 @@ pub fn write(
     })
 }
 
-fn elements(bytes: &dyn Bytes, tensor: &Tensor, base64: bool) -> Result<value::Written, String> {
+fn elements(
+    bytes: &dyn Bytes,
+    kind: Kind,
+    tensor: &Tensor,
+    base64: bool,
+) -> Result<value::Written, String> {
     if base64 {
         return value::base64_json(bytes, tensor);
     }
     if !datatype::has_text(&tensor.datatype) {
+        let instead = match kind {
+            // Whoever asked may have sent raw elements, or values of which the options say what they are.
+            Kind::Request => {
+                "which is all that the model's worker takes: ask with another datatype, which of \
+                 `:predict` is what the option `v1.inputs` names"
+            }
+            Kind::Response => "in which the answer is asked for; ask for binary data",
+        };
         return Err(format!(
-            "tensor '{}' of {} has no form in JSON; ask for binary data",
+            "tensor '{}' of {} has no form in JSON, {instead}",
             tensor.name,
             datatype::name(&tensor.datatype)
         ));
