@@ -13,6 +13,7 @@ use support::{
 use tollgate_sdk_protocol::{
     Protocol,
     backend::{ProbeResponse, Surface},
+    frontend::RequestHead,
     inference::{Event, TaskKind},
     testing::{Answer, Client, ClientOutcome, Pace, context, same_at_every_pace},
     types::FailureKind,
@@ -319,7 +320,16 @@ fn two_of_the_first_version_pass() {
     let head = head(&claims, V1_PREDICT, &[("model", "m:predict")], Vec::new());
     // What no tensor is made of may pass too.
     let body = r#"{"instances":[{"what":[1,[2]]}],"signature_name":"own"}"#;
-    for (served, path) in [("org/b", Some("/v1/models/org%2Fb:predict")), ("m", None)] {
+    // A name that was written in other letters, and a query, say nothing to the worker.
+    let head = RequestHead {
+        path: "/v1/models/%6d%3apredict".to_owned(),
+        query: "model=another".to_owned(),
+        ..head
+    };
+    for (served, path) in [
+        ("org/b", "/v1/models/org%2Fb:predict"),
+        ("m", "/v1/models/m:predict"),
+    ] {
         let client = Client {
             upstream: Some(tollgate_sdk_protocol::testing::Upstream::rest(
                 200,
@@ -331,7 +341,8 @@ fn two_of_the_first_version_pass() {
         let told = client.play(plugin.exchange(context(), head.clone()), Pace::Whole);
         assert!(told.refused.is_none(), "{:?}", told.refused);
         assert_eq!(told.passed[0].body, body.as_bytes());
-        assert_eq!(told.passed[0].path.as_deref(), path);
+        assert_eq!(told.passed[0].path.as_deref(), Some(path));
+        assert_eq!(told.passed[0].query.as_deref(), Some(""));
     }
 }
 
@@ -464,11 +475,7 @@ fn what_a_worker_of_the_first_version_cannot_take_or_say_is_an_error() {
         "",
         "[]",
         "{}",
-        r#"{"predictions":null}"#,
-        r#"{"predictions":[null]}"#,
-        r#"{"predictions":[NaN]}"#,
-        r#"{"predictions":[[1],[2,3]]}"#,
-        r#"{"predictions":[{"z":1}]}"#,
+        r#"{"predictions":[1}"#,
         r#"{"predictions":[1],"outputs":[1]}"#,
     ] {
         let failed = asked_v1(STATION, &asked(json!({})), predictions(body))
@@ -480,6 +487,28 @@ fn what_a_worker_of_the_first_version_cannot_take_or_say_is_an_error() {
             "{body}"
         );
     }
+    // What the model made of these inputs is not its server's fault: it is not judged by that.
+    let long = format!("{{\"predictions\":[{}1]}}", "1,".repeat(1 << 20));
+    for (body, words) in [
+        (r#"{"predictions":null}"#, "must be a list"),
+        (r#"{"predictions":[null]}"#, "'y': element 0: null"),
+        (r#"{"predictions":[NaN]}"#, "NaN"),
+        (r#"{"predictions":[1,-Infinity]}"#, "Infinity"),
+        (r#"{"predictions":["a"]}"#, "'y': element 0: a string"),
+        (
+            r#"{"predictions":[[1],[2,3]]}"#,
+            "'y': its lists are ragged",
+        ),
+        (r#"{"predictions":[{"z":1}]}"#, "'z' is not known"),
+        (&long, "more than 2097152 bytes"),
+    ] {
+        let failed = asked_v1(STATION, &asked(json!({})), predictions(body))
+            .told
+            .refused
+            .expect(words);
+        assert_eq!(failed.kind, FailureKind::Unprocessable, "{words}");
+        assert!(failed.message.contains(words), "{}", failed.message);
+    }
     let missing = Answer::rest(404, "application/json", r#"{"error":"no such model"}"#);
     let failed = asked_v1(STATION, &asked(json!({})), missing)
         .told
@@ -487,6 +516,97 @@ fn what_a_worker_of_the_first_version_cannot_take_or_say_is_an_error() {
         .unwrap();
     assert_eq!(failed.kind, FailureKind::NotFound);
     assert_eq!(failed.message, "no such model");
+}
+
+/// Names and datatypes do not stand in a body of the first version: what its options say of the
+/// model is what they are compared with.
+#[test]
+fn inputs_are_those_of_the_worker_s_model() {
+    let asked = |inputs: &[(&str, &str)]| {
+        let input = |(name, datatype): &(&str, &str)| json!({"name": name, "datatype": datatype, "shape": [1], "data": [1]});
+        let inputs: Vec<Value> = inputs.iter().map(input).collect();
+        json!({ "inputs": inputs })
+    };
+    let played = |inputs: &str, request: Value| {
+        let options = format!(
+            r#"{{"v1":{{"inputs":[{inputs}],"outputs":[{{"name":"y","datatype":"FP32"}}]}}}}"#
+        );
+        asked_v1(&options, &request, predictions(r#"{"predictions":[1]}"#))
+    };
+    let one = r#"{"name":"a","datatype":"INT8"}"#;
+    let two = r#"{"name":"a","datatype":"INT8"},{"name":"b","datatype":"INT8"}"#;
+    for (inputs, request, words) in [
+        (one, asked(&[("b", "INT8")]), "no input 'b'; it has 'a'"),
+        (
+            one,
+            asked(&[("a", "INT64")]),
+            "'a' is of INT64, and the model's of INT8",
+        ),
+        (
+            "",
+            asked(&[("a", "INT8"), ("a", "INT8")]),
+            "'a': another one has the same name",
+        ),
+        (
+            two,
+            asked(&[("a", "INT8"), ("c", "INT8")]),
+            "no input 'c'; it has 'a', 'b'",
+        ),
+    ] {
+        let failed = played(inputs, request).told.refused.expect(words);
+        assert_eq!(failed.kind, FailureKind::InvalidArgument);
+        assert!(failed.message.contains(words), "{}", failed.message);
+    }
+    for (inputs, values) in [("", "[1]"), (one, "[1]"), (two, r#"[{"a":1}]"#)] {
+        let request = played(inputs, asked(&[("a", "INT8")]))
+            .worker
+            .unwrap()
+            .request;
+        let body = String::from_utf8(request.unwrap().body).unwrap();
+        assert_eq!(body, format!("{{\"instances\":{values}}}"));
+    }
+}
+
+#[test]
+fn what_a_worker_is_asked_is_bounded_as_json() {
+    let names = ["a", "b"].map(|name| name.repeat(1 << 10));
+    let column = |name: &str, shape: &[i64], count: usize| json!({"name": name, "datatype": "INT8", "shape": shape, "data": vec![1; count]});
+    for (inputs, kind) in [
+        (
+            json!([
+                column(&names[0], &[2000], 2000),
+                column(&names[1], &[2000], 2000)
+            ]),
+            FailureKind::PayloadTooLarge,
+        ),
+        (
+            json!([column("a", &[100_000, 0], 0)]),
+            FailureKind::InvalidArgument,
+        ),
+    ] {
+        let request = json!({ "inputs": inputs });
+        let played = asked_v1(STATION, &request, predictions(r#"{"predictions":[1]}"#));
+        assert_eq!(played.told.refused.unwrap().kind, kind);
+    }
+}
+
+/// A body says nothing of datatypes: a client could not ask for another form.
+#[test]
+fn halves_before_a_worker_of_json_alone_are_an_error_that_says_what_to_change() {
+    let played = Play {
+        options: &one("FP16"),
+        door: V1_PREDICT,
+        headers: Vec::new(),
+        request: br#"{"instances":[1]}"#.to_vec(),
+        grpc: false,
+        worker: station("kserve-rest", r#"{"binary":false}"#),
+        answer: nothing(),
+    };
+    let failed = played.run(Pace::Whole).told.refused.expect("no answer");
+    assert_eq!(failed.kind, FailureKind::InvalidArgument);
+    let message = failed.message;
+    assert!(message.contains("`v1.inputs`"), "{message}");
+    assert!(!message.contains("binary data"), "{message}");
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::*;
 
 /// The inputs of the models that clients ask. The worker's model makes `OUT` of `IN`.
 const V1: &str = "readiness: true, inputs: [{ name: IN, datatype: INT64 }], models: { pair: { inputs: [\
-                  { name: IN_T, datatype: BYTES }, { name: IN_F, datatype: FP32 }] } }";
+                  { name: IN_T, datatype: BYTES }, { name: IN_F, datatype: FP32 }] }, \
+                  texts: { inputs: [{ name: IN, datatype: BYTES }] }, \
+                  halves: { inputs: [{ name: IN, datatype: FP16 }] }, \
+                  doubles: { inputs: [{ name: IN, datatype: FP64 }] } }";
 
 /// The plugin with the first version, in front of a worker.
 async fn predicting(station: &Station) -> Proxy {
@@ -25,7 +28,8 @@ workers:
     address: \"{scheme}://{address}\"
     protocol: kserve
     options: {{ {options} }}
-    models: [{{ name: m, served-as: served }}, {{ name: pair, served-as: served }}, {{ name: broken }}, {{ name: ghost }}]
+    models: [{{ name: m, served-as: served }}, {{ name: pair, served-as: served }}, {{ name: texts, served-as: served }},
+             {{ name: halves, served-as: served }}, {{ name: doubles, served-as: served }}, {{ name: broken }}, {{ name: ghost }}]
     probe: off
 routes:
   - {{ name: all, frontends: [kserve], workers: [w0], auth: open }}
@@ -121,15 +125,83 @@ async fn errors_are_in_the_words_of_the_first_version() {
     }
 }
 
+/// The longest body that is taken unless the options say otherwise.
+const BOUND: usize = 2 << 20;
+
+/// A list of nothing but this value, not longer than so many bytes.
+fn longest(bytes: usize, value: &str) -> String {
+    let count = (bytes - 1) / (value.len() + 1);
+    format!("[{}]", vec![value; count].join(","))
+}
+
 #[tokio::test]
 async fn a_body_is_bounded() {
     let rest = kserve_python::rest().await;
     let proxy = predicting(&over_rest(&rest, "")).await;
-    let ones = vec!["1"; (8 << 20) / 2];
-    let body = format!("{{\"instances\":[{}]}}", ones.join(","));
+    let body = format!("{{\"instances\":{}}}", longest(BOUND, "1"));
     let told = predict(&proxy, "m", &body).await.with_status(413).json();
     assert!(told["error"].is_string(), "{told}");
     assert_eq!(rest.journal.requests(), 0);
+}
+
+/// What is within the bound is read and written within the time and memory of a plugin.
+#[tokio::test]
+async fn the_longest_bodies_are_served() {
+    const MODELS: [(&str, &str); 4] = [
+        ("m", "1"),
+        ("texts", "\"\""),
+        ("halves", "0.5"),
+        ("doubles", "0.5"),
+    ];
+    let rest = kserve_python::rest().await;
+    let grpc = kserve_python::grpc().await;
+    for (station, models) in [
+        (over_rest(&rest, ""), &MODELS[..]),
+        (over_rest(&rest, "binary: false"), &MODELS[..1]),
+        (over_grpc(&grpc, ""), &MODELS[..]),
+    ] {
+        let proxy = predicting(&station).await;
+        for (model, value) in models {
+            let values = longest(BOUND - 20, value);
+            let body = format!("{{\"instances\":{values}}}");
+            let told = predict(&proxy, model, &body).await.with_status(200);
+            let expected = format!("{{\"predictions\":{values}}}");
+            assert!(told.text() == expected, "{model}");
+        }
+    }
+    let values = longest(BOUND - 20, "1");
+    let count = (values.len() / 2) as i64;
+    let sent = vec![tensor("IN", "INT8", &[count], vec![1; values.len() / 2])];
+    let proxy = predicting(&of_v1(&rest, "{ name: OUT, datatype: INT8 }")).await;
+    let request = asked("/v2/models/m/infer", &sent, true, false);
+    let (_, got) = super::outputs(ask(&proxy, &request).await);
+    assert_eq!((&got[0].shape, &got[0].raw), (&sent[0].shape, &sent[0].raw));
+    // A few more are too many.
+    let sent = vec![tensor(
+        "IN",
+        "INT8",
+        &[count + 20],
+        vec![1; sent[0].raw.len() + 20],
+    )];
+    let request = asked("/v2/models/m/infer", &sent, true, false);
+    ask(&proxy, &request).await.with_status(413);
+}
+
+/// A model that answers what is no tensor, or too much, fails those who asked, and its worker serves on.
+#[tokio::test]
+async fn a_worker_is_not_judged_by_what_its_model_answers() {
+    let rest = kserve_python::rest().await;
+    let proxy = predicting(&of_v1(&rest, "{ name: OUT, datatype: INT8 }")).await;
+    let ones = |count: usize| tensor("IN", "INT8", &[count as i64], vec![1; count]);
+    let asked = |tensor| asked("/v2/models/m/infer", &[tensor], true, false);
+    let halves = tensor("IN", "FP32", &[1], 0.5_f32.to_le_bytes().to_vec());
+    for _ in 0..20 {
+        let told = ask(&proxy, &asked(halves.clone())).await;
+        let told = told.with_status(422).json();
+        let message = told["error"].as_str().expect("an error");
+        assert!(message.contains("0.5 is not a value of INT8"), "{message}");
+    }
+    ask(&proxy, &asked(ones(3))).await.with_status(200);
 }
 
 #[tokio::test]

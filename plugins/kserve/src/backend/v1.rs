@@ -14,8 +14,9 @@ use super::{Job, Link, gathered, infer_grpc::told, metadata, rest, unreadable, u
 use crate::{
     codec::{
         Body,
-        v1::{self, Column, Layout},
+        v1::{self, Layout, Problem},
     },
+    datatype,
     frontend::segment_of,
     options::Target,
 };
@@ -107,6 +108,10 @@ impl Predict {
         }
     }
 
+    fn inputs(&self) -> Vec<(String, Datatype)> {
+        self.link.target.v1.inputs_of(&self.call.model)
+    }
+
     fn outputs(&self) -> Vec<(String, Datatype)> {
         self.link.target.v1.outputs_of(&self.call.model)
     }
@@ -118,6 +123,7 @@ impl Predict {
             match (parameter.name.as_str(), &parameter.value) {
                 (SIGNATURE, ParameterValue::Text(name)) => signature = Some(name.as_str()),
                 (name, _) => {
+                    let name = v1::shown(name);
                     let what = format!("the model's worker takes no parameters: '{name}'");
                     return Err(invalid(what));
                 }
@@ -128,7 +134,7 @@ impl Predict {
             None => Ok(signature),
             Some(tensor) => Err(invalid(format!(
                 "the model's worker takes no parameters of tensors: '{}' has some",
-                tensor.name
+                v1::shown(&tensor.name)
             ))),
         }
     }
@@ -139,43 +145,65 @@ impl Predict {
         let known = self.outputs();
         let unknown = |it: &&Tensor| !known.iter().any(|known| known.0 == it.name);
         if let Some(output) = content.outputs.iter().find(unknown) {
-            let what = format!("the model has no output '{}'", output.name);
+            let what = format!("the model has no output '{}'", v1::shown(&output.name));
             return Err(invalid(what));
         }
         if content.inputs.is_empty() {
             return Err(invalid("there is no input"));
         }
-        let (most, mut len) = (self.link.target.v1.max_body, 0);
-        let mut all = Vec::with_capacity(content.inputs.len());
-        for tensor in &content.inputs {
-            let raw = v1::raw(bytes, tensor).map_err(invalid)?;
-            len += raw.len() as u64;
-            if len > most {
-                let what = format!("the model's worker takes {most} bytes of tensors at most");
-                return Err(failure::of(FailureKind::PayloadTooLarge, what));
-            }
-            all.push(raw);
-        }
-        let pairs = content.inputs.iter().zip(&all);
-        let columns = pairs.map(|(it, raw)| Column::new(&it.name, &it.datatype, &it.shape, raw));
-        let mut columns: Vec<Column<'_>> = columns.collect::<Result<_, _>>().map_err(invalid)?;
+        self.check_inputs(content)?;
         let mut body = b"{".to_vec();
         if let Some(name) = signature {
             let member = format!("\"{SIGNATURE}\":{},", Value::from(name));
             body.extend_from_slice(member.as_bytes());
         }
-        if self.link.target.v1.columns {
-            body.extend_from_slice(b"\"inputs\":");
-            v1::columns(&mut columns, false, &mut body).map_err(invalid)?;
-        } else {
-            body.extend_from_slice(b"\"instances\":");
-            v1::rows(&mut columns, &mut body).map_err(invalid)?;
-        }
+        let v1 = &self.link.target.v1;
+        let (layout, member) = match v1.columns {
+            true => (Layout::Columns, "inputs"),
+            false => (Layout::Rows, "instances"),
+        };
+        body.extend_from_slice(format!("\"{member}\":").as_bytes());
+        let form = v1::Form {
+            layout,
+            // Of a model with one input values without its name are what all servers take.
+            bare: !v1.columns && self.inputs().len() < 2,
+            most: v1.max_body,
+        };
+        v1::raw(bytes, &content.inputs, v1.max_body)
+            .and_then(|raw| v1::values(&content.inputs, &raw, form, &mut body))
+            .map_err(|problem| match problem {
+                Problem::Long(what) => failure::of(FailureKind::PayloadTooLarge, what),
+                Problem::Malformed(what) | Problem::Unfit(what) => invalid(what),
+            })?;
         body.push(b'}');
         Ok(body)
     }
 
-    fn tensors(&self, bytes: &dyn Bytes, progress: &Progress) -> Result<Vec<Tensor>, String> {
+    /// Inputs against what the worker's options say of the model's, where they say it.
+    fn check_inputs(&self, content: &Infer) -> Result<(), Failure> {
+        let known = self.inputs();
+        if known.is_empty() {
+            return Ok(());
+        }
+        for tensor in &content.inputs {
+            let name = v1::shown(&tensor.name);
+            let Some((_, datatype)) = known.iter().find(|it| it.0 == tensor.name) else {
+                let names: Vec<&str> = known.iter().map(|it| it.0.as_str()).collect();
+                let names = names.join("', '");
+                let what = format!("the model has no input '{name}'; it has '{names}'");
+                return Err(invalid(what));
+            };
+            if tensor.datatype != *datatype {
+                let given = v1::shown(datatype::name(&tensor.datatype));
+                let wanted = datatype::name(datatype);
+                let what = format!("input '{name}' is of {given}, and the model's of {wanted}");
+                return Err(invalid(what));
+            }
+        }
+        Ok(())
+    }
+
+    fn tensors(&self, bytes: &dyn Bytes, progress: &Progress) -> Result<Vec<Tensor>, Problem> {
         let keys = ["predictions", "outputs"];
         let mut found = v1::members(bytes, progress.source, progress.available, &keys)?;
         let (outputs, predictions) = (found.pop().flatten(), found.pop().flatten());
@@ -184,7 +212,10 @@ impl Predict {
             (Some(values), None) if values.first() == Some(&b'{') => (Layout::Columns, values),
             (Some(values), None) => (Layout::Rows, values),
             (None, Some(values)) => (Layout::Columns, values),
-            _ => return Err("it must have either 'predictions' or 'outputs'".to_owned()),
+            _ => {
+                let what = "it must have either 'predictions' or 'outputs'";
+                return Err(Problem::Malformed(what.to_owned()));
+            }
         };
         v1::tensors(&values, layout, &self.outputs(), "output")
     }
@@ -209,14 +240,29 @@ impl Job for Predict {
         if self.told {
             return Ok(None);
         }
-        if progress.available > self.link.target.v1.max_body {
-            return Err(unreadable("it is longer than the worker's `v1.max-body`"));
+        // How many rows there are the client decides: it is no fault of the worker's.
+        let most = self.link.target.v1.max_body;
+        if progress.total.unwrap_or(0).max(progress.available) > most {
+            let what = format!(
+                "the model's answer has more than {most} bytes, which are all that are read of one \
+                 in this protocol; ask for fewer rows"
+            );
+            return Err(failure::of(FailureKind::Unprocessable, what));
         }
         if !progress.end {
             return Ok(Some(actions::whole(progress.source)));
         }
         let content = self.content()?;
-        let mut tensors = self.tensors(bytes, progress).map_err(unreadable)?;
+        let mut tensors = self
+            .tensors(bytes, progress)
+            .map_err(|problem| match problem {
+                Problem::Malformed(what) => unreadable(what),
+                // What a model says to these inputs is not what its server is judged by.
+                Problem::Unfit(what) | Problem::Long(what) => {
+                    let what = format!("the model's answer is no tensors: {what}");
+                    failure::of(FailureKind::Unprocessable, what)
+                }
+            })?;
         let wanted = |it: &Tensor| {
             content.outputs.is_empty() || content.outputs.iter().any(|one| one.name == it.name)
         };

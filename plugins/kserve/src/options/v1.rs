@@ -8,6 +8,11 @@ use tollgate_sdk_protocol::types::Datatype;
 
 use crate::datatype;
 
+/// Longest body, where nothing else is said. A million numbers of two bytes are read and written
+/// well within the time and the memory that a plugin is given; of four times as many it would be the
+/// host's bound of what a call hands over that is met first, and by all that the instance serves.
+const MAX_BODY: u64 = 2 << 20;
+
 /// A tensor's name and datatype.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,7 +56,7 @@ pub struct V1 {
     pub clients: bool,
     /// `GET /v1/models/NAME` is answered.
     pub readiness: bool,
-    /// Longest body, and most bytes of the tensors of an answer.
+    /// Longest body of a request, and of an answer.
     pub max_body: u64,
     pub answers: Answers,
     pub inputs: Vec<Named>,
@@ -64,7 +69,7 @@ impl Default for V1 {
         Self {
             clients: true,
             readiness: false,
-            max_body: 8 << 20,
+            max_body: MAX_BODY,
             answers: Answers::default(),
             // The Python server of KServe names no input of the first version; its output in the
             // second is `output-0` (`get_predict_response`), and its examples ask `input-0`.
@@ -101,7 +106,7 @@ impl V1 {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct V1Worker {
-    /// Inputs, for the metadata of its models; none: they are not said.
+    /// Inputs of its models, which requests are held to; none: they are not said.
     pub inputs: Vec<Named>,
     /// What its predictions are.
     pub outputs: Vec<Named>,
@@ -109,7 +114,7 @@ pub struct V1Worker {
     pub columns: bool,
     /// It has versions of models, in its paths (TensorFlow Serving).
     pub versions: bool,
-    /// Longest answer, and most bytes of the tensors of a request.
+    /// Longest body of a request, and of an answer.
     pub max_body: u64,
     /// The same of single models, by the names that the worker knows.
     pub models: BTreeMap<String, V1Model>,
@@ -131,7 +136,7 @@ impl Default for V1Worker {
             outputs: Named::single("output-0"),
             columns: false,
             versions: false,
-            max_body: 8 << 20,
+            max_body: MAX_BODY,
             models: BTreeMap::new(),
         }
     }

@@ -1,10 +1,17 @@
 //! One element: read from JSON as little-endian bytes, and written back.
 
+use std::str::FromStr;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::Serialize;
 use serde_json::json;
 use tollgate_sdk_protocol::types::Datatype;
 
-use super::scan::{Kind, Scan};
+use super::{
+    Problem,
+    scan::{Kind, Scan},
+    shown,
+};
 use crate::datatype;
 
 /// Bits of the exponent and of the fraction of the halves.
@@ -15,28 +22,35 @@ const BF16: (u32, u32) = (8, 7);
 ///
 /// # Errors
 /// It is no value of the datatype.
-pub fn put(scan: &mut Scan<'_>, datatype: &Datatype, out: &mut Vec<u8>) -> Result<(), String> {
-    let name = datatype::name(datatype);
+pub fn put(scan: &mut Scan<'_>, datatype: &Datatype, out: &mut Vec<u8>) -> Result<(), Problem> {
+    let unfit = |what: &str| Problem::Unfit(what.to_owned());
     if *datatype == Datatype::Bytes {
         let element = match scan.kind()? {
             Kind::Text => scan.text()?.into_bytes(),
             Kind::Object => scan
                 .base64()?
-                .ok_or("an object that is not {\"b64\": …} is no value of BYTES")?,
-            _ => return Err("a value of BYTES is a string or {\"b64\": …}".to_owned()),
+                .ok_or_else(|| unfit("an object that is not {\"b64\": …} is no value of BYTES"))?,
+            _ => return Err(unfit("a value of BYTES is a string or {\"b64\": …}")),
         };
-        let len = u32::try_from(element.len()).map_err(|_| "it is too long".to_owned())?;
+        let len = u32::try_from(element.len()).map_err(|_| unfit("it is too long"))?;
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&element);
         return Ok(());
     }
+    let no_value = |what: &str| {
+        let name = datatype::name(datatype);
+        Problem::Unfit(format!("{what} is no value of {name}"))
+    };
     let written = match scan.kind()? {
         Kind::Bare => scan.bare()?,
-        Kind::Text => return Err(format!("a string is no value of {name}")),
-        Kind::Object => return Err(format!("an object is no value of {name}")),
-        Kind::List => return Err(format!("a list is no value of {name}")),
+        Kind::Text => return Err(no_value("a string")),
+        Kind::Object => return Err(no_value("an object")),
+        Kind::List => return Err(no_value("a list")),
     };
-    let wrong = || format!("{written} is not a value of {name}");
+    let wrong = || {
+        let (written, name) = (shown(written), datatype::name(datatype));
+        Problem::Unfit(format!("{written} is not a value of {name}"))
+    };
     let is_number = written.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if !is_number && *datatype != Datatype::Boolean {
         return Err(wrong());
@@ -48,7 +62,7 @@ pub fn put(scan: &mut Scan<'_>, datatype: &Datatype, out: &mut Vec<u8>) -> Resul
     }
     macro_rules! finite {
         ($type:ty) => {{
-            let value = written.parse::<$type>().map_err(|_| wrong())?;
+            let value: $type = nearest(written, scan)?.ok_or_else(wrong)?;
             if !value.is_finite() {
                 return Err(wrong());
             }
@@ -72,7 +86,7 @@ pub fn put(scan: &mut Scan<'_>, datatype: &Datatype, out: &mut Vec<u8>) -> Resul
         Datatype::Fp32 => finite!(f32),
         Datatype::Fp64 => finite!(f64),
         Datatype::Fp16 | Datatype::Bf16 => {
-            let value: f64 = written.parse().map_err(|_| wrong())?;
+            let value: f64 = nearest(written, scan)?.ok_or_else(wrong)?;
             let form = if *datatype == Datatype::Fp16 {
                 FP16
             } else {
@@ -81,69 +95,167 @@ pub fn put(scan: &mut Scan<'_>, datatype: &Datatype, out: &mut Vec<u8>) -> Resul
             let half = narrow(value, form).ok_or_else(wrong)?;
             out.extend_from_slice(&half.to_le_bytes());
         }
-        _ => return Err(format!("{name} has no form in JSON")),
+        _ => return Err(no_form(datatype)),
     }
     Ok(())
 }
 
-/// Writes the first element of some bytes, and gives those behind it.
+/// Digits of which a number is read at once, in any range: they fit 64 bits.
+const DIGITS: usize = 19;
+
+/// The nearest number of a type; none: it is no number.
+///
+/// One with more digits lies between two that have as many as are read at once, and mostly the same
+/// is the nearest to both. Where it is not, all of its digits have to be looked at: that takes a
+/// thousand times as long, and can be had in as few bytes, so that only some numbers of a text may
+/// need it.
+fn nearest<T: FromStr + PartialEq>(
+    written: &str,
+    scan: &mut Scan<'_>,
+) -> Result<Option<T>, Problem> {
+    if written.len() > DIGITS
+        && let Some((below, above)) = between(written)
+    {
+        let (below, above) = (below.parse::<T>().ok(), above.parse::<T>().ok());
+        if below == above {
+            return Ok(below);
+        }
+        if !scan.look_closer() {
+            let what = format!("it has too many numbers of more than {DIGITS} digits");
+            return Err(Problem::Unfit(what));
+        }
+    }
+    Ok(written.parse().ok())
+}
+
+/// A number cut to its first digits, and the next one of as many, or the same if nothing was cut but
+/// zeros. None: it has no more, or is none.
+fn between(written: &str) -> Option<(String, String)> {
+    let (sign, rest) = match written.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", written),
+    };
+    let (digits, exponent) = rest.split_once(['e', 'E']).unwrap_or((rest, "0"));
+    let (mut value, mut count, mut scale, mut fraction) = (0_u64, 0, 0_i64, false);
+    let mut more = false;
+    for byte in digits.bytes() {
+        match byte {
+            b'.' if !fraction => fraction = true,
+            b'0'..=b'9' if count < DIGITS => {
+                value = value * 10 + u64::from(byte - b'0');
+                count += usize::from(value > 0);
+                scale -= i64::from(fraction);
+            }
+            b'0'..=b'9' => {
+                count += 1;
+                scale += i64::from(!fraction);
+                more |= byte != b'0';
+            }
+            _ => return None,
+        }
+    }
+    // One that is longer than a number of 64 bits is beyond every range, or is zero.
+    let scale = scale.checked_add(exponent.parse().ok()?)?;
+    let cut = |value: u64| format!("{sign}{value}e{scale}");
+    (count > DIGITS).then(|| (cut(value), cut(value + u64::from(more))))
+}
+
+fn no_form(datatype: &Datatype) -> Problem {
+    let name = shown(datatype::name(datatype));
+    Problem::Unfit(format!("{name} has no form in JSON"))
+}
+
+/// Writes the first element of some bytes, and gives those behind it. None: it is longer than there
+/// is room for.
 ///
 /// # Errors
 /// JSON cannot carry it, or the bytes end within it.
-pub fn tell<'a>(raw: &'a [u8], datatype: &Datatype, out: &mut Vec<u8>) -> Result<&'a [u8], String> {
-    let short = || "its elements end too early".to_owned();
-    let size = match datatype::size(datatype) {
-        Some(size) => usize::try_from(size).map_err(|_| short())?,
-        None if *datatype == Datatype::Bytes => {
-            let (len, rest) = raw.split_first_chunk::<4>().ok_or_else(short)?;
-            let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| short())?;
-            let (element, rest) = rest.split_at_checked(len).ok_or_else(short)?;
-            let value = match std::str::from_utf8(element) {
-                Ok(text) => json!(text),
-                Err(_) => json!({ "b64": STANDARD.encode(element) }),
-            };
-            out.extend_from_slice(value.to_string().as_bytes());
-            return Ok(rest);
-        }
-        None => {
-            let name = datatype::name(datatype);
-            return Err(format!("{name} has no form in JSON"));
-        }
-    };
-    let (element, rest) = raw.split_at_checked(size).ok_or_else(short)?;
-    macro_rules! of {
-        ($type:ty) => {
-            <$type>::from_le_bytes(element.try_into().map_err(|_| short())?)
-        };
+pub fn tell<'a>(
+    raw: &'a [u8],
+    datatype: &Datatype,
+    room: usize,
+    out: &mut Vec<u8>,
+) -> Result<Option<&'a [u8]>, Problem> {
+    let short = || Problem::Unfit("its elements end too early".to_owned());
+    macro_rules! next {
+        ($type:ty) => {{
+            let (element, rest) = raw.split_first_chunk().ok_or_else(short)?;
+            (<$type>::from_le_bytes(*element), rest)
+        }};
     }
-    let unsaid = || "is NaN or infinite, which JSON cannot carry".to_owned();
-    let single = |value: f32| {
-        let text = value.is_finite().then(|| serde_json::to_string(&value));
-        text.and_then(Result::ok).ok_or_else(unsaid)
-    };
-    let text = match datatype {
-        Datatype::Boolean => (element[0] != 0).to_string(),
-        Datatype::Int8 => of!(i8).to_string(),
-        Datatype::Int16 => of!(i16).to_string(),
-        Datatype::Int32 => of!(i32).to_string(),
-        Datatype::Int64 => of!(i64).to_string(),
-        Datatype::Uint8 => of!(u8).to_string(),
-        Datatype::Uint16 => of!(u16).to_string(),
-        Datatype::Uint32 => of!(u32).to_string(),
-        Datatype::Uint64 => of!(u64).to_string(),
+    macro_rules! integer {
+        ($type:ty) => {{
+            let (value, rest) = next!($type);
+            write(&value, out)?;
+            rest
+        }};
+    }
+    let single = |value: f32, out: &mut Vec<u8>| match value.is_finite() {
         // Straight from 32 bits: the shortest digits, not those of a double.
-        Datatype::Fp32 => single(of!(f32))?,
-        Datatype::Fp64 => {
-            let value = of!(f64);
-            let text = value.is_finite().then(|| serde_json::to_string(&value));
-            text.and_then(Result::ok).ok_or_else(unsaid)?
-        }
-        Datatype::Fp16 => single(widen(of!(u16), FP16))?,
-        Datatype::Bf16 => single(widen(of!(u16), BF16))?,
-        _ => return Err(format!("{} has no form in JSON", datatype::name(datatype))),
+        true => write(&value, out),
+        false => Err(unsaid()),
     };
-    out.extend_from_slice(text.as_bytes());
-    Ok(rest)
+    Ok(Some(match datatype {
+        Datatype::Bytes => {
+            let (len, rest) = next!(u32);
+            let len = usize::try_from(len).map_err(|_| short())?;
+            let (element, rest) = rest.split_at_checked(len).ok_or_else(short)?;
+            if len > room {
+                return Ok(None);
+            }
+            match std::str::from_utf8(element) {
+                Ok(text) => write(text, out)?,
+                Err(_) => write(&json!({ "b64": STANDARD.encode(element) }), out)?,
+            }
+            rest
+        }
+        Datatype::Boolean => {
+            let (value, rest) = next!(u8);
+            write(&(value != 0), out)?;
+            rest
+        }
+        Datatype::Int8 => integer!(i8),
+        Datatype::Int16 => integer!(i16),
+        Datatype::Int32 => integer!(i32),
+        Datatype::Int64 => integer!(i64),
+        Datatype::Uint8 => integer!(u8),
+        Datatype::Uint16 => integer!(u16),
+        Datatype::Uint32 => integer!(u32),
+        Datatype::Uint64 => integer!(u64),
+        Datatype::Fp32 => {
+            let (value, rest) = next!(f32);
+            single(value, out)?;
+            rest
+        }
+        Datatype::Fp64 => {
+            let (value, rest) = next!(f64);
+            match value.is_finite() {
+                true => write(&value, out)?,
+                false => return Err(unsaid()),
+            }
+            rest
+        }
+        Datatype::Fp16 | Datatype::Bf16 => {
+            let (half, rest) = next!(u16);
+            let form = if *datatype == Datatype::Fp16 {
+                FP16
+            } else {
+                BF16
+            };
+            single(widen(half, form), out)?;
+            rest
+        }
+        Datatype::Other(_) => return Err(no_form(datatype)),
+    }))
+}
+
+/// Writes a value without a text of its own on the way: there may be a million of them.
+fn write(value: &(impl Serialize + ?Sized), out: &mut Vec<u8>) -> Result<(), Problem> {
+    serde_json::to_writer(out, value).map_err(|error| Problem::Unfit(error.to_string()))
+}
+
+fn unsaid() -> Problem {
+    Problem::Unfit("is NaN or infinite, which JSON cannot carry".to_owned())
 }
 
 /// The nearest half; of two as near the even one. None: it would be infinite.
@@ -192,15 +304,15 @@ fn widen(half: u16, (exponent, fraction): (u32, u32)) -> f32 {
 mod tests {
     use super::*;
 
-    fn read(text: &str, datatype: &Datatype) -> Result<Vec<u8>, String> {
+    fn read(text: &str, datatype: &Datatype) -> Result<Vec<u8>, Problem> {
         let mut out = Vec::new();
         put(&mut Scan::new(text.as_bytes()), datatype, &mut out)?;
         Ok(out)
     }
 
-    fn written(raw: &[u8], datatype: &Datatype) -> Result<String, String> {
+    fn written(raw: &[u8], datatype: &Datatype) -> Result<String, Problem> {
         let mut out = Vec::new();
-        assert!(tell(raw, datatype, &mut out)?.is_empty());
+        assert_eq!(tell(raw, datatype, 100, &mut out)?, Some(&[][..]));
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -211,7 +323,7 @@ mod tests {
                 let raw = half.to_le_bytes();
                 match written(&raw, &datatype) {
                     Ok(text) => assert_eq!(read(&text, &datatype).unwrap(), raw, "{text}"),
-                    Err(what) => assert!(what.contains("NaN"), "{what}"),
+                    Err(what) => assert_eq!(what, unsaid()),
                 }
             }
         }
@@ -241,6 +353,43 @@ mod tests {
     }
 
     #[test]
+    fn long_numbers_are_the_nearest_too() {
+        for text in [
+            "0.1000000000000000055511151231257827",
+            // Half between two doubles, and beside it.
+            "9007199254740993.0000000000000000000",
+            "9007199254740993.0000000000000000001",
+            "-9007199254740992.9999999999999999999",
+            "2.47032822920623272088284396434110686182e-324",
+            "2.47032822920623272088284396434110686183e-324",
+            "12345678901234567890123456789012345678901234567890",
+            "0.00000000000000000000000000000000000012345678901234567890123e+30",
+            "1.79769313486231570814527423731704356798070e308",
+        ] {
+            let exact: f64 = text.parse().unwrap();
+            assert_eq!(read(text, &Datatype::Fp64).unwrap(), exact.to_le_bytes());
+            let single: f32 = text.parse().unwrap();
+            if single.is_finite() {
+                assert_eq!(read(text, &Datatype::Fp32).unwrap(), single.to_le_bytes());
+            }
+        }
+        for text in ["1.2.34567890123456789012", "1234567890123456789012-3"] {
+            assert!(read(text, &Datatype::Fp64).is_err());
+        }
+        // Exact halves are found at once where nothing but zeros follows.
+        let zeros = "9007199254740993.0000000000000000000 ".repeat(1000);
+        let mut scan = Scan::new(zeros.as_bytes());
+        let mut out = Vec::new();
+        (0..1000).for_each(|_| put(&mut scan, &Datatype::Fp64, &mut out).unwrap());
+        // A text of nothing but the slowest ones is refused.
+        let slow = "2.47032822920623272088284396434110686182e-324 ".repeat(1000);
+        let mut scan = Scan::new(slow.as_bytes());
+        let mut out = Vec::new();
+        let read = (0..1000).find_map(|_| put(&mut scan, &Datatype::Fp64, &mut out).err());
+        assert!(read.unwrap().to_string().contains("too many numbers"));
+    }
+
+    #[test]
     fn integers_are_exact_and_in_range() {
         let large = i64::MAX.to_string();
         assert_eq!(
@@ -265,6 +414,15 @@ mod tests {
             ("{\"b65\":\"aa==\"}", Datatype::Bytes),
         ] {
             assert!(read(text, &datatype).is_err(), "{text}");
+        }
+    }
+
+    /// An error repeats what it is about, and not a whole body.
+    #[test]
+    fn a_long_number_is_cut_in_its_error() {
+        for text in ["1".repeat(1 << 20), "9".repeat(1 << 20) + "x"] {
+            let problem = read(&text, &Datatype::Int64).unwrap_err().to_string();
+            assert!(problem.contains("INT64") && problem.len() < 200);
         }
     }
 

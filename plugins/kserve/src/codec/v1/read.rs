@@ -7,8 +7,9 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
-    Layout, element,
+    Layout, Problem, element,
     scan::{Kind, Scan},
+    shown,
 };
 
 /// Most dimensions of a tensor.
@@ -26,7 +27,7 @@ pub fn tensors(
     layout: Layout,
     names: &Names,
     noun: &str,
-) -> Result<Vec<Tensor>, String> {
+) -> Result<Vec<Tensor>, Problem> {
     let mut scan = Scan::new(text);
     let all = match (scan.kind()?, layout) {
         (Kind::Object, Layout::Columns) if scan.base64()?.is_none() => {
@@ -34,7 +35,7 @@ pub fn tensors(
         }
         (Kind::List, Layout::Rows) if is_named(scan)? => rows(&mut scan, names, noun)?,
         (Kind::List, _) => vec![single(text, names, noun)?],
-        (_, Layout::Rows) => return Err(format!("rows of {noun}s must be a list")),
+        (_, Layout::Rows) => return Err(unfit(format!("rows of {noun}s must be a list"))),
         (_, Layout::Columns) => vec![single(text, names, noun)?],
     };
     Ok(all)
@@ -44,7 +45,7 @@ pub fn tensors(
 ///
 /// # Errors
 /// One is no value of the datatype.
-pub fn flat(text: &[u8], datatype: &Datatype) -> Result<Vec<u8>, String> {
+pub fn flat(text: &[u8], datatype: &Datatype) -> Result<Vec<u8>, Problem> {
     let mut scan = Scan::new(text);
     let (mut open, mut first, mut raw) = (0_usize, true, Vec::new());
     loop {
@@ -71,26 +72,30 @@ pub fn flat(text: &[u8], datatype: &Datatype) -> Result<Vec<u8>, String> {
 }
 
 /// Whether the rows of a list are objects of named values, as the first one is.
-fn is_named(mut scan: Scan<'_>) -> Result<bool, String> {
+fn is_named(mut scan: Scan<'_>) -> Result<bool, Problem> {
     scan.open();
     Ok(scan.more(true, b']')? && scan.kind()? == Kind::Object && scan.base64()?.is_none())
 }
 
 /// Values without a name.
-fn single(text: &[u8], names: &Names, noun: &str) -> Result<Tensor, String> {
+fn single(text: &[u8], names: &Names, noun: &str) -> Result<Tensor, Problem> {
     let [(name, datatype)] = names.as_slice() else {
         let known = listed(names);
-        return Err(format!(
+        return Err(unfit(format!(
             "the model has several {noun}s: values must be named, of {known}"
-        ));
+        )));
     };
     let mut scan = Scan::new(text);
     let mut building = Building::new(name, datatype, noun);
     building.take(&mut scan, 0)?;
     if !scan.is_over() {
-        return Err(building.problem("it is not valid JSON"));
+        return Err(Problem::Malformed("it is not valid JSON".to_owned()));
     }
     Ok(building.tensor())
+}
+
+fn unfit(what: String) -> Problem {
+    Problem::Unfit(what)
 }
 
 fn listed(names: &Names) -> String {
@@ -106,11 +111,11 @@ fn buildings<'a>(names: &'a Names, noun: &'a str) -> Vec<Building<'a>> {
 }
 
 /// Those that came.
-fn came(buildings: Vec<Building<'_>>, noun: &str) -> Result<Vec<Tensor>, String> {
+fn came(buildings: Vec<Building<'_>>, noun: &str) -> Result<Vec<Tensor>, Problem> {
     let all = buildings.into_iter().filter(|it| it.parts > 0);
     let all: Vec<Tensor> = all.map(Building::tensor).collect();
     match all.is_empty() {
-        true => Err(format!("there is no {noun}")),
+        true => Err(unfit(format!("there is no {noun}"))),
         false => Ok(all),
     }
 }
@@ -122,7 +127,7 @@ fn object(
     names: &Names,
     depth: usize,
     noun: &str,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     let before: Vec<usize> = buildings.iter().map(|it| it.parts).collect();
     scan.open();
     let mut first = true;
@@ -130,8 +135,8 @@ fn object(
         first = false;
         let key = scan.key()?;
         let at = names.iter().position(|it| it.0 == key).ok_or_else(|| {
-            let known = listed(names);
-            format!("{noun} '{key}' is not known here; known: {known}")
+            let (key, known) = (shown(&key), listed(names));
+            unfit(format!("{noun} '{key}' is not known here; known: {known}"))
         })?;
         let building = &mut buildings[at];
         if building.parts > before[at] {
@@ -143,21 +148,21 @@ fn object(
     Ok(())
 }
 
-fn columns(scan: &mut Scan<'_>, names: &Names, noun: &str) -> Result<Vec<Tensor>, String> {
+fn columns(scan: &mut Scan<'_>, names: &Names, noun: &str) -> Result<Vec<Tensor>, Problem> {
     let mut all = buildings(names, noun);
     object(scan, &mut all, names, 0, noun)?;
     came(all, noun)
 }
 
-fn rows(scan: &mut Scan<'_>, names: &Names, noun: &str) -> Result<Vec<Tensor>, String> {
+fn rows(scan: &mut Scan<'_>, names: &Names, noun: &str) -> Result<Vec<Tensor>, Problem> {
     let mut all = buildings(names, noun);
     scan.open();
     let mut rows = 0;
     while scan.more(rows == 0, b']')? {
         if scan.kind()? != Kind::Object {
-            return Err(format!(
+            return Err(unfit(format!(
                 "row {rows} is not an object of named values, as the first one is"
-            ));
+            )));
         }
         object(scan, &mut all, names, 1, noun)?;
         rows += 1;
@@ -203,16 +208,18 @@ impl<'a> Building<'a> {
         }
     }
 
-    fn problem(&self, what: &str) -> String {
-        format!("{} '{}': {what}", self.noun, self.name)
+    fn problem(&self, what: &str) -> Problem {
+        unfit(format!("{} '{}': {what}", self.noun, self.name))
     }
 
     /// Takes the value that comes, which stands this deep.
-    fn take(&mut self, scan: &mut Scan<'_>, depth: usize) -> Result<(), String> {
+    fn take(&mut self, scan: &mut Scan<'_>, depth: usize) -> Result<(), Problem> {
         if scan.kind()? != Kind::List {
             self.ends(depth)?;
-            element::put(scan, self.datatype, &mut self.raw)
-                .map_err(|what| self.problem(&format!("element {}: {what}", self.elements)))?;
+            element::put(scan, self.datatype, &mut self.raw).map_err(|problem| {
+                let (noun, name, at) = (self.noun, self.name, self.elements);
+                problem.map(|what| format!("{noun} '{name}': element {at}: {what}"))
+            })?;
             self.elements += 1;
             return Ok(());
         }
@@ -233,7 +240,7 @@ impl<'a> Building<'a> {
     }
 
     /// Elements stand this deep.
-    fn ends(&mut self, depth: usize) -> Result<(), String> {
+    fn ends(&mut self, depth: usize) -> Result<(), Problem> {
         match *self.rank.get_or_insert(depth) {
             rank if rank == depth => Ok(()),
             _ => Err(self.problem("its lists are ragged: they are not all as deep")),
@@ -241,7 +248,7 @@ impl<'a> Building<'a> {
     }
 
     /// A list this deep is so long.
-    fn size(&mut self, depth: usize, size: usize) -> Result<(), String> {
+    fn size(&mut self, depth: usize, size: usize) -> Result<(), Problem> {
         if self.sizes.len() <= depth {
             self.sizes.resize(depth + 1, None);
         }
@@ -282,7 +289,7 @@ mod tests {
         text: &str,
         layout: Layout,
         names: &Names,
-    ) -> Result<Vec<(String, Vec<i64>)>, String> {
+    ) -> Result<Vec<(String, Vec<i64>)>, Problem> {
         let all = tensors(text.as_bytes(), layout, names, "input")?;
         Ok(all.into_iter().map(|it| (it.name, it.shape)).collect())
     }
@@ -369,6 +376,8 @@ mod tests {
             (&deep, Layout::Rows, &one, "dimensions"),
         ] {
             let problem = shapes(text, layout, names).unwrap_err();
+            assert!(matches!(problem, Problem::Unfit(_)), "{text}: {problem:?}");
+            let problem = problem.to_string();
             assert!(problem.contains(word), "{text}: {problem}");
         }
     }

@@ -3,6 +3,8 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use super::Problem;
+
 /// What stands at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -18,30 +20,41 @@ pub enum Kind {
 pub struct Scan<'a> {
     text: &'a [u8],
     at: usize,
+    /// Numbers of which all digits were looked at.
+    closer: u32,
 }
 
-fn malformed() -> String {
-    "it is not valid JSON".to_owned()
+/// Most numbers of a text that take long to read.
+const CLOSER: u32 = 256;
+
+fn malformed() -> Problem {
+    Problem::Malformed("it is not valid JSON".to_owned())
 }
 
 impl<'a> Scan<'a> {
     pub fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            at: 0,
+            closer: 0,
+        }
     }
 
     /// The next byte that is no space.
     fn next(&mut self) -> Option<u8> {
-        let rest = &self.text[self.at..];
-        let spaces = rest.iter().take_while(|byte| b" \t\r\n".contains(byte));
-        self.at += spaces.count();
-        self.text.get(self.at).copied()
+        loop {
+            match self.text.get(self.at).copied() {
+                Some(b' ' | b'\t' | b'\r' | b'\n') => self.at += 1,
+                next => return next,
+            }
+        }
     }
 
     /// What comes.
     ///
     /// # Errors
     /// Nothing does.
-    pub fn kind(&mut self) -> Result<Kind, String> {
+    pub fn kind(&mut self) -> Result<Kind, Problem> {
         Ok(match self.next() {
             Some(b'[') => Kind::List,
             Some(b'{') => Kind::Object,
@@ -61,7 +74,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// Neither an item nor the end does.
-    pub fn more(&mut self, first: bool, close: u8) -> Result<bool, String> {
+    pub fn more(&mut self, first: bool, close: u8) -> Result<bool, Problem> {
         match self.next() {
             Some(byte) if byte == close => {
                 self.at += 1;
@@ -80,7 +93,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// There is none.
-    pub fn key(&mut self) -> Result<String, String> {
+    pub fn key(&mut self) -> Result<String, Problem> {
         let key = self.text()?;
         match self.next() {
             Some(b':') => self.at += 1,
@@ -93,7 +106,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// Something else comes.
-    pub fn text(&mut self) -> Result<String, String> {
+    pub fn text(&mut self) -> Result<String, Problem> {
         if self.next() != Some(b'"') {
             return Err(malformed());
         }
@@ -118,12 +131,12 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// Something else comes.
-    pub fn bare(&mut self) -> Result<&'a str, String> {
+    pub fn bare(&mut self) -> Result<&'a str, Problem> {
         if self.kind()? != Kind::Bare {
             return Err(malformed());
         }
         let rest = &self.text[self.at..];
-        let of_it = |byte: &&u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let of_it = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         let len = rest.iter().take_while(of_it).count();
         self.at += len;
         std::str::from_utf8(&rest[..len]).map_err(|_| malformed())
@@ -133,7 +146,7 @@ impl<'a> Scan<'a> {
     ///
     /// # Errors
     /// What is said to be base64 is not.
-    pub fn base64(&mut self) -> Result<Option<Vec<u8>>, String> {
+    pub fn base64(&mut self) -> Result<Option<Vec<u8>>, Problem> {
         let mut ahead = *self;
         ahead.open();
         if !ahead.more(true, b'}')? || ahead.key()? != "b64" || ahead.kind()? != Kind::Text {
@@ -147,7 +160,13 @@ impl<'a> Scan<'a> {
         let decoded = STANDARD.decode(text);
         decoded
             .map(Some)
-            .map_err(|_| "what 'b64' has is not base64".to_owned())
+            .map_err(|_| Problem::Unfit("what 'b64' has is not base64".to_owned()))
+    }
+
+    /// Whether one more number may take long to read.
+    pub fn look_closer(&mut self) -> bool {
+        self.closer += 1;
+        self.closer <= CLOSER
     }
 
     /// Whether nothing comes any more.

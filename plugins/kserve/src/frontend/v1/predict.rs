@@ -12,7 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use crate::{
-    codec::v1::{self, Column, Layout},
+    codec::v1::{self, Layout, Problem},
     frontend::{
         Form,
         answer::{is_final_mark, keeps},
@@ -59,38 +59,31 @@ impl Predict {
     fn answer(&self, bytes: &dyn Bytes, outputs: &[Tensor]) -> Result<Vec<Action>, Failure> {
         let v1 = self.v1()?;
         let layout = self.asked.as_ref().map_or(Layout::Rows, |it| it.layout);
-        // The worker did its part; it is this form that cannot carry it.
-        let cannot = |what| failure::of(FailureKind::Unprocessable, what);
         if outputs.is_empty() {
             return Err(failure::upstream_invalid("the worker answered no tensors"));
         }
-        let mut all = Vec::with_capacity(outputs.len());
-        let mut len = 0;
-        for tensor in outputs {
-            let raw = v1::raw(bytes, tensor).map_err(cannot)?;
-            len += raw.len() as u64;
-            if len > v1.max_body {
-                let what = format!("the answer has more than {} bytes of tensors", v1.max_body);
-                return Err(cannot(what));
-            }
-            all.push(raw);
-        }
-        let pairs = outputs.iter().zip(&all);
-        let columns = pairs.map(|(it, raw)| Column::new(&it.name, &it.datatype, &it.shape, raw));
-        let mut columns: Vec<Column<'_>> = columns.collect::<Result<_, _>>().map_err(cannot)?;
         let member = match (layout, v1.answers) {
             (Layout::Columns, Answers::Outputs) => "outputs",
             _ => "predictions",
         };
         let mut body = format!("{{\"{member}\":").into_bytes();
-        match layout {
-            Layout::Rows => v1::rows(&mut columns, &mut body),
-            Layout::Columns => v1::columns(&mut columns, true, &mut body),
-        }
-        .map_err(cannot)?;
+        let form = v1::Form {
+            layout,
+            bare: true,
+            most: v1.max_body,
+        };
+        // The worker did its part; it is this form that cannot carry it.
+        v1::raw(bytes, outputs, v1.max_body)
+            .and_then(|raw| v1::values(outputs, &raw, form, &mut body))
+            .map_err(|problem| failure::of(FailureKind::Unprocessable, problem.to_string()))?;
         body.push(b'}');
         Ok(actions::respond_json(200, body))
     }
+}
+
+/// What is wrong with a body.
+fn wrong(problem: Problem) -> Failure {
+    invalid(problem.to_string())
 }
 
 /// The signature's name, if it is not the usual one.
@@ -122,7 +115,7 @@ impl Ask for Predict {
         }
         let keys = ["instances", "inputs", "signature_name"];
         let found = v1::members(bytes, progress.source, progress.available, &keys);
-        let mut found = found.map_err(invalid)?;
+        let mut found = found.map_err(wrong)?;
         let signature = signature(found.pop().flatten().as_deref())?;
         let (inputs, instances) = (found.pop().flatten(), found.pop().flatten());
         let (layout, values) = match (instances, inputs) {
@@ -147,8 +140,10 @@ impl Ask for Predict {
         let path = format!("/v1/models/{}:predict", segment_of(&to.model));
         Ok(Some(Passed {
             id: CALL,
-            path: (self.model != to.model).then_some(path),
-            query: None,
+            // Never as the client wrote them: what was read of the path is what is asked, and a query
+            // says nothing in this protocol.
+            path: Some(path),
+            query: Some(String::new()),
             set_headers: model_header(&target, Form::Rest, &to.model),
             remove_headers: Vec::new(),
             edits: Vec::new(),
@@ -161,12 +156,13 @@ impl Ask for Predict {
         let asked = self.asked.as_ref();
         let asked = asked.ok_or_else(|| invalid("nothing was asked"))?;
         if let Some(name) = &asked.signature {
+            let name = v1::shown(name);
             let what =
                 format!("the model's workers have no signatures, and so none of the name '{name}'");
             return Err(failure::invalid(what, Some("signature_name")));
         }
         let names = self.v1()?.inputs_of(&self.model);
-        let inputs = v1::tensors(&asked.values, asked.layout, &names, "input").map_err(invalid)?;
+        let inputs = v1::tensors(&asked.values, asked.layout, &names, "input").map_err(wrong)?;
         // An answer that another worker had begun does not count.
         self.outputs = None;
         Ok(Call {
