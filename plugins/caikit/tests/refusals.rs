@@ -144,7 +144,7 @@ fn classification_has_bounds() {
         .into_iter()
         .zip([json!({"label": "a", "score": 0.5}), entity])
     {
-        let long = asked(path, (1 << 20) + 1);
+        let long = asked(path, (1 << 18) + 1);
         assert_eq!(*refused(&long.told(vec![])).0, FailureKind::PayloadTooLarge);
         let ask = asked(path, 1);
         let asked = ask.told(vec![]);
@@ -166,9 +166,9 @@ fn classification_has_bounds() {
                 .swap_remove(0)
                 .event
         };
-        assert!(matches!(said(1 << 16), Event::Other(_)));
+        assert!(matches!(said(1 << 12), Event::Other(_)));
         // The model has them: its worker did nothing wrong.
-        let failed = said((1 << 16) + 1);
+        let failed = said((1 << 12) + 1);
         assert!(
             matches!(&failed, Event::Failed(it) if it.kind == FailureKind::Unprocessable),
             "{path}"

@@ -25,7 +25,11 @@ fn vllm(request: &Received) -> Vec<Act> {
         .map(|(index, text)| {
             let good = if text == "fine" { 0.75 } else { 0.125 };
             let label = if good > 0.5 { "good" } else { "bad" };
-            json!({"index": index, "label": label, "probs": [1.0 - good, good], "num_classes": 2})
+            let mut probs = vec![1.0 - good, good];
+            // A text may ask for more classes.
+            let more = text.as_str().and_then(|text| text.parse().ok());
+            probs.resize(more.unwrap_or(2), 0.0625);
+            json!({"index": index, "label": label, "probs": probs, "num_classes": probs.len()})
         })
         .collect();
     let usage = json!({"prompt_tokens": 5, "total_tokens": 5, "completion_tokens": 0,
@@ -150,4 +154,39 @@ async fn clients_of_caikit_learn_the_likeliest_class_of_vllm() {
     // No parameters here, as at the runtime itself.
     let more = json!({"model_id": "v", "inputs": "fine", "parameters": {"threshold": 0.5}});
     ask(&proxy, "/api/v1/task/text-classification", &more, 422).await;
+}
+
+/// What is within the bounds is handed over within a plugin's limits, also where it is all escapes.
+#[tokio::test]
+async fn texts_and_classes_are_bounded() {
+    let (proxy, workers) = both().await;
+    let path = "/api/v1/task/text-classification";
+    for (more, status) in [(0, 200), (1, 413)] {
+        let text = "\u{1}".repeat((1 << 18) + more);
+        ask(
+            &proxy,
+            path,
+            &json!({"model_id": "v", "inputs": text}),
+            status,
+        )
+        .await;
+        ask(
+            &proxy,
+            "/classify",
+            &json!({"model": "c", "input": text}),
+            status,
+        )
+        .await;
+    }
+    for (classes, status) in [(1 << 12, 200), ((1 << 12) + 1, 422)] {
+        let asked = json!({"model_id": "v", "inputs": classes.to_string()});
+        ask(&proxy, path, &asked, status).await;
+    }
+    // Its worker is not judged by that.
+    let before = workers[0].journal.requests();
+    for _ in 0..20 {
+        let asked = json!({"model_id": "v", "inputs": "70000"});
+        ask(&proxy, path, &asked, 422).await;
+    }
+    assert_eq!(workers[0].journal.requests(), before + 20);
 }

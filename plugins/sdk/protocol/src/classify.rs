@@ -23,11 +23,13 @@ pub const TEXTS: &str = "classify";
 /// Name of the task, and of its event: parts of a text are something.
 pub const TOKENS: &str = "classify-tokens";
 
-/// Most bytes of the texts of a request, with what is said beside them for each: written as JSON
-/// they may be six times as many, which a call of a plugin can still hand over.
-const MOST_TEXT: u64 = 1 << 20;
-/// Most classes or entities of an answer.
-const MOST_FOUND: usize = 1 << 16;
+/// Most bytes of the texts of a request, with what is said beside them for each. Written as JSON they
+/// may be six times as many, and who reads the answer may read them once more, in the time of a short
+/// call.
+const MOST_TEXT: u64 = 1 << 18;
+/// Most classes or entities of an answer: they are one event, and a route's `event-buffer` has to have
+/// room for it where it is followed by another.
+const MOST_FOUND: usize = 1 << 12;
 
 /// Whether so many bytes of texts may be asked of in one request.
 ///
