@@ -318,6 +318,20 @@ impl Proxy {
         kib << 10
     }
 
+    /// Threads of the process whose name begins so.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    #[must_use]
+    pub fn threads(&self, name: &str) -> usize {
+        let path = format!("/proc/{}/task", self.child.id());
+        let tasks = fs::read_dir(path).expect("the child runs");
+        // One that has ended meanwhile has none.
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|it| it.starts_with(name)).count()
+    }
+
     /// Asks the admin port.
     pub async fn ask_admin(&self, path: &str) -> Response {
         http1::ask(self.admin, &Request::get(path)).await

@@ -97,6 +97,8 @@ async fn hundreds_of_swaps_leave_nothing_behind() {
         let (what, _) = names[at % 3];
         done(&proxy, &format!("{what}/swap"), "").await;
         ask().await;
+        // Who loads them is made once.
+        assert!((1..=4).contains(&proxy.threads("aside ")), "after {at}");
     }
     eventually("what served is gone", async || {
         let mut leaving = 0.0;

@@ -1,9 +1,13 @@
 //! `soak --swaps N`: so many swaps of plugins and a scheduler, each to another version than the one
 //! before, while a mix of everything is served. No request may notice; memory stays flat; what a
 //! generation had is gone when it is.
+//!
+//! Memory is looked at twice over: while it is loaded, and in a pause after each part of the swaps,
+//! when the load has ended and the allocator's own thread has given back what lies unused. What
+//! grows in the first alone is what a load takes; what grows in the second stays.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -31,6 +35,10 @@ const SUBJECTS: [(&str, &str); 5] = [
 const STRETCH: f64 = 20.0;
 /// Swaps from one look at the process to the next.
 const LOOK: u32 = 10;
+/// Parts that end with a pause: two a fifth.
+const PARTS: u32 = 10;
+/// A pause: the allocator gives pages back after one second (`.cargo/config.toml`).
+const QUIET: Duration = Duration::from_secs(4);
 
 /// Swaps, and judges.
 ///
@@ -53,31 +61,39 @@ pub(super) fn run(workspace: &Workspace, many: u32) -> Result<()> {
     fs::write(&mix, mix::json(FRONT).to_string())?;
 
     let begun = Instant::now();
-    let mut samples = Vec::new();
+    let mut loaded = Vec::new();
+    let mut at_rest = Vec::new();
     let mut answered = 0;
     let mut errors = Vec::new();
-    let mut load = Loading::start(&house, &mix, STRETCH)?;
-    for swap in 0..many {
-        let (kind, name) = SUBJECTS[swap as usize % SUBJECTS.len()];
-        // Two versions, turn about, from the second round on.
-        trouble.put(name, 1 + swap / SUBJECTS.len() as u32 % 2)?;
-        post(ADMIN, &format!("/{kind}/{name}/swap"))
-            .with_context(|| format!("swap {swap}, of {name}"))?;
-        if load.child.try_wait()?.is_some() {
-            answered += finished(load, &mut errors)?;
-            load = Loading::start(&house, &mix, STRETCH)?;
+    for part in 0..PARTS {
+        let mut load = Loading::start(&house, &mix, STRETCH)?;
+        for swap in many * part / PARTS..many * (part + 1) / PARTS {
+            let (kind, name) = SUBJECTS[swap as usize % SUBJECTS.len()];
+            // Two versions, turn about, from the second round on.
+            trouble.put(name, 1 + swap / SUBJECTS.len() as u32 % 2)?;
+            post(ADMIN, &format!("/{kind}/{name}/swap"))
+                .with_context(|| format!("swap {swap}, of {name}"))?;
+            if load.child.try_wait()?.is_some() {
+                answered += finished(load, &mut errors)?;
+                load = Loading::start(&house, &mix, STRETCH)?;
+            }
+            if swap % LOOK == 0 {
+                loaded.push(sample::take(&house, &proxy, begun.elapsed().as_secs_f64())?);
+            }
         }
-        if swap % LOOK == 0 {
-            samples.push(sample::take(&house, &proxy, begun.elapsed().as_secs_f64())?);
-        }
-        if (swap + 1) % (many / 20).max(1) == 0 {
-            let rss = samples.last().map_or(0.0, |seen| seen.rss);
-            println!("  {} swaps, RSS {rss:.1} MiB", swap + 1);
-        }
+        answered += finished(load, &mut errors)?;
+        pause(QUIET);
+        let seen = sample::take(&house, &proxy, begun.elapsed().as_secs_f64())?;
+        println!(
+            "  part {} of {PARTS}: RSS {:.1} MiB under load, {:.1} MiB at rest, {} threads",
+            part + 1,
+            loaded.last().map_or(0.0, |seen| seen.rss),
+            seen.rss,
+            seen.threads
+        );
+        at_rest.push(seen);
     }
     let took = begun.elapsed();
-    load.child.wait()?;
-    answered += finished(load, &mut errors)?;
     let left = rested(&house)?;
     let faults: Vec<String> = verdict::faults(&house.metrics()?)
         .into_iter()
@@ -85,7 +101,9 @@ pub(super) fn run(workspace: &Workspace, many: u32) -> Result<()> {
         .map(|(name, value)| format!("{name} {value}"))
         .collect();
     let checks = [
-        verdict::memory(&samples),
+        verdict::memory("under load", &loaded),
+        verdict::memory("at rest", &at_rest),
+        verdict::threads(&at_rest),
         verdict::check(
             "no request noticed",
             &errors,

@@ -52,7 +52,7 @@ const ZERO: [&str; 3] = [
 
 /// Every check.
 pub(super) fn judge(soak: &Soak) -> Vec<Check> {
-    let mut checks = vec![memory(&soak.samples)];
+    let mut checks = vec![memory("under load", &soak.samples)];
     let leaks = leaked(&soak.idle, &soak.rested);
     checks.push(check(
         "gauges, files and threads return",
@@ -108,7 +108,7 @@ pub(super) fn check(what: &str, against: &[String], good: &str) -> Check {
 }
 
 /// The median of the last fifth against that of the second: the first is for warming up.
-pub(super) fn memory(samples: &[Sample]) -> Check {
+pub(super) fn memory(when: &str, samples: &[Sample]) -> Check {
     let fifth = |nth: usize| {
         let from = samples.len() * nth / 5;
         let to = samples.len() * (nth + 1) / 5;
@@ -128,9 +128,21 @@ pub(super) fn memory(samples: &[Sample]) -> Check {
         None => ("too few samples".to_owned(), false),
     };
     Check {
-        what: format!("memory of the last fifth ≤ {RISE} × the second"),
+        what: format!("memory {when}, of the last fifth ≤ {RISE} × the second"),
         found,
         holds,
+    }
+}
+
+/// Threads of the last look against those of the first: some are made when they are first needed,
+/// and those for what blocks come and go.
+pub(super) fn threads(samples: &[Sample]) -> Check {
+    let ends = samples.first().zip(samples.last());
+    let (first, last) = ends.map_or((0, 0), |(first, last)| (first.threads, last.threads));
+    Check {
+        what: "threads do not grow".to_owned(),
+        found: format!("{first}, then {last}"),
+        holds: first > 0 && last as f64 <= first as f64 + ONCE,
     }
 }
 
@@ -249,9 +261,17 @@ mod tests {
 
     #[test]
     fn growth_fails_and_warming_up_does_not() {
-        assert!(memory(&samples(|at| if at < 15 { 20.0 } else { 60.0 })).holds);
-        assert!(!memory(&samples(|at| 50.0 + at as f64 / 5.0)).holds);
-        assert!(!memory(&[]).holds);
+        assert!(memory("", &samples(|at| if at < 15 { 20.0 } else { 60.0 })).holds);
+        assert!(!memory("", &samples(|at| 50.0 + at as f64 / 5.0)).holds);
+        assert!(!memory("", &[]).holds);
+        let with = |threads: [u64; 2]| {
+            let looks = threads.map(|threads| Sample {
+                threads,
+                ..Sample::default()
+            });
+            self::threads(&looks).holds
+        };
+        assert!(with([20, 22]) && !with([20, 40]));
     }
 
     #[test]
