@@ -84,12 +84,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
                 &workspace,
                 asked.scenarios.iter().any(|it| it.name == "guests"),
             )?;
-            if asked
-                .scenarios
-                .iter()
-                .any(|it| it.name == "hostile" || it.name == "swap")
-            {
-                components::build(&workspace, Which::Named(&["bad".to_owned()]))?;
+            if asked.scenarios.iter().any(|it| it.name == "hostile") {
+                let fixtures = ["bad", "lifo"].map(str::to_owned);
+                components::build(&workspace, Which::Named(&fixtures))?;
             }
         }
         running::many_files()?;

@@ -4,7 +4,7 @@ use super::matrix;
 use super::measure::name;
 use super::results::{Record, Results};
 use super::rounds::{Compared, Spread, compare};
-use super::scenarios::{batching, guests, idle, start, stream, swap, translations};
+use super::scenarios::{batching, guests, hostile, idle, start, stream, swap, translations};
 use super::subjects::{
     OPENAI, OPENAI_TGIS, Subject, TGIS, TGIS_OPENAI, V2_GRPC, V2_GRPC_REST, V2_REST, V2_REST_GRPC,
     Way,
@@ -412,6 +412,13 @@ fn starting() -> Vec<Budget> {
         figure: at("swap", swap::SETTING, Subject::Swapped, name),
         bound: Bound::Most(0.0),
     };
+    let attacked = |what: &str, name| Budget {
+        what: format!("healthy plugins beside hostile ones, {what}"),
+        text: "none".to_owned(),
+        unit: "",
+        figure: at("hostile", hostile::SETTING, Subject::Beside, name),
+        bound: Bound::Most(0.0),
+    };
     vec![
         // The other one sends eight requests a step, and is no step of this sort.
         step("fcfs"),
@@ -419,6 +426,8 @@ fn starting() -> Vec<Budget> {
         ready,
         swapped("requests that failed", swap::FAILED),
         swapped("answers that broke off", swap::BROKEN),
+        attacked("requests that failed", swap::FAILED),
+        attacked("answers that broke off", swap::BROKEN),
     ]
 }
 

@@ -38,6 +38,15 @@ impl Metrics {
         values.reduce(|sum, value| sum + value)
     }
 
+    /// The sum over those of its samples that have a label; 0 when there is none.
+    pub(crate) fn sum_of(&self, name: &str, label: &str) -> f64 {
+        let samples = self.samples.iter();
+        samples
+            .filter(|(series, _)| family(series) == name && series.contains(label))
+            .map(|(_, value)| value)
+            .sum()
+    }
+
     /// Every gauge with its value.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&str, f64)> {
         self.samples
@@ -90,6 +99,8 @@ mod tests {
         let read = Metrics::read(PAGE);
         assert_eq!(read.sum("a_seconds_total"), Some(1.75));
         assert_eq!(read.sum("b"), None);
+        assert_eq!(read.sum_of("a_seconds_total", "plugin=\"z\""), 0.25);
+        assert_eq!(read.sum_of("a_seconds_total", "plugin=\"y\""), 0.0);
     }
 
     #[test]

@@ -188,6 +188,16 @@ impl Running {
         }
     }
 
+    /// How many lines it wrote that have all of these texts in them.
+    pub(crate) fn lines(&self, texts: &[&str]) -> usize {
+        let said = fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines = said.lines();
+        lines
+            .filter(|line| texts.iter().all(|text| line.contains(text)))
+            .count()
+    }
+
     /// The end of what it wrote.
     pub(crate) fn said(&self) -> String {
         tail(&self.log)

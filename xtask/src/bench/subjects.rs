@@ -29,7 +29,7 @@ pub(crate) enum Subject {
     Open,
     /// Tollgate while its plugins and its scheduler are swapped.
     Swapped,
-    /// Tollgate while a hostile plugin beside the others is asked.
+    /// Tollgate while hostile plugins beside the others are asked.
     Beside,
 }
 
@@ -113,6 +113,16 @@ pub(crate) const MIXED: Way = way(
     21088,
 );
 
+/// The same beside plugins, and a scheduler, that misbehave.
+pub(crate) const HOSTILE: Way = way(
+    "mixed, beside hostile plugins",
+    "openai-completion",
+    false,
+    false,
+    "hostile.yaml",
+    21090,
+);
+
 /// Before a worker that can do little.
 pub(crate) const OVERLOAD: Way = way(
     "OpenAI, few slots",
@@ -175,7 +185,7 @@ impl Way {
 mod tests {
     use super::*;
 
-    const WAYS: [&Way; 10] = [
+    const WAYS: [&Way; 11] = [
         &OPENAI,
         &TGIS,
         &OPENAI_TGIS,
@@ -185,6 +195,7 @@ mod tests {
         &V2_REST_GRPC,
         &V2_GRPC_REST,
         &MIXED,
+        &HOSTILE,
         &OVERLOAD,
     ];
 

@@ -1,13 +1,9 @@
-//! Swaps under load, and hostile plugins beside healthy ones: what clients of the healthy ones notice,
-//! beside the same load without either.
+//! Swaps under load: what clients notice, beside the same load without them.
 //!
-//! The load is a mix of whole answers and streams, of two protocols, at one rate. `swap` swaps two
-//! plugins and the scheduler, one a second, each to another version than the one before. `hostile` has
-//! a plugin asked that traps, never returns and grows, on a route of its own.
+//! The load is a mix of whole answers and streams, of two protocols, at one rate. Two plugins and the
+//! scheduler are swapped, one a second, each to another version than the one before.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -38,34 +34,19 @@ const SUBJECTS: [(&str, &str); 3] = [
     ("schedulers", "fcfs"),
     ("plugins", "tgis"),
 ];
-/// The route of the hostile plugin, and how it is asked to be so.
-const HOSTILE: &str = "/hostile/bad/echo?bad";
-/// Those who ask it at once.
-const ATTACKERS: usize = 4;
 
-pub(super) fn swap(bench: &mut Bench<'_>) -> Result<()> {
-    compared(bench, Subject::Swapped)
-}
-
-pub(super) fn hostile(bench: &mut Bench<'_>) -> Result<()> {
-    compared(bench, Subject::Beside)
-}
-
-fn compared(bench: &mut Bench<'_>, disturbed: Subject) -> Result<()> {
+pub(super) fn run(bench: &mut Bench<'_>) -> Result<()> {
     let components = bench.house.components();
     for name in ["openai", "tgis", "fcfs"] {
         put(&components, bench.house, name, 0)?;
     }
-    let bad = components.join("fixtures/bad.wasm");
-    fs::copy(&bad, bench.house.folder.join("bad.wasm"))
-        .with_context(|| format!("{}: `cargo xtask components bad` makes it", bad.display()))?;
     let mix = bench.house.folder.join("swap-mix.json");
     let url = MIXED.url(Subject::Tollgate).context("nobody to ask")?;
     fs::write(&mix, kinds(&url).to_string())?;
     let load = Load::new(["--target", &url, "--token", &bench.house.token])
         .with(["--mix", &mix.to_string_lossy(), "--connections", "32"])
         .with(["--streams-per-connection", "8", "--rate", RATE]);
-    let cases: Vec<Case> = [PAIR[0], disturbed, PAIR[1]]
+    let cases: Vec<Case> = [PAIR[0], Subject::Swapped, PAIR[1]]
         .into_iter()
         .map(|subject| Case {
             setting: SETTING.to_owned(),
@@ -96,40 +77,30 @@ fn measured(
     let over = AtomicBool::new(false);
     let done = AtomicU32::new(0);
     let seconds = bench.seconds;
+    let swapped = case.subject == Subject::Swapped;
     let loaded = std::thread::scope(|scope| {
-        let disturbing: Vec<_> = match case.subject {
-            Subject::Swapped => vec![scope.spawn(|| keep_swapping(house, &over, &done))],
-            Subject::Beside => (0..ATTACKERS)
-                .map(|_| scope.spawn(|| keep_attacking(&over, &done)))
-                .collect(),
-            _ => Vec::new(),
-        };
+        let swapping = swapped.then(|| scope.spawn(|| keep_swapping(house, &over, &done)));
         let loaded = run(seconds);
         over.store(true, Ordering::Relaxed);
-        for thread in disturbing {
-            match thread.join() {
-                Ok(disturbed) => disturbed?,
-                Err(_) => bail!("what was to disturb it panicked"),
-            }
+        match swapping.map(std::thread::ScopedJoinHandle::join) {
+            None | Some(Ok(Ok(()))) => loaded,
+            Some(Ok(Err(problem))) => Err(problem),
+            Some(Err(_)) => bail!("who was to swap panicked"),
         }
-        loaded
     });
     let (report, raw) = loaded?;
     let after = house.usage(stage.proxy.as_ref())?;
-    let disturbances = done.load(Ordering::Relaxed);
-    if matches!(case.subject, Subject::Swapped | Subject::Beside) && disturbances == 0 {
-        bail!("nothing disturbed it");
+    let swaps = done.load(Ordering::Relaxed);
+    if swapped && swaps == 0 {
+        bail!("nothing was swapped");
     }
     bench.record.raw.push(json!({
         "setting": case.setting,
         "subject": case.subject.name(),
         "report": raw,
-        "disturbances": disturbances,
+        "swaps": swaps,
     }));
-    println!(
-        "    {disturbances} disturbances, {} answered",
-        report.requests
-    );
+    println!("    {swaps} swaps, {} answered", report.requests);
     let mut figures = failures(&report);
     figures.extend(report.latency_us.figures(name::P));
     figures.extend(report.inter_token_us.figures(name::BETWEEN));
@@ -139,7 +110,7 @@ fn measured(
 
 /// Requests that failed, and answers that broke off.
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-fn failures(report: &Report) -> Vec<Measure> {
+pub(super) fn failures(report: &Report) -> Vec<Measure> {
     let broken = report.errors.get("cut").copied().unwrap_or_default();
     let all: u64 = report.errors.values().sum();
     vec![
@@ -174,30 +145,13 @@ fn keep_swapping(house: &House, over: &AtomicBool, done: &AtomicU32) -> Result<(
     Ok(())
 }
 
-/// Asks the hostile plugin again and again; whatever it answers is its own affair.
-fn keep_attacking(over: &AtomicBool, done: &AtomicU32) -> Result<()> {
-    let address = MIXED.address(Subject::Tollgate).context("nobody to ask")?;
-    while !over.load(Ordering::Relaxed) {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let asked = format!(
-            "POST {HOSTILE} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
-        );
-        stream.write_all(asked.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok();
-        done.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
 /// A component with a mark that no runtime looks at: another digest, the same behaviour.
 fn put(components: &Path, house: &House, name: &str, mark: u32) -> Result<()> {
     crate::soak::put_marked(components, &house.folder, name, mark)
 }
 
 /// Whole answers and streams, of both protocols.
-fn kinds(url: &str) -> serde_json::Value {
+pub(super) fn kinds(url: &str) -> serde_json::Value {
     let kind = |name: &str, weight: f64, protocol: &str, stream: bool| {
         json!({
             "name": name, "weight": weight, "protocol": protocol, "target": url,
