@@ -33,9 +33,9 @@ pub(crate) struct Arguments {
     /// More schedulers, on the same requests.
     #[arg(long, value_name = "SCHEDULER", num_args = 1.., conflicts_with = "replay")]
     compare: Vec<String>,
-    /// A CSV file, or a generator: poisson, bursty or diurnal, with `:name=value,…` of rate,
+    /// A CSV file, or a generator: poisson, bursty, diurnal or closed, with `:name=value,…` of rate,
     /// seconds, tenants, skew, models, keys, priorities, input, output, deadline-ms, prefixes,
-    /// blocks; factor and period, amplitude and period.
+    /// blocks; factor and period, amplitude and period, clients and think-us.
     #[arg(long, default_value = "poisson:rate=1000,seconds=10")]
     trace: String,
     /// Workers.

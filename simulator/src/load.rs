@@ -5,6 +5,7 @@
 //! | `poisson` | independent of one another |
 //! | `bursty` | two states, each for `period` seconds in the mean; in one the rate is `factor` times that of the other, and the mean of both is `rate` |
 //! | `diurnal` | a sine of `period` seconds around `rate`, from `1 − amplitude` to `1 + amplitude` times it |
+//! | `closed` | `clients` that each ask once at a time, and again `think-us` microseconds in the mean after they were answered: what is not served is not asked |
 //!
 //! With `modesty` tenants of even numbers are believed to want that part of the output that they
 //! will get.
@@ -37,6 +38,17 @@ pub struct Job {
     pub prefix: u64,
     /// So many blocks of the beginning are alike.
     pub blocks: u32,
+    /// Its client asks the same again when it is done.
+    pub again: Option<Again>,
+}
+
+/// When a client asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// Microseconds in the mean from the end of one request to the next.
+    pub after: u64,
+    /// From then on no more.
+    pub until: u64,
 }
 
 /// Most blocks of a beginning that a request names, as the contract allows.
@@ -47,6 +59,7 @@ enum Rhythm {
     Poisson,
     Bursty { factor: f64, period: f64 },
     Diurnal { amplitude: f64, period: f64 },
+    Closed { clients: u32, think: u64 },
 }
 
 /// Makes requests at random.
@@ -75,6 +88,8 @@ pub struct Jobs {
     now: f64,
     busy: bool,
     turn: f64,
+    /// Requests made so far.
+    made: u32,
 }
 
 // === impl Job ===
@@ -116,10 +131,14 @@ impl Generator {
                 amplitude: spec.take("amplitude", 0.8, 0.0, 1.0)?,
                 period: spec.take("period", 60.0, 1e-3, forever)?,
             },
+            "closed" => Rhythm::Closed {
+                clients: spec.take("clients", 64, 1, 100_000)?,
+                think: spec.take("think-us", 1000, 0, 1_000_000_000)?,
+            },
             other => {
                 return Err(SpecError::Kind(
                     other.to_owned(),
-                    "poisson, bursty, diurnal",
+                    "poisson, bursty, diurnal, closed",
                 ));
             }
         };
@@ -127,7 +146,11 @@ impl Generator {
         let skew: f64 = spec.take("skew", 0.0, 0.0, 10.0)?;
         let generator = Self {
             rhythm,
-            rate: spec.take("rate", 100.0, 1e-6, 1e9)?,
+            rate: match rhythm {
+                // Clients ask as soon as they are answered.
+                Rhythm::Closed { .. } => 0.0,
+                _ => spec.take("rate", 100.0, 1e-6, 1e9)?,
+            },
             end: (spec.take("seconds", 60.0, 1e-3, forever)? * 1e6) as u64,
             tenants: (1..=tenants).map(|n| f64::from(n).powf(-skew)).collect(),
             models: spec.take("models", 1, 1, 100_000)?,
@@ -154,6 +177,7 @@ impl Generator {
             now: 0.0,
             busy: false,
             turn: 0.0,
+            made: 0,
         }
     }
 }
@@ -189,6 +213,13 @@ impl Jobs {
                     return;
                 }
             },
+            // They begin within the time that they think, and are all there then.
+            Rhythm::Closed { clients, think } => {
+                self.now = match self.made < clients {
+                    true => think as f64 * f64::from(self.made) / f64::from(clients),
+                    false => f64::INFINITY,
+                };
+            }
         }
     }
 }
@@ -198,6 +229,7 @@ impl Iterator for Jobs {
 
     fn next(&mut self) -> Option<Job> {
         self.step();
+        self.made = self.made.saturating_add(1);
         let at = self.now as u64;
         if at >= self.of.end {
             return None;
@@ -228,6 +260,13 @@ impl Iterator for Jobs {
                 prefixes => 1 + random.below(prefixes),
             },
             blocks: of.blocks,
+            again: match of.rhythm {
+                Rhythm::Closed { think, .. } => Some(Again {
+                    after: think,
+                    until: of.end,
+                }),
+                _ => None,
+            },
         })
     }
 }
@@ -247,6 +286,20 @@ mod tests {
             assert_eq!(jobs, generator.jobs(3).collect::<Vec<_>>());
             assert_ne!(jobs, generator.jobs(4).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn clients_of_a_closed_load_come_once_and_ask_again() {
+        let generator = Generator::read("closed:clients=8,think-us=400,seconds=2").unwrap();
+        let jobs: Vec<Job> = generator.jobs(3).collect();
+        let at: Vec<u64> = jobs.iter().map(|job| job.at).collect();
+        assert_eq!(at, [0, 50, 100, 150, 200, 250, 300, 350]);
+        let again = Again {
+            after: 400,
+            until: 2_000_000,
+        };
+        assert!(jobs.iter().all(|job| job.again == Some(again)));
+        assert!(Generator::read("closed:rate=3").is_err());
     }
 
     #[test]

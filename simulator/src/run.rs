@@ -50,6 +50,8 @@ pub type Policies<'a> = dyn FnMut() -> Option<Box<dyn Policy>> + 'a;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
     Arrival,
+    /// A client asks again, by the number of what it asks.
+    Return(u64),
     Worker(u32),
     Driver(usize),
     Probe(u32),
@@ -79,6 +81,9 @@ struct Simulation<'a> {
     running: usize,
     /// More will come.
     coming: bool,
+    /// What clients will ask again, by numbers of their own; bounded by the clients.
+    returning: HashMap<u64, Job>,
+    thinking: Random,
 }
 
 /// Simulates a load.
@@ -139,6 +144,8 @@ impl<'a> Simulation<'a> {
             waiting: 0,
             running: 0,
             coming: true,
+            returning: HashMap::new(),
+            thinking: Random::new(setup.seed, 13),
         };
         for at in 0..setup.proxies {
             simulation.settle(0, at);
@@ -167,7 +174,8 @@ impl<'a> Simulation<'a> {
             None => self.coming = false,
         }
         while let Some(Reverse((now, _, what))) = self.heap.pop() {
-            if !self.coming && self.waiting == 0 && self.running == 0 {
+            let nobody = self.waiting == 0 && self.running == 0 && self.returning.is_empty();
+            if !self.coming && nobody {
                 break;
             }
             match what {
@@ -181,6 +189,11 @@ impl<'a> Simulation<'a> {
                             self.set(at, What::Arrival);
                         }
                         None => self.coming = false,
+                    }
+                }
+                What::Return(number) => {
+                    if let Some(job) = self.returning.remove(&number) {
+                        self.arrive(now, job);
                     }
                 }
                 What::Worker(id) => self.work(now, id),
@@ -227,9 +240,26 @@ impl<'a> Simulation<'a> {
                 proxy.jobs.insert(id, job);
                 self.waiting += 1;
             }
-            Err(_) => self.tally.rejected(now, &job, "queue full"),
+            Err(_) => {
+                self.tally.rejected(now, &job, "queue full");
+                self.think(now, job);
+            }
         }
         self.settle(now, at);
+    }
+
+    /// A request is over. A client that asks again does so when it has thought.
+    fn think(&mut self, now: u64, job: Job) {
+        let Some(again) = job.again else {
+            return;
+        };
+        // Never at once: one that is turned away would be so for ever.
+        let at = now + 1 + self.thinking.exponential(again.after as f64) as u64;
+        if at < again.until {
+            let number = self.sequence;
+            self.returning.insert(number, Job { at, ..job });
+            self.set(at, What::Return(number));
+        }
     }
 
     fn work(&mut self, now: u64, id: WorkerId) {
@@ -261,6 +291,7 @@ impl<'a> Simulation<'a> {
                             output: Some(job.output),
                         };
                         self.proxies[proxy].driver.settled(now, settled);
+                        self.think(now, job);
                     }
                 }
                 Done::Batch(proxy, batch) => {
@@ -304,6 +335,7 @@ impl<'a> Simulation<'a> {
                     if let Some(job) = self.proxies[at].jobs.remove(&id) {
                         self.unwait(at, &job);
                         self.tally.rejected(now, &job, name(&reason));
+                        self.think(now, job);
                     }
                 }
                 Decision::Dispatch {

@@ -60,6 +60,9 @@ pub struct Outcome {
 }
 
 const BATCHES: &str = "batch:fixed-us=5000,each-us=300,jitter=0.05";
+/// A worker that does one batch at once, and to which one is on its way for half a millisecond.
+const PAYING: &str = "batch:fixed-us=20000,each-us=300,jitter=0.05,transit-us=500";
+const LINEAR: &str = "batch:fixed-us=0,each-us=300,jitter=0.05,transit-us=500";
 const STREAMS: &str = "continuous:sequences=16,prefill-ns=20000";
 const CACHES: &str = "continuous:sequences=16,prefill-ns=100000,cache=256,block=64";
 
@@ -132,6 +135,19 @@ pub fn scenarios() -> Vec<Scenario> {
         max_batch: 1,
         ..batches(name, promise, load, contenders, figures, holds)
     };
+    let ahead = |name, promise, contenders, holds| Scenario {
+        workers: 1,
+        slots: 2,
+        max_batch: 32,
+        ..batches(
+            name,
+            promise,
+            "closed:clients=64,think-us=3000,seconds=10",
+            contenders,
+            vec![THROUGHPUT, OF_IDEAL, MEAN_BATCH, LATENCY],
+            holds,
+        )
+    };
     let shared = |of: Contender| [1, 4, 16].map(|proxies| Contender { proxies, ..of });
     vec![
         batches(
@@ -147,6 +163,39 @@ pub fn scenarios() -> Vec<Scenario> {
             vec![THROUGHPUT, OF_IDEAL, MEAN_BATCH],
             |all| all[..2].iter().all(|it| of_ideal(it) >= 0.95),
         ),
+        Scenario {
+            service: PAYING,
+            ..ahead(
+                "Batches ahead",
+                "Where the worker's second slot only keeps the next batch ready, that batch grows while the first one runs: 64 clients that wait for their answers get at least 95 % of what the worker could at best, and a quarter more than when the slot is filled at once.",
+                vec![
+                    one("dynamic-batch", r#"{"ahead":1}"#),
+                    DYNAMIC,
+                    one("dynamic-batch", r#"{"max-queue-delay-us":20000}"#),
+                    FCFS,
+                    FALLBACK,
+                ],
+                |all| of_ideal(&all[0]) >= 0.95 && all[0].throughput >= 1.25 * all[1].throughput,
+            )
+        },
+        Scenario {
+            service: LINEAR,
+            ..ahead(
+                "Batches ahead that do not pay",
+                "Where a batch takes as long as its members one by one, to hold it costs nothing: the worker is without work for one part in a hundred at most.",
+                vec![
+                    one("dynamic-batch", r#"{"ahead":1}"#),
+                    DYNAMIC,
+                    one("dynamic-batch", r#"{"max-batch":1}"#),
+                ],
+                |all| {
+                    all[0].utilisation >= 0.99
+                        && all[1..]
+                            .iter()
+                            .all(|it| all[0].throughput >= 0.99 * it.throughput)
+                },
+            )
+        },
         streams(
             "Streams at saturation",
             "least-loaded serves at least 95 % of what the workers could at best.",

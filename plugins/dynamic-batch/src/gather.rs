@@ -25,6 +25,7 @@ impl DynamicBatch {
         most: u32,
         actions: &mut Vec<Action>,
     ) -> Vec<Waiter> {
+        let start = self.outlook(now).begin(worker);
         let mut curve: Option<Option<Curve>> = None;
         let mut elsewhere = Elsewhere::default();
         let mut members: Vec<Waiter> = Vec::new();
@@ -46,7 +47,7 @@ impl DynamicBatch {
             let request = &waiter.request;
             let curve = *curve.get_or_insert_with(|| self.curves.of(now, worker, request.model));
             if let Some(curve) = curve {
-                let at = |time: Option<f64>| now as f64 + time.unwrap_or(0.0);
+                let at = |time: Option<f64>| start + time.unwrap_or(0.0);
                 let late = |done: f64| request.deadline.is_some_and(|by| done > by as f64);
                 let hopeless = late(at(curve.hope(1)));
                 let early = backlog && late(at(curve.time(most)));

@@ -19,6 +19,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) roster: &'a Roster,
     pub(crate) curves: &'a Curves,
     pub(crate) running: &'a Running,
+    /// Slots of each worker in which a batch only waits there.
+    pub(crate) ahead: u32,
 }
 
 /// Who may have a request.
@@ -42,16 +44,34 @@ impl Outlook<'_> {
         self.curves.of(self.now, worker, model)
     }
 
-    /// When a worker can begin: now, or when the first of its batches should be done.
-    fn begin(&self, worker: u32) -> f64 {
+    /// Batches that a worker does at once.
+    pub(crate) fn lanes(&self, worker: u32) -> u32 {
+        match self.ahead {
+            // As many as it is given.
+            0 => u32::MAX,
+            ahead => self.roster.slots_of(worker).saturating_sub(ahead).max(1),
+        }
+    }
+
+    /// Whether a batch that is sent there would begin at once.
+    pub(crate) fn begins_at_once(&self, worker: u32) -> bool {
+        self.roster.is_free(worker) && self.roster.busy_of(worker) < self.lanes(worker)
+    }
+
+    /// When a worker that is busy can be hoped to come to one more; none: nobody knows.
+    pub(crate) fn next_place(&self, worker: u32) -> Option<f64> {
+        self.running.next_place(worker, |batch| {
+            self.curve(worker, batch.model)?.hope(batch.size)
+        })
+    }
+
+    /// When a worker can begin: now, or when it should be done with what it has.
+    pub(crate) fn begin(&self, worker: u32) -> f64 {
         let now = self.now as f64;
-        if self.roster.is_free(worker) {
+        if self.begins_at_once(worker) {
             return now;
         }
-        let end = self.running.next_end(worker, |batch| {
-            self.curve(worker, batch.model)?.hope(batch.size)
-        });
-        end.map_or(now, |end| end.max(now))
+        self.next_place(worker).map_or(now, |place| place.max(now))
     }
 
     /// The soonest that a request of the model can be hoped to be done there, alone.
@@ -130,10 +150,11 @@ impl Outlook<'_> {
             };
             alone = alone.min(hope);
             own = own.min(time);
-            let members = f64::from(self.roster.slots_of(worker)) * f64::from(most);
+            let lanes = self.roster.slots_of(worker).min(self.lanes(worker));
+            let members = f64::from(lanes) * f64::from(most);
             at_once += members;
             rate += members / full.max(1.0);
-            free |= self.roster.is_free(worker);
+            free |= self.begins_at_once(worker);
         }
         if alone > left {
             return true;

@@ -23,6 +23,14 @@ pub(crate) const SCHEMA: &str = r#"{
       "description": "Longest wait for company, in microseconds. 0: nobody waits beside a free worker.",
       "type": "integer", "minimum": 0, "maximum": 60000000, "default": 0
     },
+    "ahead": {
+      "description": "Of each worker's slots, so many do no work: what is sent into them waits at the worker until one that runs has ended, so that it is never without work. A batch for such a slot grows until its turn is near. A worker of fewer slots is taken to do one batch at once. 0: a worker does as many as it has slots.",
+      "type": "integer", "minimum": 0, "maximum": 1024, "default": 0
+    },
+    "ahead-lead-us": {
+      "description": "So long before the turn that it is hoped to have at its worker, in microseconds, a batch that waits ahead is sent: what it takes to be made, sent and read there. Too long costs little: what comes in that time is in the batch after it. Too short leaves the worker without work.",
+      "type": "integer", "minimum": 0, "maximum": 1000000, "default": 2000
+    },
     "latency-target-ms": {
       "description": "Batches grow no further than lets their members be done so long after they came. 0: there is no such target.",
       "type": "integer", "minimum": 0, "maximum": 86400000, "default": 0
@@ -60,6 +68,10 @@ pub struct Options {
     pub preferred: Vec<u32>,
     /// Longest wait for company, in microseconds.
     pub max_queue_delay_us: u64,
+    /// Slots of each worker in which a batch only waits there.
+    pub ahead: u32,
+    /// How long before its turn there it is sent, in microseconds.
+    pub ahead_lead_us: u64,
     /// When requests should be done, in milliseconds; 0: there is no such target.
     pub latency_target_ms: u64,
     /// Turn away what cannot make its deadline.
@@ -80,6 +92,8 @@ impl Default for Options {
             max_batch: 65_536,
             preferred: Vec::new(),
             max_queue_delay_us: 0,
+            ahead: 0,
+            ahead_lead_us: 2000,
             latency_target_ms: 0,
             early_rejection: true,
             max_pending: 65_536,
@@ -107,6 +121,8 @@ impl Options {
                 "/max-queue-delay-us",
                 options.max_queue_delay_us <= 60_000_000,
             ),
+            ("/ahead", options.ahead <= 1024),
+            ("/ahead-lead-us", options.ahead_lead_us <= 1_000_000),
             ("/latency-target-ms", options.latency_target_ms <= day),
             ("/max-pending", pending.contains(&options.max_pending)),
             (
@@ -147,6 +163,8 @@ mod tests {
             r#"{"preferred": [8, 4]}"#,
             r#"{"preferred": [0]}"#,
             r#"{"max-queue-delay-us": 60000001}"#,
+            r#"{"ahead": 1025}"#,
+            r#"{"ahead-lead-us": 1000001}"#,
             "[",
         ] {
             assert!(Options::read(wrong).is_err(), "{wrong}");

@@ -12,6 +12,11 @@
 //!
 //! Who waits for company holds a slot, so that nobody of less importance takes it meanwhile.
 //!
+//! **Ahead.** Where a worker's last slots only keep the next batch ready beside the one that runs, a
+//! batch that is sent into one begins no sooner for being sent at once: it grows until the one that
+//! runs can be hoped to end soon ([`DynamicBatch::held_until`]), or until it is full. A worker whose
+//! times are not known, or are as short as the way there, is given its next batch at once.
+//!
 //! **Deadlines.** What no worker that may have it can do in time, even alone, is turned away. What
 //! only another can do, which is free or should be free soon enough, goes there or waits for it. A
 //! batch stops growing where one more member would make the first of its members late. When more
@@ -108,7 +113,8 @@ impl DynamicBatch {
 
     // === learning ===
 
-    fn learn(&mut self, now: u64, batch: &BatchFinished, model: Option<u32>) {
+    /// A batch has ended, that `began` at its worker.
+    fn learn(&mut self, now: u64, batch: &BatchFinished, began: u64, model: Option<u32>) {
         let failed = batch.requests.iter().any(|id| self.failed.contains(id));
         self.failed.retain(|id| !batch.requests.contains(id));
         // One of which nothing came was left, or taken apart: it tells nothing of a worker.
@@ -116,7 +122,7 @@ impl DynamicBatch {
             return;
         };
         let size = u32::try_from(batch.requests.len()).unwrap_or(u32::MAX);
-        let took = batch.ended.saturating_sub(batch.dispatched);
+        let took = batch.ended.saturating_sub(began);
         self.curves.observe(now, batch.worker, model, size, took);
     }
 
@@ -152,6 +158,7 @@ impl DynamicBatch {
             roster: &self.desk.roster,
             curves: &self.curves,
             running: &self.running,
+            ahead: self.options.ahead,
         }
     }
 
@@ -214,10 +221,12 @@ impl DynamicBatch {
                     };
                     let batch = Batch {
                         dispatched: now,
+                        begun: None,
                         size: u32::try_from(members.len()).unwrap_or(u32::MAX),
                         model: first.request.model,
                     };
-                    self.running.begin(worker, batch);
+                    let lanes = self.outlook(now).lanes(worker);
+                    self.running.begin(worker, lanes, batch);
                     self.desk.send(worker, members, actions);
                     // Another worker may be free that does them in time.
                     let desk = &mut self.desk;
@@ -239,8 +248,8 @@ impl DynamicBatch {
         }
     }
 
-    /// Where the one whose turn it is goes: to the least busy worker, unless that cannot make its
-    /// deadline and another can.
+    /// Where the one whose turn it is goes: to the least busy worker, or, where it would wait in any,
+    /// to that which should come to it first; unless that cannot make its deadline and another can.
     fn choose(&self, now: u64, turn: Turn) -> Choice {
         let desk = &self.desk;
         let Some((asks, home)) = desk.waiting.asks(turn.class) else {
@@ -253,17 +262,23 @@ impl DynamicBatch {
         let Some(first) = first else {
             return Choice::Nobody;
         };
+        let wanted = Wanted { asks, home };
+        let outlook = self.outlook(now);
+        let first = match outlook.begins_at_once(first) {
+            true => first,
+            false => outlook
+                .fastest(wanted, asks.model)
+                .map_or(first, |(fastest, _)| fastest),
+        };
         let request = desk.waiting.get(turn.front.id).map(|one| &one.request);
         let deadline = request.and_then(|request| Some((request.model, request.deadline?)));
         let Some((model, deadline)) = deadline.filter(|_| self.options.early_rejection) else {
             return Choice::Worker(first);
         };
         let by = deadline as f64;
-        let outlook = self.outlook(now);
         if outlook.alone(first, model) <= by {
             return Choice::Worker(first);
         }
-        let wanted = Wanted { asks, home };
         match outlook.fastest(wanted, model) {
             Some((fastest, done)) if done <= by => Choice::Worker(fastest),
             _ if outlook.soonest(wanted, first, |id| outlook.alone(id, model)) <= by => {
@@ -282,6 +297,9 @@ impl DynamicBatch {
         let there = u32::try_from(lane.len()).unwrap_or(u32::MAX);
         if there >= cap {
             return Plan::Send(cap);
+        }
+        if let Some(until) = self.held_until(now, worker) {
+            return Plan::Wait(until);
         }
         let fitting = |size: &&u32| **size <= cap;
         let sizes = || self.options.preferred.iter().filter(fitting);
@@ -313,6 +331,18 @@ impl DynamicBatch {
         Plan::Wait(until)
     }
 
+    /// Until when a batch for a worker is better held than sent; none: it is sent. One that would only
+    /// wait inside the worker is held until so long before its turn there that it is in time.
+    fn held_until(&self, now: u64, worker: u32) -> Option<u64> {
+        let outlook = self.outlook(now);
+        if outlook.begins_at_once(worker) {
+            return None;
+        }
+        let place = outlook.next_place(worker)?;
+        let until = (place as u64).saturating_sub(self.options.ahead_lead_us);
+        (now < until).then_some(until)
+    }
+
     /// When the first of a lane should be done: by its deadline, or by the latency target.
     fn first_due(&self, turn: Turn) -> Option<u64> {
         let lane = self.desk.waiting.lane(turn.class, turn.key)?;
@@ -325,17 +355,22 @@ impl DynamicBatch {
 }
 
 impl Policy for DynamicBatch {
-    fn restore(&mut self, _now: u64, page: Page) {
-        for batch in &page.in_flight {
-            let model = batch.members.first().map_or(0, |member| member.model);
+    fn restore(&mut self, now: u64, page: Page) {
+        let running = page.in_flight.iter().map(|batch| {
             let running = Batch {
                 dispatched: batch.dispatched,
+                begun: None,
                 size: batch.size,
-                model,
+                model: batch.members.first().map_or(0, |member| member.model),
             };
-            self.running.begin(batch.worker, running);
-        }
+            (batch.worker, running)
+        });
+        let running: Vec<_> = running.collect();
         self.desk.restore(page);
+        for (worker, batch) in running {
+            let lanes = self.outlook(now).lanes(worker);
+            self.running.begin(worker, lanes, batch);
+        }
     }
 
     fn step(&mut self, now: u64, events: Vec<Event>) -> Vec<Action> {
@@ -353,13 +388,16 @@ impl Policy for DynamicBatch {
                 Event::AttemptFailed(failed) => self.fail(failed.request.id),
                 Event::BatchFinished(batch) => {
                     let model = batch.requests.iter().find_map(|id| self.desk.model(*id));
-                    self.learn(now, batch, model);
-                    let size = batch.requests.len();
-                    self.running.end(batch.worker, Some(batch.dispatched), size);
+                    let (sent, size) = (batch.dispatched, batch.requests.len());
+                    let running = &mut self.running;
+                    let ended = running.end(batch.worker, Some(sent), size, batch.ended);
+                    let began = ended.and_then(|one| one.begun).unwrap_or(sent);
+                    self.learn(now, batch, began, model);
                 }
                 Event::Refused(refused) => {
                     if let Some(worker) = refused.worker {
-                        self.running.end(worker, None, refused.requests.len());
+                        let size = refused.requests.len();
+                        self.running.end(worker, None, size, now);
                     }
                 }
                 Event::WorkerGone(id) => self.running.gone(*id),

@@ -83,7 +83,7 @@ proptest! {
             world.apply(op);
             world.check_decisions();
             if world.driver.gauges().fallback {
-                world.check_work_conserving();
+                world.check_work_conserving(0);
             }
         }
         world.check_none_lost();
@@ -100,7 +100,7 @@ proptest! {
         for op in &history {
             world.apply(op);
             world.check_decisions();
-            world.check_work_conserving();
+            world.check_work_conserving(0);
             prop_assert_eq!(world.driver.gauges().refused, 0);
         }
         prop_assert!(world.driver.take_troubles().is_empty());

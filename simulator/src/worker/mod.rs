@@ -2,7 +2,7 @@
 //!
 //! | kind | what it is |
 //! |---|---|
-//! | `batch` | a runtime that does one batch at a time in each of its `lanes`: `fixed-us + each-us · size + unit-us · input`, and up to `jitter` of that more or less |
+//! | `batch` | a runtime that does one batch at a time in each of its `lanes`: `fixed-us + each-us · size + unit-us · input`, and up to `jitter` of that more or less; a batch is there `transit-us` after it was sent |
 //! | `continuous` | a runtime that batches by itself, iteration by iteration: `step-us`, and `sequence-us` for each sequence that decodes, and `prefill-ns` for each token of a prompt, of which at most `chunk` go into one iteration; at most `sequences` run at once; beginnings of prompts are found again in a cache of `cache` blocks of `block` tokens |
 
 mod continuous;
@@ -37,6 +37,8 @@ pub struct BatchService {
     pub jitter: f64,
     /// Batches at once.
     pub lanes: u32,
+    /// Microseconds from a batch's sending to its being there.
+    pub transit: u64,
 }
 
 /// Times of iterations.
@@ -128,6 +130,7 @@ impl Service {
                 unit: spec.take("unit-us", 0.0, 0.0, hour)?,
                 jitter: spec.take("jitter", 0.05, 0.0, 1.0)?,
                 lanes: spec.take("lanes", 1, 1, 10_000)?,
+                transit: spec.take("transit-us", 0, 0, 1_000_000_000)?,
             }),
             "continuous" => Self::Continuous(ContinuousService {
                 step: spec.take("step-us", 8000.0, 1.0, hour)?,

@@ -9,6 +9,8 @@ use crate::random::Random;
 /// Batches of a run are bounded by the slots that the driver gives out.
 pub(crate) struct OneShot {
     service: BatchService,
+    /// On the way, with when they are there.
+    coming: VecDeque<(u64, Task)>,
     waiting: VecDeque<Task>,
     /// `(end, number)`.
     ends: BinaryHeap<Reverse<(u64, u64)>>,
@@ -21,6 +23,7 @@ impl OneShot {
     pub(crate) fn new(service: BatchService) -> Self {
         Self {
             service,
+            coming: VecDeque::new(),
             waiting: VecDeque::new(),
             ends: BinaryHeap::new(),
             running: Vec::new(),
@@ -30,11 +33,14 @@ impl OneShot {
     }
 
     pub(crate) fn submit(&mut self, now: u64, task: Task, random: &mut Random) {
-        self.waiting.push_back(task);
+        self.coming.push_back((now + self.service.transit, task));
         self.begin(now, random);
     }
 
     fn begin(&mut self, now: u64, random: &mut Random) {
+        while let Some((_, task)) = self.coming.pop_front_if(|(at, _)| *at <= now) {
+            self.waiting.push_back(task);
+        }
         while self.running.len() < self.service.lanes as usize
             && let Some(task) = self.waiting.pop_front()
         {
@@ -51,7 +57,9 @@ impl OneShot {
     }
 
     pub(crate) fn next(&self) -> Option<u64> {
-        self.ends.peek().map(|Reverse((at, _))| *at)
+        let end = self.ends.peek().map(|Reverse((at, _))| *at);
+        let there = self.coming.front().map(|(at, _)| *at);
+        end.into_iter().chain(there).min()
     }
 
     pub(crate) fn wake(&mut self, now: u64, random: &mut Random, done: &mut Vec<Done>) {
@@ -77,7 +85,12 @@ impl OneShot {
             tasks.map(|task| task.members.len() as u32).sum()
         };
         (
-            count(&mut self.waiting.iter()),
+            count(
+                &mut self
+                    .waiting
+                    .iter()
+                    .chain(self.coming.iter().map(|(_, task)| task)),
+            ),
             count(&mut self.running.iter().map(|(_, task)| task)),
         )
     }

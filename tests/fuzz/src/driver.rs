@@ -20,7 +20,7 @@ pub(crate) fn driver(data: &[u8]) {
         world.apply(&op);
         world.check_decisions();
         if world.driver.gauges().fallback {
-            world.check_work_conserving();
+            world.check_work_conserving(0);
         }
     }
     world.check_none_lost();

@@ -88,6 +88,98 @@ fn below_saturation_waits_keep_to_the_delay() {
     assert!(conserving.wait.p50 < report.wait.p50);
 }
 
+/// A worker that does one batch at once, and has room for the next one, which is on its way for half
+/// a millisecond.
+fn one_ahead(times: &str) -> Setup {
+    Setup {
+        workers: 1,
+        slots: 2,
+        max_batch: 32,
+        ..setup(&format!("batch:{times},jitter=0.05,transit-us=500"))
+    }
+}
+
+fn ahead() -> BatchOptions {
+    BatchOptions {
+        ahead: 1,
+        ..BatchOptions::default()
+    }
+}
+
+#[test]
+fn a_batch_that_would_only_wait_grows_and_its_worker_is_never_without_work() {
+    let two = one_ahead("fixed-us=20000,each-us=300");
+    let one = Setup {
+        slots: 1,
+        ..two.clone()
+    };
+    for (clients, part) in [(33, 0.55), (64, 0.95), (96, 0.95)] {
+        let load = format!("closed:clients={clients},think-us=3000,seconds=5");
+        let grown = simulate(&two, &load, || batches(&ahead()));
+        let found = grown.throughput / grown.ideal;
+        assert!(found >= part, "{clients}: {found}");
+        assert!(grown.utilisation >= 0.99, "{}", grown.utilisation);
+        // Neither a slot that is filled at once, nor none, nor a wait of so long as is good
+        // elsewhere, does better.
+        let delay = BatchOptions {
+            max_queue_delay_us: 20_000,
+            ..BatchOptions::default()
+        };
+        for (setup, options) in [
+            (&two, BatchOptions::default()),
+            (&two, delay),
+            (&one, BatchOptions::default()),
+        ] {
+            let other = simulate(setup, &load, || batches(&options)).throughput;
+            assert!(grown.throughput >= 0.98 * other, "{clients}: {other}");
+        }
+    }
+    let load = "closed:clients=64,think-us=3000,seconds=5";
+    let [grown, at_once] = [ahead(), BatchOptions::default()]
+        .map(|options| simulate(&two, load, || batches(&options)).throughput);
+    assert!(grown >= 1.25 * at_once, "{grown} against {at_once}");
+}
+
+#[test]
+fn below_saturation_nobody_waits_longer_for_a_batch_that_grows() {
+    let setup = one_ahead("fixed-us=20000,each-us=300");
+    for rate in [20, 100, 400] {
+        let load = format!("poisson:rate={rate},seconds=20");
+        let [grown, at_once] = [ahead(), BatchOptions::default()]
+            .map(|options| simulate(&setup, &load, || batches(&options)).latency);
+        assert!(
+            grown.p50 <= 1.02 * at_once.p50,
+            "{rate}: {grown:?}, {at_once:?}"
+        );
+        assert!(
+            grown.p99 <= 1.02 * at_once.p99,
+            "{rate}: {grown:?}, {at_once:?}"
+        );
+    }
+}
+
+#[test]
+fn where_batches_do_not_pay_growing_costs_nothing() {
+    for (each, hidden) in [(50, false), (300, true), (2000, true)] {
+        let merged = one_ahead(&format!("fixed-us=0,each-us={each}"));
+        let alone = Setup {
+            slots: 256,
+            max_batch: 1,
+            ..merged.clone()
+        };
+        let load = "closed:clients=64,think-us=3000,seconds=3";
+        let throughput = |setup: &Setup, options: BatchOptions| {
+            simulate(setup, load, || batches(&options)).throughput
+        };
+        let grown = throughput(&merged, ahead());
+        let at_once = throughput(&merged, BatchOptions::default());
+        assert!(grown >= 0.99 * at_once, "{each}: {grown}, {at_once}");
+        // Two slots hide the way to the worker where a batch takes longer than the way.
+        let alone = throughput(&alone, BatchOptions::default());
+        assert!(!hidden || grown >= 0.95 * alone, "{each}: {grown}, {alone}");
+    }
+}
+
 #[test]
 fn preferred_sizes_are_kept_to() {
     let setup = setup(BATCH);

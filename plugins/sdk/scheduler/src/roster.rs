@@ -356,6 +356,12 @@ impl Roster {
         self.seats.get(&id).map_or(0, |seat| seat.slots)
     }
 
+    /// Batches under way there.
+    #[must_use]
+    pub fn busy_of(&self, id: u32) -> u32 {
+        self.seats.get(&id).map_or(0, |seat| seat.worker.busy)
+    }
+
     /// Use of its KV cache in thousandths, by its last probe.
     #[must_use]
     pub fn kv_cache_use(&self, id: u32) -> Option<u32> {
