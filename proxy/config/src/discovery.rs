@@ -31,7 +31,8 @@ section! {
     pub struct DnsDiscovery {
         /// `a`: each IP address of the name is a worker (A and AAAA records); `srv`: each address of
         /// each host that the name's SRV records give, at the record's port. Of these the ones of
-        /// the lowest priority count; weights do not, since the scheduler goes by load.
+        /// the lowest priority count of which a host has an address; a weight is a share of `slots`,
+        /// all of which the heaviest has.
         pub dns: DnsRecords,
         /// How one speaks there, and the name: `http://pods.example.com:8000`; without a port for
         /// `srv`. Workers are addressed by the name, and must have it in their certificates.

@@ -39,6 +39,16 @@ pub struct Host {
     pub port: u16,
 }
 
+/// What an SRV record says of a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    /// Lower goes first.
+    pub(crate) priority: u16,
+    pub(crate) host: Host,
+    /// Its share beside others of the same priority.
+    pub(crate) weight: u16,
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -51,8 +61,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Records {
     pub(crate) addresses: Vec<IpAddr>,
-    /// Those of the lowest priority.
-    pub(crate) hosts: Vec<Host>,
+    pub(crate) targets: Vec<Target>,
     pub(crate) seconds: u32,
 }
 
@@ -126,7 +135,6 @@ fn read(packet: &Packet<'_>, kind: Kind) -> Result<Answer, LookupError> {
     }
     let mut records = Records::default();
     let mut seconds: Option<u32> = None;
-    let mut lowest = u16::MAX;
     for record in &packet.answers {
         match (&record.rdata, kind) {
             (RData::A(it), Kind::A) => {
@@ -141,14 +149,12 @@ fn read(packet: &Packet<'_>, kind: Kind) -> Result<Answer, LookupError> {
                 if name.is_empty() || it.port == 0 {
                     continue;
                 }
-                if it.priority < lowest {
-                    lowest = it.priority;
-                    records.hosts.clear();
-                }
-                if it.priority == lowest {
-                    let port = it.port;
-                    records.hosts.push(Host { name, port });
-                }
+                let port = it.port;
+                records.targets.push(Target {
+                    priority: it.priority,
+                    host: Host { name, port },
+                    weight: it.weight,
+                });
             }
             // An alias on the way holds for as long as it says, too.
             (RData::CNAME(_), _) => {}

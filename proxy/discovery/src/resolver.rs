@@ -1,6 +1,6 @@
 //! Asks for names, and puts answers together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-use crate::message::{self, Answer, Host, Kind, LookupError, Records};
+use crate::message::{self, Answer, Host, Kind, LookupError, Records, Target};
 use crate::servers::{Plan, Servers};
 
 /// Times that a server is asked: a datagram may be lost.
@@ -31,6 +31,8 @@ pub struct Found {
     pub host: Host,
     /// The address, with the host's port.
     pub address: SocketAddr,
+    /// Its host's share beside the others, as the SRV record says; none: there is no such record.
+    pub weight: Option<u16>,
 }
 
 /// What is known of a name.
@@ -67,7 +69,8 @@ impl Resolver {
         self.host(&plan, name, port, deadline).await
     }
 
-    /// The addresses of the hosts of a service: SRV records, and A and AAAA records of each.
+    /// The addresses of the hosts of a service: SRV records, and A and AAAA records of each. Of the
+    /// lowest priority (RFC 2782) of which a host has an address.
     ///
     /// # Errors
     /// No answer is known, of the service or of one of its hosts.
@@ -75,11 +78,15 @@ impl Resolver {
         let plan = self.servers.plan(name).await?;
         let deadline = Instant::now() + self.timeout;
         let records = self.first(&plan, Kind::Srv, deadline).await?;
-        let hosts: BTreeSet<Host> = records.hosts.into_iter().collect();
         let deadline = Instant::now() + self.timeout;
         let mut seconds = Duration::from_secs(records.seconds.into());
         let mut found = BTreeSet::new();
-        for host in hosts.into_iter().take(self.most) {
+        let mut priority = None;
+        for ((of, host), weight) in distinct(records.targets).into_iter().take(self.most) {
+            if priority != Some(of) && !found.is_empty() {
+                break;
+            }
+            priority = Some(of);
             // What an SRV record names is complete.
             let plan = Plan {
                 names: vec![host.name.clone()],
@@ -89,7 +96,10 @@ impl Resolver {
             if !lookup.found.is_empty() {
                 seconds = seconds.min(lookup.holds);
             }
-            found.extend(lookup.found);
+            found.extend(lookup.found.into_iter().map(|found| Found {
+                weight: Some(weight),
+                ..found
+            }));
         }
         Ok(Lookup {
             found: found.into_iter().collect(),
@@ -124,6 +134,7 @@ impl Resolver {
             .map(|address| Found {
                 host: host.clone(),
                 address: SocketAddr::new(address, port),
+                weight: None,
             })
             .collect();
         Ok(Lookup {
@@ -142,12 +153,22 @@ impl Resolver {
         let mut last = Records::default();
         for name in &plan.names {
             last = ask_all(&plan.servers, name, kind, deadline).await?;
-            if !last.addresses.is_empty() || !last.hosts.is_empty() {
+            if !last.addresses.is_empty() || !last.targets.is_empty() {
                 break;
             }
         }
         Ok(last)
     }
+}
+
+/// Each host of a priority once, the lowest priority first, with the largest of its weights.
+fn distinct(targets: Vec<Target>) -> BTreeMap<(u16, Host), u16> {
+    let mut distinct = BTreeMap::new();
+    for target in targets {
+        let weight = distinct.entry((target.priority, target.host)).or_default();
+        *weight = target.weight.max(*weight);
+    }
+    distinct
 }
 
 /// Asks one server after the other; each has an equal part of the time that is left.
@@ -241,4 +262,36 @@ fn number() -> Result<u16, LookupError> {
     let mut bytes = [0; 2];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(u16::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_priority_comes_first_and_a_host_that_is_said_twice_once() {
+        let target = |priority, name: &str, weight| Target {
+            priority,
+            host: Host {
+                name: name.to_owned(),
+                port: 80,
+            },
+            weight,
+        };
+        let said = vec![
+            target(2, "a", 9),
+            target(1, "c", 0),
+            target(1, "b", 3),
+            target(1, "c", 5),
+        ];
+        let distinct = distinct(said).into_iter();
+        let distinct: Vec<_> = distinct
+            .map(|((of, host), it)| (of, host.name, it))
+            .collect();
+        let wanted = [(1, "b", 3), (1, "c", 5), (2, "a", 9)];
+        assert_eq!(
+            distinct,
+            wanted.map(|(of, name, it)| (of, name.to_owned(), it))
+        );
+    }
 }

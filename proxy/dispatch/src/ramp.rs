@@ -32,6 +32,11 @@ impl Ramp {
         self.since = accepting.then(|| self.since.unwrap_or(now));
     }
 
+    /// It has other slots; where it is on its ramp stays.
+    pub(crate) fn resize(&mut self, slots: u32) {
+        self.slots = slots;
+    }
+
     /// Slots that it is given at an instant.
     pub(crate) fn slots(&self, now: u64) -> u32 {
         let passed = self.since.map_or(0, |since| now.saturating_sub(since));
@@ -81,6 +86,17 @@ mod tests {
             all.push((now, ramp.slots(now)));
         }
         all
+    }
+
+    #[test]
+    fn other_slots_come_as_far_as_the_ramp_is() {
+        let mut ramp = Ramp::new(11, 100);
+        ramp.accepts(0, true);
+        assert_eq!(ramp.slots(50), 6);
+        ramp.resize(21);
+        assert_eq!((ramp.slots(50), ramp.next(50)), (11, Some(55)));
+        ramp.resize(1);
+        assert_eq!((ramp.slots(50), ramp.next(50)), (1, None));
     }
 
     #[test]

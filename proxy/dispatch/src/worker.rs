@@ -379,6 +379,11 @@ impl WorkerHandle {
         self.state.lock().draining = draining;
     }
 
+    /// Gives it other slots, at least one.
+    pub fn resize(&self, slots: u32) {
+        self.state.lock().ramp.resize(slots.max(1));
+    }
+
     /// When [`WorkerHandle::tick`] is due: at the end of an ejection, and at the next stage of a
     /// slow start.
     #[must_use]

@@ -244,6 +244,27 @@ async fn a_failed_attempt_goes_elsewhere_and_keeps_its_number() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_is_given_other_slots_keeps_what_it_has() {
+    let house = house(None);
+    let worker = house.worker("w", 1, 1);
+    let ask = || house.pool.submit(house.ask()).unwrap();
+    let first = ask().await.unwrap();
+    let mut second = ask();
+    let waits = tokio::time::timeout(Duration::from_millis(1), &mut second);
+    assert!(waits.await.is_err());
+    house.pool.resize_worker(&worker, 2);
+    let second = second.await.unwrap();
+    house.pool.resize_worker(&worker, 1);
+    assert_eq!(house.pool.busy(), [(worker.id(), 2)]);
+    let mut third = ask();
+    first.batch().finish();
+    let waits = tokio::time::timeout(Duration::from_millis(1), &mut third);
+    assert!(waits.await.is_err(), "it has one slot, and one batch");
+    second.batch().finish();
+    third.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_only_worker_is_tried_again() {
     let house = house(None);
     let worker = house.worker("only", 1, 1);

@@ -177,7 +177,7 @@ impl Looker {
     /// Looks once; gives when to look again.
     async fn look(&mut self, fleet: &Fleet) -> Duration {
         let seen = match &self.discovery {
-            Discovery::Dns(dns) => resolve(self.worker.name.as_str(), dns).await,
+            Discovery::Dns(dns) => resolve(&self.worker, dns).await,
             Discovery::File(file) => list(self.worker.name.as_str(), file, &mut self.read).await,
         };
         let seen = match seen {
@@ -256,7 +256,9 @@ async fn stamp(path: &Path) -> Result<Stamp, String> {
     })
 }
 
-async fn resolve(section: &str, dns: &DnsDiscovery) -> Result<Seen, String> {
+async fn resolve(worker: &Worker, dns: &DnsDiscovery) -> Result<Seen, String> {
+    let section = worker.name.as_str();
+    let slots = worker.slots.get_u32();
     let servers = dns.server.map_or_else(Servers::system, Servers::Named);
     let resolver = Resolver::new(servers, dns.timeout.get(), dns.most.get());
     let name = dns.of.name();
@@ -269,6 +271,7 @@ async fn resolve(section: &str, dns: &DnsDiscovery) -> Result<Seen, String> {
     let mut found = lookup.found;
     let mut addresses = HashSet::new();
     found.retain(|found| addresses.insert(found.address));
+    let heaviest = found.iter().filter_map(|found| found.weight).max();
     let found = found.into_iter().map(|found| {
         let name = format!("{section}@{}", found.address);
         let place = Place::Network {
@@ -276,7 +279,46 @@ async fn resolve(section: &str, dns: &DnsDiscovery) -> Result<Seen, String> {
             authority: format!("{}:{}", found.host.name, found.host.port),
             address: found.address.to_string(),
         };
-        Found::new(name, place)
+        Found {
+            slots: found
+                .weight
+                .zip(heaviest)
+                .map(|(weight, heaviest)| share(slots, weight, heaviest)),
+            ..Found::new(name, place)
+        }
     });
     Ok(Seen::All(found.collect(), lookup.holds))
+}
+
+/// Slots of a worker by its weight: schedulers go by how much of its slots a worker uses, so that
+/// under load a share of the slots is a share of the requests. The heaviest has all of the section's, and one
+/// without weight the least there is, which is the small chance that RFC 2782 wants it to have.
+/// Where none has one, there is nothing to choose by.
+fn share(slots: u32, weight: u16, heaviest: u16) -> u32 {
+    if heaviest == 0 {
+        return slots;
+    }
+    let (weight, heaviest) = (u64::from(weight), u64::from(heaviest));
+    let share = (u64::from(slots) * weight + heaviest / 2) / heaviest;
+    u32::try_from(share).unwrap_or(slots).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_shares_of_the_heaviest() {
+        let shares = |slots, weights: &[u16]| -> Vec<u32> {
+            let heaviest = weights.iter().copied().max().unwrap_or(0);
+            let shares = weights.iter().map(|weight| share(slots, *weight, heaviest));
+            shares.collect()
+        };
+        assert_eq!(shares(64, &[10, 10, 10]), [64, 64, 64]);
+        assert_eq!(shares(64, &[60, 20, 10]), [64, 21, 11]);
+        assert_eq!(shares(64, &[1, 0]), [64, 1]);
+        assert_eq!(shares(64, &[0, 0]), [64, 64]);
+        assert_eq!(shares(1, &[9, 1]), [1, 1]);
+        assert_eq!(shares(65_536, &[u16::MAX, u16::MAX]), [65_536; 2]);
+    }
 }

@@ -202,7 +202,7 @@ impl Fleet {
         let gone: Vec<String> = section
             .posts
             .iter()
-            .filter(|(_, post)| !found.contains(&post.found))
+            .filter(|(_, post)| !found.iter().any(|one| one.is_but_for_slots(&post.found)))
             .map(|(name, _)| name.clone())
             .collect();
         let changed = !gone.is_empty();
@@ -215,7 +215,11 @@ impl Fleet {
             self.house.publish();
         }
         for one in found {
-            if section.posts.contains_key(&one.name) {
+            if let Some(post) = section.posts.get_mut(&one.name) {
+                if post.found.slots != one.slots {
+                    self.resize(worker, &post.station, &one);
+                    post.found = one;
+                }
                 continue;
             }
             match station::station(worker, &one, &self.workers, &self.house) {
@@ -235,6 +239,16 @@ impl Fleet {
             }
         }
         left_out
+    }
+
+    /// Gives a worker other slots, with what it has.
+    fn resize(&self, worker: &Worker, station: &Station, found: &Found) {
+        let slots = found.slots(worker);
+        match self.pools.get(worker.name.as_str()) {
+            Some(pool) => pool.resize_worker(&station.handle, slots),
+            None => station.handle.resize(slots),
+        }
+        tracing::info!(worker = found.name, slots, "a worker has other slots");
     }
 
     /// Brings a worker into service, and keeps it there.

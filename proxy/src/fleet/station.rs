@@ -81,6 +81,21 @@ impl Found {
         }
     }
 
+    /// Its slots.
+    pub(crate) fn slots(&self, worker: &Worker) -> u32 {
+        self.slots.unwrap_or(worker.slots.get_u32())
+    }
+
+    /// Whether it is another one with no more than other slots.
+    pub(crate) fn is_but_for_slots(&self, other: &Self) -> bool {
+        let slots = other.slots;
+        *other
+            == Self {
+                slots,
+                ..self.clone()
+            }
+    }
+
     /// One of a file's list.
     pub(crate) fn listed(section: &str, listed: ListedWorker) -> Self {
         Self {
@@ -150,7 +165,7 @@ pub(crate) fn station(
     let handle = workers.add(WorkerSpec {
         name: found.name.clone(),
         section: worker.name.to_string(),
-        slots: found.slots.unwrap_or(worker.slots.get_u32()),
+        slots: found.slots(worker),
         max_batch,
         slow_start: micros(worker.slow_start.get()),
         models: models.iter().map(served).collect(),

@@ -28,6 +28,8 @@ pub enum Record {
     Service {
         /// Lower goes first.
         priority: u16,
+        /// Its share beside others of its priority.
+        weight: u16,
         /// The port.
         port: u16,
         /// The host.
@@ -99,11 +101,12 @@ impl Record {
             }),
             Self::Service {
                 priority,
+                weight,
                 port,
                 target,
             } => RData::SRV(SRV {
                 priority: *priority,
-                weight: 0,
+                weight: *weight,
                 port: *port,
                 target: Name::new_unchecked(target),
             }),

@@ -143,6 +143,7 @@ async fn a_service_has_hosts_with_ports_and_the_lowest_priority_counts() {
     let server = Server::start().await;
     let service = |priority, worker: &h::Worker, target: &str| Record::Service {
         priority,
+        weight: 0,
         port: worker.address.port(),
         target: target.into(),
     };
@@ -182,4 +183,47 @@ async fn a_service_has_hosts_with_ports_and_the_lowest_priority_counts() {
     one.release();
     assert_eq!(who(first.await.unwrap()), "one");
     forgotten(&proxy, &format!("w0@{}", one.address)).await;
+}
+
+#[tokio::test]
+async fn weights_of_a_service_are_shares_of_the_slots_and_change_with_the_worker_in_place() {
+    let (one, two) = (slow("one").await, named("two").await);
+    let spare = named("spare").await;
+    let server = Server::start().await;
+    let service = |priority, weight, worker: &h::Worker, target: &str| Record::Service {
+        priority,
+        weight,
+        port: worker.address.port(),
+        target: target.into(),
+    };
+    let said = |records| server.say("_http._tcp.models.test", Says::Records(0, records));
+    for host in ["a.test", "b.test", "c.test"] {
+        server.say(host, Says::Records(0, vec![Record::local(1)]));
+    }
+    // Of the lowest priority nobody has an address.
+    said(vec![
+        service(0, 9, &spare, "nobody.test"),
+        service(1, 30, &one, "a.test"),
+        service(1, 10, &two, "b.test"),
+        service(2, 50, &spare, "c.test"),
+    ]);
+    let yaml = found(&server, "srv", "_http._tcp.models.test", "");
+    let yaml = yaml.replace("probe: off", "probe: off, slots: 6");
+    let proxy = Proxy::start(&yaml).await;
+    let slots = |worker: &h::Worker| format!("worker_slots{{worker=\"w0@{}\"}}", worker.address);
+    assert_eq!(proxy.figure(&slots(&one)).await, Some(6.0));
+    assert_eq!(proxy.figure(&slots(&two)).await, Some(2.0));
+    assert_eq!(proxy.figure(&slots(&spare)).await, None);
+    let first = asking(&proxy, false);
+    one.journal.holding(0).await;
+    said(vec![
+        service(1, 10, &one, "a.test"),
+        service(1, 20, &two, "b.test"),
+    ]);
+    proxy.becomes(&slots(&two), 6.0).await;
+    proxy.becomes(&slots(&one), 3.0).await;
+    let draining = format!("worker_draining{{worker=\"w0@{}\"}}", one.address);
+    assert_ne!(proxy.figure(&draining).await, Some(1.0));
+    one.release();
+    assert_eq!(who(first.await.unwrap()), "one");
 }

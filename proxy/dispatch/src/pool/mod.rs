@@ -264,6 +264,17 @@ impl<T> Pool<T> {
         })
     }
 
+    /// Gives a worker other slots, at least one. What it has beyond them ends as it ends.
+    pub fn resize_worker(&self, worker: &Arc<WorkerHandle>, slots: u32) {
+        // One that is just about to join is seen with these.
+        worker.resize(slots);
+        self.0.with(|state, now| {
+            if state.workers.contains_key(&worker.id()) {
+                state.refresh(now, worker);
+            }
+        });
+    }
+
     /// Changes the scheduler while requests wait and run. The new policy takes over when it knows
     /// everything; until then the fallback rules.
     ///
