@@ -41,8 +41,8 @@ pub(crate) struct Arguments {
     /// Workers.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     workers: u32,
-    /// What they are: batch, with fixed-us, each-us, unit-us, jitter, lanes; or continuous, with
-    /// step-us, sequence-us, prefill-ns, chunk, sequences, block, cache.
+    /// What they are: batch, with fixed-us, each-us, unit-us, jitter, lanes, transit-us; or
+    /// continuous, with step-us, sequence-us, prefill-ns, chunk, sequences, block, cache.
     #[arg(long, default_value = "batch")]
     service: String,
     /// Batches that a proxy may have under way at one worker.
@@ -113,6 +113,11 @@ pub(crate) fn simulate(arguments: &Arguments) -> Result<bool, Anything> {
     let jobs = jobs(&arguments.trace)?;
     let setup = setup(arguments)?;
     if let Some(file) = &arguments.write_trace {
+        if jobs(setup.seed).any(|job| job.again.is_some()) {
+            return Err(
+                "clients of a closed load ask when they were answered: that is no trace".into(),
+            );
+        }
         let mut file = BufWriter::new(File::create(file)?);
         trace::write(&mut file, jobs(setup.seed))?;
         file.flush()?;
