@@ -149,7 +149,11 @@ async fn a_generation_that_only_fails_gives_its_place_back_to_the_last_good_one(
         (stands["generation"] == first).then_some(())
     })
     .await;
-    assert_eq!(echo(&proxy, "").await.status, 200);
+    // Routes follow the shelf a moment later.
+    eventually("the first one serves again", async || {
+        (echo(&proxy, "").await.status == 200).then_some(())
+    })
+    .await;
     let stands = standing(&proxy).await;
     assert_eq!(stands["barred"][0]["generation"], second);
     assert_eq!(stands["barred"][0]["why"], "failing");
