@@ -6,6 +6,8 @@
 //!    others gather for [`GATHER`]: a thread woken for every line costs a request more than all
 //!    else that is done to make the line.
 //! 3. Dropping [`Logs`] waits, not for ever, until what was said is written.
+//!
+//! What is said at all can be changed while it runs: [`LogLevel::set_filter`].
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::lines::Lines;
 
@@ -32,7 +35,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Logs {
     queue: Queue,
+    level: LogLevel,
 }
+
+/// What of the log is written, and how much of it was lost. Clones are the same.
+#[derive(Clone)]
+pub struct LogLevel {
+    lost: Arc<AtomicU64>,
+    /// As it was set last.
+    now: Arc<Mutex<String>>,
+    set: Arc<Setter>,
+}
+
+type Setter = dyn Fn(EnvFilter) -> Result<(), LogsError> + Send + Sync;
+
+/// Bytes of a filter at most.
+const FILTER: usize = 1024;
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +58,9 @@ pub enum LogsError {
     /// The level or directive is not understood.
     #[error("the log's level `{0}` is not understood")]
     Level(String),
+    /// The log that was set up is not there any more.
+    #[error("there is no log any more")]
+    Gone,
     /// The process has a log already.
     #[error("the log is set up already")]
     Twice,
@@ -55,22 +76,83 @@ pub enum LogsError {
 /// # Errors
 /// When the level is not understood, the process has a log already, or a thread cannot be had.
 pub fn init_logs(level: &str, json: bool) -> Result<Logs, LogsError> {
-    let filter = EnvFilter::try_new(level).map_err(|_| LogsError::Level(level.to_owned()))?;
+    let filter = parse(level)?;
     let queue = Queue::start(BUFFER, io::stderr(), json)?;
-    let set = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(queue.clone())
         .event_format(Lines { json })
-        .try_init();
-    set.map_err(|_| LogsError::Twice)?;
-    Ok(Logs { queue })
+        .with_filter_reloading();
+    let handle = log.reload_handle();
+    log.finish().try_init().map_err(|_| LogsError::Twice)?;
+    let level = LogLevel {
+        lost: queue.shared.lost.clone(),
+        now: Arc::new(Mutex::new(level.to_owned())),
+        set: Arc::new(move |filter: EnvFilter| handle.reload(filter).map_err(|_| LogsError::Gone)),
+    };
+    Ok(Logs { queue, level })
+}
+
+/// A level, or `TARGET=LEVEL`. The general form takes any word for a target, so that a level that is
+/// misspelt would silence all else, and directives about spans, of which there are none.
+fn parse(level: &str) -> Result<EnvFilter, LogsError> {
+    let is_level = |word: &str| {
+        let words = ["off", "error", "warn", "info", "debug", "trace"];
+        words.contains(&word)
+    };
+    let is_target = |word: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_:-.".contains(&byte);
+        !word.is_empty() && word.bytes().all(plain)
+    };
+    let understood = level.len() <= FILTER
+        && level.split(',').all(|part| match part.split_once('=') {
+            Some((target, level)) => is_target(target) && is_level(level),
+            None => is_level(part),
+        });
+    let filter = EnvFilter::builder().parse(level).ok();
+    let filter = filter.filter(|_| understood);
+    filter.ok_or_else(|| LogsError::Level(level.chars().take(64).collect()))
 }
 
 impl Logs {
+    /// What of it is written, to be changed while it runs.
+    #[must_use]
+    pub fn level(&self) -> LogLevel {
+        self.level.clone()
+    }
+}
+
+impl LogLevel {
     /// The count of lines that had no room in the buffer.
     #[must_use]
-    pub fn lost(&self) -> Arc<AtomicU64> {
-        self.queue.shared.lost.clone()
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// What is written now, as it was asked for.
+    #[must_use]
+    pub fn filter(&self) -> String {
+        self.now.lock().clone()
+    }
+
+    /// Writes from now on what `filter` says: a level or directives, as [`init_logs`] takes them.
+    /// Gives what was written before.
+    ///
+    /// # Errors
+    /// When it is not understood, and then nothing has changed.
+    pub fn set_filter(&self, filter: &str) -> Result<String, LogsError> {
+        let parsed = parse(filter)?;
+        let mut now = self.now.lock();
+        (self.set)(parsed)?;
+        Ok(std::mem::replace(&mut now, filter.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogLevel")
+            .field("filter", &self.filter())
+            .finish_non_exhaustive()
     }
 }
 

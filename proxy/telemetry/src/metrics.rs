@@ -13,8 +13,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::genai::GenAi;
 use crate::labels::{Labels, OTHER, escape};
+use crate::page;
 use crate::samples::{Samples, Sources};
+
+use crate::pulse;
 
 /// One label and its value.
 type One = [(&'static str, Arc<str>); 1];
@@ -31,6 +35,8 @@ const OUTCOMES: usize = 64;
 const LISTENERS: usize = 256;
 const REASONS: usize = 64;
 const SAMPLES: usize = 50_000;
+/// Requests that ended badly and are remembered.
+const FAILURES: usize = 256;
 
 /// Upper bounds of the histograms' buckets, in seconds: a gateway's answers come within
 /// milliseconds (embeddings) or minutes (long generations).
@@ -38,9 +44,12 @@ const SECONDS: [f64; 15] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0,
 ];
 
-/// All metrics of a process. Names begin with `tollgate_`.
+/// All metrics of a process. Names begin with `tollgate_`, but for those that conventions name.
 pub struct Metrics {
     registry: Registry,
+    /// Of names that others gave.
+    named: Registry,
+    pub(crate) genai: GenAi,
     sources: Sources,
     frontends: Labels,
     tasks: Labels,
@@ -57,6 +66,7 @@ pub struct Metrics {
     panics: Family<One, Counter>,
     reloads: Family<Two, Counter>,
     auth: Family<One, Counter>,
+    pulse: pulse::Pulse,
 }
 
 /// What is counted by route alone.
@@ -64,6 +74,8 @@ struct RouteFamilies {
     in_flight: Family<One, Gauge>,
     duration: Family<One, Histogram, fn() -> Histogram>,
     first_byte: Family<One, Histogram, fn() -> Histogram>,
+    queued: Family<One, Histogram, fn() -> Histogram>,
+    received: Family<One, Counter>,
     sent: Family<One, Counter>,
     retries: Family<One, Counter>,
     tokens: Family<Two, Counter>,
@@ -75,6 +87,8 @@ pub(crate) struct RouteMeters {
     pub(crate) in_flight: Gauge,
     pub(crate) duration: Histogram,
     pub(crate) first_byte: Histogram,
+    pub(crate) queued: Histogram,
+    pub(crate) received: Counter<u64, AtomicU64>,
     pub(crate) sent: Counter<u64, AtomicU64>,
     pub(crate) retries: Counter<u64, AtomicU64>,
     pub(crate) tokens_in: Counter<u64, AtomicU64>,
@@ -90,6 +104,8 @@ impl Metrics {
         let families = RouteFamilies {
             duration: Family::new_with_constructor(histogram),
             first_byte: Family::new_with_constructor(histogram),
+            queued: Family::new_with_constructor(histogram),
+            received: Family::default(),
             in_flight: Family::default(),
             sent: Family::default(),
             retries: Family::default(),
@@ -121,6 +137,18 @@ impl Metrics {
             "From a request's head to the first byte of its response's body",
             Unit::Seconds,
             families.first_byte.clone(),
+        );
+        r.register_with_unit(
+            "queue_wait",
+            "What requests waited for workers, all waits of one together",
+            Unit::Seconds,
+            families.queued.clone(),
+        );
+        r.register_with_unit(
+            "request_body",
+            "Received from clients",
+            Unit::Bytes,
+            families.received.clone(),
         );
         r.register_with_unit(
             "response_body",
@@ -173,11 +201,15 @@ impl Metrics {
             "Requests without a valid token",
             Family::clone(&auth),
         );
+        let mut named = Registry::default();
+        let genai = GenAi::new(&mut named);
         let sources = Sources::new(SAMPLES);
         r.register_collector(Box::new(sources.clone()));
 
         Self {
             registry,
+            named,
+            genai,
             sources,
             frontends: Labels::new(FRONTENDS),
             tasks: Labels::new(TASKS),
@@ -194,6 +226,7 @@ impl Metrics {
             panics,
             reloads,
             auth,
+            pulse: pulse::Pulse::new(FAILURES),
         }
     }
 
@@ -202,11 +235,21 @@ impl Metrics {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut page = String::new();
+        let encoded = text::encode_registry(&mut page, &self.registry)
+            .and_then(|()| text::encode_registry(&mut page, &self.named))
+            .and_then(|()| text::encode_eof(&mut page));
         // The only error is that of a writer, and a String takes everything.
-        match text::encode(&mut page, &self.registry) {
+        match encoded {
             Ok(()) => page,
             Err(fmt::Error) => String::new(),
         }
+    }
+
+    /// The same in the format that came before (`text/plain; version=0.0.4`), for who does not ask
+    /// for the other one.
+    #[must_use]
+    pub fn encode_plain(&self) -> String {
+        page::plain(&self.encode())
     }
 
     /// Adds what fills in figures that others own, at every scrape. It runs on the scraping thread:
@@ -261,6 +304,25 @@ impl Metrics {
         self.reloads.get_or_create(&labels).inc();
     }
 
+    /// Every request, as the page for operators sees it.
+    #[must_use]
+    pub fn pulse(&self) -> &pulse::Pulse {
+        &self.pulse
+    }
+
+    /// What is counted by route, over all routes.
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for meters in self.routes.read().values() {
+            sums.in_flight += u64::try_from(meters.in_flight.get()).unwrap_or_default();
+            sums.sent += meters.sent.get();
+            sums.tokens_in += meters.tokens_in.get();
+            sums.tokens_out += meters.tokens_out.get();
+        }
+        sums
+    }
+
     /// A request has ended.
     pub(crate) fn ended(&self, route: &Arc<str>, frontend: &str, task: &str, outcome: &str) {
         let labels = [
@@ -311,12 +373,27 @@ impl RouteFamilies {
             in_flight: self.in_flight.get_or_create_owned(&one),
             duration: self.duration.get_or_create_owned(&one),
             first_byte: self.first_byte.get_or_create_owned(&one),
+            queued: self.queued.get_or_create_owned(&one),
+            received: self.received.get_or_create_owned(&one),
             sent: self.sent.get_or_create_owned(&one),
             retries: self.retries.get_or_create_owned(&one),
             tokens_in: tokens("in"),
             tokens_out: tokens("out"),
         }
     }
+}
+
+/// What is counted by route, over all routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Requests that go on.
+    pub in_flight: u64,
+    /// Bytes that were sent to clients.
+    pub sent: u64,
+    /// Tokens that were read.
+    pub tokens_in: u64,
+    /// Tokens that were generated.
+    pub tokens_out: u64,
 }
 
 /// An open connection, in the gauge until it is dropped.

@@ -1,8 +1,9 @@
 //! W3C Trace Context (Level 1): the trace that a request belongs to, taken from the client and
 //! passed on to workers.
 //!
-//! The proxy is one span of the trace: what it sends upstream names the client's trace and a new
-//! parent. It exports no spans; its access log names the trace.
+//! What goes upstream names the client's trace and a new parent: the span of that one upstream
+//! request where the trace is recorded (`spans`), else an id that stands for the proxy. The access
+//! log names the trace.
 
 use http::{HeaderMap, HeaderValue};
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -49,21 +50,30 @@ impl TraceContext {
     /// `traceparent` and `tracestate` for one request upstream: the same trace, a new parent.
     #[must_use]
     pub fn child(&self) -> (HeaderValue, Option<HeaderValue>) {
-        let (trace, span) = (self.parent.trace_id(), SpanId::from_bytes(random()));
-        let flags = self.parent.trace_flags().to_u8();
-        let mut parent = [0; VERSION_0_LEN];
-        parent[..3].copy_from_slice(b"00-");
-        hexadecimal(&trace.to_bytes(), &mut parent[3..35]);
-        parent[35] = b'-';
-        hexadecimal(&span.to_bytes(), &mut parent[36..52]);
-        parent[52] = b'-';
-        hexadecimal(&[flags], &mut parent[53..]);
-        let state = self.parent.trace_state().header();
-        let state = Some(state).filter(|state| !state.is_empty());
-        (
-            HeaderValue::from_bytes(&parent).unwrap_or_else(|_| unreachable!("hexadecimal digits")),
-            state.and_then(|state| HeaderValue::from_str(&state).ok()),
-        )
+        let parent = traceparent(self.parent.trace_id(), span_id(), self.parent.trace_flags());
+        let state = Some(self.state()).filter(|state| !state.is_empty());
+        let state = state.and_then(|state| HeaderValue::from_str(&state).ok());
+        (parent, state)
+    }
+
+    /// `tracestate`; empty: there is none.
+    pub(crate) fn state(&self) -> String {
+        self.parent.trace_state().header()
+    }
+
+    /// The span that is the parent of ours; invalid: the trace begins here.
+    pub(crate) fn parent_id(&self) -> SpanId {
+        self.parent.span_id()
+    }
+
+    pub(crate) fn flags(&self) -> TraceFlags {
+        self.parent.trace_flags()
+    }
+
+    /// Whether the trace is the client's.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.parent.is_remote()
     }
 
     /// The trace.
@@ -77,6 +87,23 @@ impl TraceContext {
     pub fn is_sampled(&self) -> bool {
         self.parent.is_sampled()
     }
+}
+
+/// A version 0 `traceparent` (section 3.2).
+pub(crate) fn traceparent(trace: TraceId, span: SpanId, flags: TraceFlags) -> HeaderValue {
+    let mut parent = [0; VERSION_0_LEN];
+    parent[..3].copy_from_slice(b"00-");
+    hexadecimal(&trace.to_bytes(), &mut parent[3..35]);
+    parent[35] = b'-';
+    hexadecimal(&span.to_bytes(), &mut parent[36..52]);
+    parent[52] = b'-';
+    hexadecimal(&[flags.to_u8()], &mut parent[53..]);
+    HeaderValue::from_bytes(&parent).unwrap_or_else(|_| unreachable!("hexadecimal digits"))
+}
+
+/// A new span's id.
+pub(crate) fn span_id() -> SpanId {
+    SpanId::from_bytes(random())
 }
 
 fn hexadecimal(bytes: &[u8], digits: &mut [u8]) {

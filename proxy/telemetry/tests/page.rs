@@ -84,6 +84,8 @@ fn names_are_what_dashboards_know() {
         "tollgate_in_flight gauge",
         "tollgate_request_duration_seconds histogram",
         "tollgate_first_byte_seconds histogram",
+        "tollgate_queue_wait_seconds histogram",
+        "tollgate_request_body_bytes counter",
         "tollgate_response_body_bytes counter",
         "tollgate_retries counter",
         "tollgate_tokens counter",

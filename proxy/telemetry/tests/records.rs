@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method};
 use serde_json::Value;
-use tollgate_telemetry::{Metrics, Record, RecordStart};
+use tollgate_telemetry::spans::{Kind, Value as Told};
+use tollgate_telemetry::{Metrics, Record, RecordStart, TraceContext, Tracer, TracerSpec};
 use tracing_subscriber::fmt::MakeWriter;
 
 #[derive(Clone, Default)]
@@ -80,8 +82,17 @@ fn the_last_clone_writes_one_line_and_counts_once() {
         let page = metrics.encode();
         assert_eq!(value(&page, "tollgate_in_flight{route=\"all\"}"), Some(1.0));
         let other = record.clone();
-        record.frontend("speaker", 7);
+        record.frontend(&"speaker".into(), 7);
+        record.dialect(&"speech".into());
         record.identity("ann");
+        record.tenant("house");
+        record.queued(Duration::from_millis(2));
+        record.queued(Duration::from_millis(3));
+        record.batch(4);
+        record.backend(&"asker".into(), 9);
+        record.worker_dialect("questions");
+        record.received(100);
+        record.received(80);
         record.task("chat");
         record.model("llama");
         record.worker("w1");
@@ -122,6 +133,14 @@ fn the_last_clone_writes_one_line_and_counts_once() {
                 "tollgate_first_byte_seconds_count{route=\"all\"}".to_owned(),
                 1.0,
             ),
+            (
+                "tollgate_request_body_bytes_total{route=\"all\"}".to_owned(),
+                100.0,
+            ),
+            (
+                "tollgate_queue_wait_seconds_count{route=\"all\"}".to_owned(),
+                1.0,
+            ),
         ] {
             assert_eq!(value(&page, &series), Some(expected), "{series}\n{page}");
         }
@@ -140,6 +159,10 @@ fn the_last_clone_writes_one_line_and_counts_once() {
         ("path", "/v1/ask"),
         ("frontend", "speaker"),
         ("identity", "ann"),
+        ("tenant", "house"),
+        ("dialect", "speech"),
+        ("backend", "asker"),
+        ("worker_dialect", "questions"),
         ("task", "chat"),
         ("model", "llama"),
         ("worker", "w1"),
@@ -155,9 +178,13 @@ fn the_last_clone_writes_one_line_and_counts_once() {
         ("output_tokens", 9),
         ("sent_bytes", 42),
         ("retries", 1),
+        ("backend_generation", 9),
+        ("batch_size", 4),
+        ("received_bytes", 100),
     ] {
         assert_eq!(line[key], expected, "{key}");
     }
+    assert_eq!(line["queue_ms"], 5.0);
     assert!(line["duration_ms"].as_f64() >= line["first_byte_ms"].as_f64());
     assert!(!line.to_string().contains("secret"));
 }
@@ -244,4 +271,109 @@ fn labels_are_bounded() {
     assert_eq!(series, 1025);
     assert!(page.contains("route=\"other\",frontend=\"none\",task=\"other\",outcome=\"other\""));
     assert!(!page.contains("task-64\"") && !page.contains("failure-64\""));
+}
+
+#[test]
+fn what_ended_badly_is_remembered_by_names_and_numbers() {
+    let _alone = alone();
+    type Note = fn(&Record);
+    let cases: [(&str, Note); 9] = [
+        ("well", |r| r.status(200)),
+        ("refused", |r| r.status(404)),
+        ("refused", |r| (r.status(429), r.failed("rate-limited")).0),
+        ("failed", |r| r.status(502)),
+        ("failed", |r| (r.status(200), r.grpc_status(13)).0),
+        ("refused", |r| (r.status(200), r.grpc_status(8)).0),
+        ("failed", |r| (r.failed("broken"), r.status(200)).0),
+        ("gone", |r| (r.status(200), r.gone()).0),
+        ("gone", |_| {}),
+    ];
+    let metrics = Arc::new(Metrics::new());
+    let mut wanted = Vec::new();
+    for (ending, note) in cases {
+        let record = Record::begin(&metrics, start("/v1/ask?token=secret"));
+        record.model("llama");
+        record.worker("w1");
+        note(&record);
+        drop(record);
+        if ending != "well" {
+            wanted.insert(0, ending);
+        }
+    }
+    let pulse = metrics.pulse();
+    let told = pulse.failures().last(100);
+    let endings: Vec<_> = told.iter().map(|it| it.ending.as_str()).collect();
+    assert_eq!(endings, wanted);
+    assert_eq!(pulse.failures().total(), 8);
+    let beat = pulse.beat();
+    assert_eq!((beat.refused, beat.failed, beat.gone), (3, 3, 2));
+    assert_eq!((beat.took.total(), beat.first_byte.total()), (9, 0));
+    assert!(!format!("{told:?}").contains("secret"));
+    let last = &told[0];
+    assert_eq!(
+        (last.number, &*last.route, &*last.request_id),
+        (8, "all", "r-1")
+    );
+    assert_eq!(last.worker.as_deref(), Some("w1"));
+    assert_eq!(metrics.sums().in_flight, 0);
+}
+
+#[test]
+fn a_traced_request_has_its_span_and_its_line_names_the_trace() {
+    let _alone = alone();
+    let tracer = Tracer::new(TracerSpec {
+        ratio: 0.0,
+        follow: true,
+        queue: 1024,
+        batch: 16,
+    })
+    .unwrap();
+    let mut headers = HeaderMap::new();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    headers.insert("traceparent", parent.parse().unwrap());
+    type Note = fn(&Record);
+    let cases: [(Note, &str, Option<&str>); 5] = [
+        (|r| r.status(200), "POST /v1/{which}", None),
+        (|r| r.status(404), "POST /v1/{which}", None),
+        (|r| r.status(503), "POST /v1/{which}", Some("server-error")),
+        (
+            |r| (r.status(200), r.failed("broken")).0,
+            "POST /v1/{which}",
+            Some("broken"),
+        ),
+        (
+            |r| (r.status(200), r.grpc_status(13)).0,
+            "v1/{which}",
+            Some("grpc-error"),
+        ),
+    ];
+    for (note, name, error) in cases {
+        let (lines, _) = logged(|| {
+            let context = TraceContext::from_headers(&headers);
+            let trail = tracer.begin(&context);
+            let record = Record::begin(&Arc::new(Metrics::new()), start("/v1/ask"));
+            record.trace(&context, &trail);
+            record.claim(&"/v1/{which}".into());
+            record.task("chat");
+            record.usage(Some(3), None);
+            note(&record);
+        });
+        assert_eq!(lines[0]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        let span = tracer.batch().remove(0).spans.remove(0);
+        assert_eq!((&*span.name, span.kind), (name, Kind::Server));
+        assert_eq!(span.parent.to_string(), "00f067aa0ba902b7");
+        assert_eq!(span.error.as_deref(), error);
+        let told = |name: &str| {
+            let mut attributes = span.attributes.iter();
+            let found = attributes.find(|(of, _)| of == name);
+            found.map(|(_, value)| value.clone())
+        };
+        assert_eq!(told("url.path"), Some(Told::Text("/v1/ask".into())));
+        assert_eq!(
+            told("gen_ai.operation.name"),
+            Some(Told::Text("chat".into()))
+        );
+        assert_eq!(told("gen_ai.usage.input_tokens"), Some(Told::Number(3)));
+        assert_eq!(told("gen_ai.usage.output_tokens"), None);
+    }
 }
