@@ -1,4 +1,5 @@
-//! Workers that are discovered: where they are looked for, and the files that list them.
+//! Workers that are discovered: where they are looked for, and the files that list them. What a
+//! cluster tells is in [`crate::cluster`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
+use crate::cluster::ClusterDiscovery;
 use crate::problem::{Errors, Problem};
 use crate::scalar::{Count, FilePath, Invalid, Name, Period, word};
 use crate::section::{Context, Decode, choice, section};
@@ -23,6 +25,8 @@ pub enum Discovery {
     Dns(DnsDiscovery),
     /// In a file.
     File(FileDiscovery),
+    /// In a Kubernetes cluster.
+    Cluster(Box<ClusterDiscovery>),
 }
 
 section! {
@@ -166,6 +170,7 @@ impl Discovery {
         match self {
             Self::Dns(dns) => dns.refresh.get(),
             Self::File(file) => file.refresh.get(),
+            Self::Cluster(cluster) => cluster.refresh.get(),
         }
     }
 
@@ -174,6 +179,7 @@ impl Discovery {
         match self {
             Self::Dns(dns) => dns.most.get(),
             Self::File(file) => file.most.get(),
+            Self::Cluster(cluster) => cluster.most.get(),
         }
     }
 
@@ -182,6 +188,7 @@ impl Discovery {
         match self {
             Self::Dns(dns) => dns.drain.get(),
             Self::File(file) => file.drain.get(),
+            Self::Cluster(cluster) => cluster.drain.get(),
         }
     }
 
@@ -190,6 +197,7 @@ impl Discovery {
         match self {
             Self::Dns(dns) => dns.of.scheme.is_tls(),
             Self::File(_) => true,
+            Self::Cluster(cluster) => cluster.may_be_tls(),
         }
     }
 }
@@ -199,16 +207,26 @@ impl fmt::Display for Discovery {
         match self {
             Self::Dns(dns) => write!(f, "{} by {} records", dns.of, dns.dns),
             Self::File(file) => write!(f, "what {} lists", file.file),
+            Self::Cluster(cluster) => cluster.fmt(f),
         }
     }
 }
 
 impl Decode for Discovery {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let is_file = matches!(&node.kind, Kind::Map(entries)
-            if entries.iter().any(|(key, _)| key.text == "file"));
-        if is_file {
+        let has = |wanted: &str| {
+            matches!(&node.kind, Kind::Map(entries)
+                if entries.iter().any(|(key, _)| key.text == wanted))
+        };
+        if has("file") {
             return FileDiscovery::decode(node, cx).map(Self::File);
+        }
+        if has("cluster") {
+            let cluster = ClusterDiscovery::decode(node, cx)?;
+            if let Some((key, what)) = cluster.problem() {
+                return cx.refuse(node.locate(steps![key]), what, None);
+            }
+            return Some(Self::Cluster(Box::new(cluster)));
         }
         let dns = DnsDiscovery::decode(node, cx)?;
         let of = node.locate(steps!["of"]);
@@ -238,7 +256,8 @@ impl JsonSchema for Discovery {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let dns = generator.subschema_for::<DnsDiscovery>();
         let file = generator.subschema_for::<FileDiscovery>();
-        json_schema!({ "anyOf": [dns, file] })
+        let cluster = generator.subschema_for::<ClusterDiscovery>();
+        json_schema!({ "anyOf": [dns, file, cluster] })
     }
 }
 

@@ -1,11 +1,17 @@
 //! A configuration told back: what will happen to a request, as far as that is known before
 //! anything runs.
 
+mod limits;
+
 use std::fmt::{self, Display, Write};
 
+use crate::authentication::Authentication;
 use crate::config::Config;
 use crate::matching::{Match, match_order};
 use crate::routes::{Auth, Route, VisibleModels};
+use crate::scalar::Name;
+use crate::telemetry::Followed;
+use crate::tenants::Tenant;
 use crate::tokens::Digest;
 use crate::trust::Unsigned;
 use crate::workers::{Probe, Worker, WorkerAddress};
@@ -22,7 +28,10 @@ pub fn explain(config: &Config) -> String {
 fn write_all(out: &mut String, config: &Config) -> fmt::Result {
     for listener in &config.listeners {
         let tls = listener.tls.as_ref().map_or("plain".to_owned(), |tls| {
-            format!("TLS, {} certificate(s)", tls.certificates.len())
+            let clients = tls.clients.as_ref();
+            let clients = clients.map(|it| format!(", clients' {}", it.demand));
+            let clients = clients.unwrap_or_default();
+            format!("TLS, {} certificate(s){clients}", tls.certificates.len())
         });
         writeln!(
             out,
@@ -69,6 +78,13 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
         writeln!(out, "scheduler {name}: {}", scheduler.source)?;
         write_pin(out, scheduler.sha256.as_ref())?;
     }
+    for (name, way) in &config.authentication {
+        write_way(out, name, way)?;
+    }
+    for (name, tenant) in &config.tenants {
+        write_tenant(out, name, tenant)?;
+    }
+    limits::write(out, &config.limits)?;
     let keys: Vec<_> = config.trust.keys.iter().map(|key| &key.name).collect();
     if !keys.is_empty() {
         let unsigned = match config.trust.unsigned {
@@ -81,7 +97,72 @@ fn write_all(out: &mut String, config: &Config) -> fmt::Result {
             list(&keys)
         )?;
     }
+    write_telemetry(out, config)
+}
+
+fn write_telemetry(out: &mut String, config: &Config) -> fmt::Result {
+    let telemetry = &config.telemetry;
+    let Some(otlp) = &telemetry.otlp else {
+        return Ok(());
+    };
+    if let Some(traces) = &telemetry.traces {
+        let clients = match traces.clients {
+            Followed::Follow => ", and those whose clients say so",
+            Followed::Ignore => ", whatever clients say",
+        };
+        writeln!(
+            out,
+            "traces of {} of all requests{clients} go to {}",
+            traces.sample.get(),
+            otlp.endpoint
+        )?;
+    }
+    if let Some(metrics) = &telemetry.metrics {
+        let (endpoint, interval) = (&otlp.endpoint, metrics.interval);
+        writeln!(out, "metrics go to {endpoint} every {interval}")?;
+    }
     Ok(())
+}
+
+fn write_way(out: &mut String, name: &Name, way: &Authentication) -> fmt::Result {
+    match way {
+        Authentication::Jwt(jwt) => writeln!(
+            out,
+            "way {name}: tokens of {} for {}, by keys from {}, believed for {}",
+            jwt.issuer,
+            list(&jwt.audiences),
+            jwt.keys.from,
+            jwt.keys.stale
+        ),
+        Authentication::Certificates(rules) => {
+            writeln!(out, "way {name}: certificates, by {} rule(s)", rules.len())
+        }
+        Authentication::Kubernetes(cluster) => writeln!(
+            out,
+            "way {name}: {} is asked, and its answers kept for {}, bad ones for {}",
+            cluster.server, cluster.life, cluster.denied_life
+        ),
+    }
+}
+
+fn write_tenant(out: &mut String, name: &Name, tenant: &Tenant) -> fmt::Result {
+    write!(out, "tenant {name}:")?;
+    match &tenant.models {
+        Some(models) => write!(out, " models {}", list(models))?,
+        None => out.push_str(" models of its credentials"),
+    }
+    match &tenant.tasks {
+        Some(tasks) => write!(out, ", tasks {}", list(tasks))?,
+        None => out.push_str(", tasks of its credentials"),
+    }
+    if let Some(most) = tenant.concurrency {
+        write!(out, ", {most} requests at once")?;
+    }
+    writeln!(out, ", priority {:+}", tenant.priority.get())?;
+    match &tenant.limits {
+        Some(own) => limits::write_own(out, own),
+        None => Ok(()),
+    }
 }
 
 fn write_pin(out: &mut String, pin: Option<&Digest>) -> fmt::Result {
@@ -107,11 +188,15 @@ impl Display for Pattern<'_> {
 }
 
 fn write_route(out: &mut String, config: &Config, route: &Route) -> fmt::Result {
-    let auth = match route.auth {
-        Auth::Required => "token required",
-        Auth::Open => "open to anybody",
+    let auth = match &route.auth {
+        Auth::Required => "token required".to_owned(),
+        Auth::Open => "open to anybody".to_owned(),
+        Auth::By(ways) => format!("let in by {}", list(ways)),
     };
     writeln!(out, "route {} ({auth})", route.name)?;
+    if let Some(access) = &route.access {
+        writeln!(out, "  users of a cluster need the right {access}")?;
+    }
     writeln!(
         out,
         "  frontends, the first that claims a path wins: {}",
@@ -147,7 +232,27 @@ fn write_route(out: &mut String, config: &Config, route: &Route) -> fmt::Result 
         out,
         "  queue: {} requests, {}, {} ({} without a healthy worker)",
         queue.requests, queue.bytes, queue.timeout, queue.workerless_timeout
-    )
+    )?;
+    if let Some(cors) = &route.cors {
+        let credentials = if cors.credentials {
+            ", with credentials"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "  pages that may ask: {}{credentials}",
+            list(&cors.origins)
+        )?;
+    }
+    match &route.payload_log {
+        Some(log) => writeln!(
+            out,
+            "  payloads ({}, {} % of requests, up to {} each) go to {}",
+            log.mode, log.percent, log.body, log.sink
+        ),
+        None => Ok(()),
+    }
 }
 
 fn write_models(out: &mut String, config: &Config, route: &Route) -> fmt::Result {

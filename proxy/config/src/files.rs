@@ -4,12 +4,16 @@
 
 use std::path::Path;
 
+use crate::authentication::Authentication;
 use crate::config::Config;
+use crate::discovery::Discovery;
 use crate::options::Options;
 use crate::plugins::Source;
 use crate::problem::Problem;
 use crate::scalar::FilePath;
 use crate::tokens::TokenFile;
+use crate::words::KeyPlace;
+use crate::workers::{Worker, WorkerAddress};
 use crate::yaml::{Node, Step, steps};
 
 pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Problem> {
@@ -27,9 +31,69 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
             }
         }
     }
+    let admin = config.admin.as_ref().and_then(|admin| admin.tls.as_ref());
+    let certificates = admin.iter().flat_map(|tls| &tls.certificates);
+    for (position, pair) in certificates.enumerate() {
+        for (key, file) in [("cert", &pair.cert), ("key", &pair.key)] {
+            check.readable(file, steps!["admin", "tls", "certificates", position, key]);
+        }
+    }
+    for clients in admin.iter().filter_map(|tls| tls.clients.as_ref()) {
+        check.readable(&clients.ca, steps!["admin", "tls", "clients", "ca"]);
+        for (at, list) in clients.revoked.iter().enumerate() {
+            check.readable(list, steps!["admin", "tls", "clients", "revoked", at]);
+        }
+    }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let clients = listener.tls.iter().filter_map(|tls| tls.clients.as_ref());
+        for clients in clients {
+            let path = steps!["listeners", index, "tls", "clients", "ca"];
+            check.readable(&clients.ca, path);
+            for (at, list) in clients.revoked.iter().enumerate() {
+                let path = steps!["listeners", index, "tls", "clients", "revoked", at];
+                check.readable(list, path);
+            }
+        }
+    }
+    for (name, way) in &config.authentication {
+        let mut file = |file: Option<&FilePath>, path: &[Step<'_>]| {
+            if let Some(file) = file {
+                check.readable(file, path);
+            }
+        };
+        let name = name.as_str();
+        match way {
+            Authentication::Jwt(jwt) => {
+                // What the keys are is for who reads them again and again to say.
+                if let KeyPlace::File(keys) = &jwt.keys.from {
+                    let path = steps!["authentication", name, "jwt", "keys", "from"];
+                    file(Some(keys), path);
+                }
+                let path = steps!["authentication", name, "jwt", "keys", "ca"];
+                file(jwt.keys.ca.as_ref(), path);
+            }
+            Authentication::Certificates(_) => {}
+            Authentication::Kubernetes(cluster) => {
+                let path = steps!["authentication", name, "kubernetes", "ca"];
+                file(cluster.ca.as_ref(), path);
+                let path = steps!["authentication", name, "kubernetes", "token"];
+                file(Some(&cluster.token), path);
+            }
+        }
+    }
     for (index, worker) in config.workers.iter().enumerate() {
         if let Some(ca) = &worker.tls.ca {
             check.readable(ca, steps!["workers", index, "tls", "ca"]);
+        }
+        if let WorkerAddress::Discovered(Discovery::Cluster(cluster)) = &worker.address
+            && let Some(ca) = &cluster.api.ca
+        {
+            check.readable(ca, steps!["workers", index, "address", "api", "ca"]);
+        }
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        if let Some(ca) = route.payload_log.as_ref().and_then(|log| log.ca.as_ref()) {
+            check.readable(ca, steps!["routes", index, "payload-log", "ca"]);
         }
     }
     let plugins = config
@@ -47,7 +111,7 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
     }
     let plugins = config.plugins.values().map(|plugin| &plugin.options);
     let schedulers = config.schedulers.values().map(|s| &s.options);
-    let workers = config.workers.iter().map(|worker| &worker.options);
+    let workers = config.workers.iter().flat_map(options);
     for reference in plugins
         .chain(schedulers)
         .chain(workers)
@@ -69,6 +133,20 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
             check.readable(file, steps!["registries", key]);
         }
     }
+    if let Some(store) = &config.limits.store {
+        for (key, file) in [("ca", &store.ca), ("password", &store.password)] {
+            if let Some(file) = file {
+                check.readable(file, steps!["limits", "store", key]);
+            }
+        }
+    }
+    if let Some(otlp) = &config.telemetry.otlp {
+        for (key, file) in [("ca", &otlp.ca), ("headers-file", &otlp.headers_file)] {
+            if let Some(file) = file {
+                check.readable(file, steps!["telemetry", "otlp", key]);
+            }
+        }
+    }
     if let Some(tokens) = &config.tokens {
         check.tokens(&tokens.file, steps!["tokens", "file"]);
     }
@@ -76,6 +154,16 @@ pub(crate) fn check_files(config: &Config, root: &Node, origin: &Path) -> Vec<Pr
         check.tokens(file, steps!["admin", "tokens"]);
     }
     check.problems
+}
+
+/// A worker's options, and those of the runtimes that it may turn out to have.
+fn options(worker: &Worker) -> impl Iterator<Item = &Options> {
+    let cluster = match &worker.address {
+        WorkerAddress::Discovered(Discovery::Cluster(cluster)) => Some(cluster),
+        _ => None,
+    };
+    let runtimes = cluster.into_iter().flat_map(|it| it.runtimes.values());
+    std::iter::once(&worker.options).chain(runtimes.map(|runtime| &runtime.options))
 }
 
 struct Check<'a> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::scalar::{Count, FilePath, KIB, MIB, Name, Period, Size};
-use crate::section::{section, settings};
+use crate::section::{choice, section, settings};
 
 section! {
     /// A socket on which clients are served.
@@ -27,6 +27,32 @@ section! {
         /// Certificates, chosen by the name that the client asks for (SNI); the first one serves
         /// clients that name no known host. Reloaded when the files change.
         pub certificates: Vec<Certificate>,
+        /// Certificates of clients. Absent: they are not asked for one.
+        pub clients: Option<ListenerClients> = None,
+    }
+}
+
+section! {
+    /// Certificates of clients. Whom one makes its holder is said in `authentication`.
+    #[name = "section of clients' certificates"]
+    pub struct ListenerClients {
+        /// PEM file of the authorities that sign them, and no others. Reloaded when it changes.
+        pub ca: FilePath,
+        /// PEM files of lists of those that were revoked, likewise. With any, a certificate is
+        /// refused whose signer has no list here, or one that is past its next update.
+        pub revoked: Vec<FilePath> = Vec::new(),
+        /// Whether a client has to have one.
+        pub demand: Demand = Demand::Required,
+    }
+}
+
+choice! {
+    /// Whether a client has to have a certificate.
+    pub enum Demand {
+        /// Without one the handshake fails.
+        Required = "required",
+        /// Without one it goes on; a bad one is refused all the same.
+        Optional = "optional",
     }
 }
 

@@ -2,7 +2,9 @@
 //! `{ file: PATH }` stands for the text of a file.
 //!
 //! 1. Decoding makes JSON of the YAML, and remembers where such a mapping stands.
-//! 2. [`Options::read`] puts the files' texts in their places. It is called whenever a component is
+//! 2. Values that a reference (`${env:NAME}`) stands for are kept apart as secrets: they are handed to
+//!    the component, and shown to nobody.
+//! 3. [`Options::read`] puts the files' texts in their places. It is called whenever a component is
 //!    loaded, so that a changed file comes into force as a changed component does.
 
 use std::fmt;
@@ -10,7 +12,7 @@ use std::fs::File;
 use std::io::Read;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 
 use crate::problem::Position;
@@ -25,13 +27,17 @@ const MOST_BYTES: usize = 4 * MIB as usize;
 /// Files in one component's options.
 const MOST_FILES: usize = 64;
 
-/// Options of a component: a JSON object that only the component understands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+/// What is shown in the place of a secret.
+const SECRET: &str = "(secret)";
+
+/// Options of a component: a JSON object that only the component understands. Written, shown and
+/// debugged without what references in it stand for.
+#[derive(Clone, Default, PartialEq)]
 pub struct Options {
     object: Map<String, Value>,
-    #[serde(skip)]
     files: Vec<Reference>,
+    /// JSON pointers (RFC 6901) of what references stand for.
+    secrets: Vec<String>,
 }
 
 /// A `{ file: … }` in options.
@@ -76,6 +82,17 @@ impl Options {
         self.files.iter().map(|reference| &reference.path)
     }
 
+    /// The object as it may be shown.
+    fn shown(&self) -> Value {
+        let mut whole = Value::Object(self.object.clone());
+        for pointer in &self.secrets {
+            if let Some(place) = whole.pointer_mut(pointer) {
+                *place = Value::String(SECRET.to_owned());
+            }
+        }
+        whole
+    }
+
     pub(crate) fn files(&self) -> &[Reference] {
         &self.files
     }
@@ -97,15 +114,20 @@ impl Options {
 
 impl Decode for Options {
     fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
-        let mut files = Vec::new();
-        let json = json(node, String::new(), &mut files, cx)?;
+        let mut found = Found::default();
+        let json = json(node, String::new(), &mut found, cx)?;
+        let Found { files, secrets } = found;
         if let Some(reference) = files.get(MOST_FILES) {
             let what = format!("more than {MOST_FILES} files in one component's options");
             return cx.refuse(reference.at, what, None);
         }
         match json {
             Value::Object(object) if files.iter().all(|file| !file.pointer.is_empty()) => {
-                Some(Self { object, files })
+                Some(Self {
+                    object,
+                    files,
+                    secrets,
+                })
             }
             _ => cx.refuse(
                 node.at,
@@ -130,14 +152,19 @@ impl JsonSchema for Options {
     }
 }
 
+/// What stands in options beside plain values.
+#[derive(Default)]
+struct Found {
+    files: Vec<Reference>,
+    secrets: Vec<String>,
+}
+
 /// The core schema of YAML 1.2, as far as JSON can say it: what is no null, boolean or JSON number
-/// is a text. Mappings that stand for files are added to `files`.
-fn json(
-    node: &Node,
-    pointer: String,
-    files: &mut Vec<Reference>,
-    cx: &mut Context<'_>,
-) -> Option<Value> {
+/// is a text.
+fn json(node: &Node, pointer: String, found: &mut Found, cx: &mut Context<'_>) -> Option<Value> {
+    if node.written.is_some() {
+        found.secrets.push(pointer.clone());
+    }
     Some(match &node.kind {
         _ if node.is_null() => Value::Null,
         Kind::Scalar { text, plain: true } => match text.as_str() {
@@ -152,7 +179,7 @@ fn json(
         Kind::List(items) => {
             let mut list = Vec::with_capacity(items.len());
             for (index, item) in items.iter().enumerate() {
-                list.push(json(item, format!("{pointer}/{index}"), files, cx)?);
+                list.push(json(item, format!("{pointer}/{index}"), found, cx)?);
             }
             Value::Array(list)
         }
@@ -162,7 +189,7 @@ fn json(
                 && let Kind::Scalar { .. } = value.kind
             {
                 let path = FilePath::decode(value, cx)?;
-                files.push(Reference {
+                found.files.push(Reference {
                     pointer,
                     at: value.at,
                     path: path.clone(),
@@ -173,7 +200,7 @@ fn json(
             for (key, value) in entries {
                 // RFC 6901, section 3.
                 let token = key.text.replace('~', "~0").replace('/', "~1");
-                let value = json(value, format!("{pointer}/{token}"), files, cx)?;
+                let value = json(value, format!("{pointer}/{token}"), found, cx)?;
                 object.insert(key.text.clone(), value);
             }
             Value::Object(object)
@@ -206,8 +233,19 @@ impl Reference {
 /// Compact JSON (RFC 8259), files named and not read.
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_string(&self.object).map_err(|_| fmt::Error)?;
-        f.write_str(&json)
+        self.shown().fmt(f)
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Options").field(&self.shown()).finish()
+    }
+}
+
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.shown().serialize(serializer)
     }
 }
 
@@ -265,6 +303,36 @@ mod tests {
         std::fs::remove_file(folder.path().join("f")).unwrap();
         let gone = options("{ x: { file: f } }", folder.path()).unwrap();
         assert!(matches!(gone.read(), Err(OptionsError::Read { .. })));
+    }
+
+    #[test]
+    fn what_a_reference_stands_for_is_read_and_shown_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "swordfish\r\n").unwrap();
+        let yaml = r#"
+listeners: [{ name: a, address: "127.0.0.1:0" }]
+plugins:
+  p:
+    source: "bundled:p"
+    options: { auth: ["Bearer ${file:key}", "$${not}"], plain: 7 }
+"#;
+        let path = folder.path().join("t.yaml");
+        std::fs::write(&path, yaml).unwrap();
+        let loaded = Config::load_with_files(&path).unwrap();
+        assert_eq!(loaded.files, [path, folder.path().join("key")]);
+        let options = &loaded.config.plugins.values().next().unwrap().options;
+        let read: Value = serde_json::from_str(&options.read().unwrap()).unwrap();
+        let wanted = serde_json::json!({"auth": ["Bearer swordfish", "${not}"], "plain": 7});
+        assert_eq!(read, wanted);
+        let shown = serde_json::json!({"auth": ["(secret)", "${not}"], "plain": 7});
+        assert_eq!(serde_json::to_value(options).unwrap(), shown);
+        for told in [
+            format!("{options}"),
+            format!("{:?}", loaded.config),
+            crate::explain(&loaded.config),
+        ] {
+            assert!(!told.contains("swordfish"), "{told}");
+        }
     }
 
     #[test]

@@ -3,9 +3,13 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::authentication::Access;
+use crate::cors::Cors;
 use crate::hosts::{HostPattern, PathPrefix};
+use crate::payloads::PayloadLog;
+use crate::problem::nearest;
 use crate::scalar::{Count, GIB, KIB, MIB, ModelName, Name, Period, Size};
-use crate::section::{Context, Decode, Fields, choice, section, settings};
+use crate::section::{Context, Decode, Fields, section, settings};
 use crate::yaml::{Kind, Node};
 
 section! {
@@ -32,14 +36,23 @@ section! {
         pub models: VisibleModels = VisibleModels::All,
         /// The model of a client that names none.
         pub default_model: Option<ModelName> = None,
-        /// Whether clients need a token.
+        /// How clients are told: `required`, by a token of the file that `tokens` names; `open`,
+        /// not at all; or a list of ways, names of `authentication` and `tokens` for that file, of
+        /// which the first counts that knows what a client brings.
         pub auth: Auth = Auth::Required,
+        /// The right that a user of a cluster needs here. It needs a way of `auth` that asks a
+        /// cluster, and holds for those who come in by it.
+        pub access: Option<Access> = None,
         /// What a request may use.
         pub limits: RouteLimits = RouteLimits::default(),
         /// Where requests wait for a worker.
         pub queue: Queue = Queue::default(),
         /// What happens when an attempt fails.
         pub retry: Retry = Retry::default(),
+        /// Which pages of other origins may ask, over REST. Absent: none, and nothing is said of it.
+        pub cors: Option<Cors> = None,
+        /// Bodies that are told to a sink. Absent: none.
+        pub payload_log: Option<PayloadLog> = None,
     }
 }
 
@@ -98,13 +111,89 @@ settings! {
     }
 }
 
-choice! {
-    /// Whether clients need a token.
-    pub enum Auth {
-        /// Every request needs a token of the file that `tokens` names.
-        Required = "required",
-        /// Anybody is served, as in a sidecar behind somebody else's door.
-        Open = "open",
+/// How clients of a route are told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Auth {
+    /// Every request needs a token of the file that `tokens` names.
+    Required,
+    /// Anybody is served, as in a sidecar behind somebody else's door.
+    Open,
+    /// By these ways, the first that knows what a client brings; never empty.
+    By(Vec<Name>),
+}
+
+/// What the file of tokens is called among the ways of a route.
+pub const TOKENS: &str = "tokens";
+
+const REQUIRED: &str = "required";
+const OPEN: &str = "open";
+
+impl Auth {
+    /// The names of the ways; none: it is open.
+    pub fn ways(&self) -> Vec<&str> {
+        match self {
+            Self::Required => vec![TOKENS],
+            Self::Open => Vec::new(),
+            Self::By(ways) => ways.iter().map(Name::as_str).collect(),
+        }
+    }
+}
+
+impl Serialize for Auth {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Required => serializer.serialize_str(REQUIRED),
+            Self::Open => serializer.serialize_str(OPEN),
+            Self::By(ways) => ways.serialize(serializer),
+        }
+    }
+}
+
+impl Decode for Auth {
+    fn decode(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        match &node.kind {
+            Kind::List(items) if items.is_empty() => {
+                let what = "without a way nobody comes in";
+                let hint = "name one, or write `open` to serve anybody";
+                cx.refuse(node.at, what, Some(hint.to_owned()))
+            }
+            Kind::List(_) => Vec::decode(node, cx).map(Self::By),
+            Kind::Scalar { text, .. } if text == REQUIRED => Some(Self::Required),
+            Kind::Scalar { text, .. } if text == OPEN => Some(Self::Open),
+            kind => {
+                let words = [REQUIRED, OPEN];
+                let hint = match kind {
+                    Kind::Scalar { text, .. } => nearest(text, words),
+                    Kind::List(_) | Kind::Map(_) => None,
+                };
+                let what = format!(
+                    "expected one of {}, or a list of ways, found {}",
+                    words.join(", "),
+                    node.describe()
+                );
+                cx.refuse(node.at, what, hint)
+            }
+        }
+    }
+}
+
+impl JsonSchema for Auth {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Auth".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let name = generator.subschema_for::<Name>();
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "enum": [REQUIRED, OPEN] },
+                { "type": "array", "minItems": 1, "items": name },
+            ],
+        })
     }
 }
 

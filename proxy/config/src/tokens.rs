@@ -286,6 +286,24 @@ impl ModelPattern {
         })
     }
 
+    /// The name, or the beginning of names.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is the beginning of names.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether it means every model that another one means.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match self.open {
+            true => other.text.starts_with(&self.text),
+            false => !other.open && other.text == self.text,
+        }
+    }
+
     /// Whether a model is meant; case matters.
     pub fn matches(&self, model: &str) -> bool {
         match self.open {

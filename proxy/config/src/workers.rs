@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use crate::cluster::ClusterObjects;
 use crate::discovery::Discovery;
 use crate::options::Options;
 use crate::problem::suggest;
@@ -62,6 +63,15 @@ section! {
 }
 
 impl Model {
+    /// A model for every task that its worker offers.
+    pub fn new(name: ModelName, served_as: ModelName) -> Self {
+        Self {
+            served_as: (served_as != name).then_some(served_as),
+            name,
+            tasks: None,
+        }
+    }
+
     /// What the worker calls it.
     pub fn served_as(&self) -> &ModelName {
         self.served_as.as_ref().unwrap_or(&self.name)
@@ -226,7 +236,7 @@ impl NetworkAddress {
         Self { scheme, host, port }
     }
 
-    fn parse(text: &str) -> Result<Self, Invalid> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Invalid> {
         let (scheme, host, port) = parts(text)?;
         let port = port.or(scheme.usual_port());
         let port = port.ok_or_else(|| Invalid::new("the port must be a number from 1 to 65535"))?;
@@ -260,7 +270,13 @@ impl NetworkAddress {
 impl WorkerAddress {
     /// What is found there may come with other models than the section's.
     pub(crate) fn tells_models(&self) -> bool {
-        matches!(self, Self::Discovered(Discovery::File(_)))
+        match self {
+            Self::Discovered(Discovery::File(_)) => true,
+            Self::Discovered(Discovery::Cluster(cluster)) => {
+                cluster.cluster != ClusterObjects::EndpointSlices
+            }
+            _ => false,
+        }
     }
 
     /// A request there has a connection of its own.

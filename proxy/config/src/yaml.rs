@@ -23,6 +23,8 @@ const MAX_SHOWN: usize = 48;
 pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) kind: Kind,
+    /// What is written, where the text is what a reference in it stands for.
+    pub(crate) written: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +52,14 @@ pub(crate) enum Step<'a> {
 }
 
 impl Node {
+    fn new(at: Position, kind: Kind) -> Self {
+        Self {
+            at,
+            kind,
+            written: None,
+        }
+    }
+
     /// True for nothing, `~` and `null`.
     pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
@@ -77,8 +87,9 @@ impl Node {
     /// For messages: what stands here.
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
-            _ if self.is_null() => "nothing".to_owned(),
+            _ if self.is_null() && self.written.is_none() => "nothing".to_owned(),
             Kind::Scalar { text, plain } => {
+                let text = self.written.as_deref().unwrap_or(text);
                 let quote = if *plain { "`" } else { "\"" };
                 let short: String = text.chars().take(MAX_SHOWN).collect();
                 let rest = if short.len() < text.len() { "…" } else { "" };
@@ -126,13 +137,12 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Node, Problem> {
         })?;
         loader.event(event, span)?;
     }
-    Ok(loader.root.unwrap_or(Node {
-        at: Position { line: 1, column: 1 },
-        kind: Kind::Scalar {
-            text: String::new(),
-            plain: true,
-        },
-    }))
+    let nothing = Kind::Scalar {
+        text: String::new(),
+        plain: true,
+    };
+    let at = Position { line: 1, column: 1 };
+    Ok(loader.root.unwrap_or(Node::new(at, nothing)))
 }
 
 struct Loader<'a> {
@@ -163,27 +173,15 @@ impl Loader<'_> {
                     text: text.into_owned(),
                     plain: style == ScalarStyle::Plain,
                 };
-                self.add(Node { at, kind }, anchor)
+                self.add(Node::new(at, kind), anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at)?;
-                self.begin(
-                    Node {
-                        at,
-                        kind: Kind::List(Vec::new()),
-                    },
-                    anchor,
-                )
+                self.begin(Node::new(at, Kind::List(Vec::new())), anchor)
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), at)?;
-                self.begin(
-                    Node {
-                        at,
-                        kind: Kind::Map(Vec::new()),
-                    },
-                    anchor,
-                )
+                self.begin(Node::new(at, Kind::Map(Vec::new())), anchor)
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(done) => self.add(done.node, done.anchor),

@@ -90,6 +90,14 @@ fn the_ingress_routes_by_host_and_then_by_prefix() {
 }
 
 #[test]
+fn limits_are_told_back() {
+    golden::expect(
+        &explain(&example("limits.yaml")),
+        &golden::tests().join("explain-limits.txt"),
+    );
+}
+
+#[test]
 fn only_the_sidecar_is_open() {
     let open = |name| {
         example(name)

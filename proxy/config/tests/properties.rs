@@ -54,7 +54,7 @@ proptest! {
 
     /// A good file with a piece cut out, or put in a second time somewhere else.
     #[test]
-    fn a_good_file_damaged(from in 0_usize..2600, len in 1_usize..40, to in 0_usize..2600, cut in any::<bool>()) {
+    fn a_good_file_damaged(from in 0_usize..5200, len in 1_usize..40, to in 0_usize..5200, cut in any::<bool>()) {
         let mut text = every_key();
         let from = from.min(text.len() - 1);
         let end = (from + len).min(text.len());

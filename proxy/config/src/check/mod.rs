@@ -1,13 +1,18 @@
 //! What no single section can know: names that must be unique, references that must exist, routes
 //! that cannot be told apart, settings that contradict each other.
 
+mod admin;
+mod authentication;
+mod limits;
 mod routes;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 
 use crate::config::Config;
+use crate::discovery::Discovery;
 use crate::plugins::{PluginLimits, Quarantine, SchedulerLimits, Source};
 use crate::problem::suggest;
 use crate::scalar::Name;
@@ -19,8 +24,11 @@ use crate::yaml::{Node, Step, steps};
 pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
     let mut check = Check { config, root, cx };
     check.listeners();
+    check.admin();
     check.plugins();
     check.trust();
+    check.limits();
+    check.authentication();
     for (index, worker) in config.workers.iter().enumerate() {
         check.worker(index, worker);
     }
@@ -28,6 +36,7 @@ pub(crate) fn check(config: &Config, root: &Node, cx: &mut Context<'_>) {
         check.route(index, route);
     }
     check.one_scheduler_a_worker();
+    check.telemetry();
     check.ambiguous_routes();
     check.unique("worker", config.workers.iter().map(|w| &w.name), |i| {
         vec!["workers".into(), i.into(), "name".into()]
@@ -227,9 +236,25 @@ impl<'a> Check<'a, '_> {
                     steps!["workers", index, "protocol"],
                 );
             }
+            // What each is spoken to by is told by its runtime.
+            (WorkerAddress::Discovered(Discovery::Cluster(cluster)), None)
+                if !cluster.runtimes.is_empty() => {}
             (WorkerAddress::Network(_) | WorkerAddress::Discovered(_), None) => {
                 let what = "`protocol` is missing from this worker: the plugin that speaks to it";
                 self.refuse(steps!["workers", index], what, None);
+            }
+        }
+        if let WorkerAddress::Discovered(Discovery::Cluster(cluster)) = &worker.address {
+            for (name, runtime) in &cluster.runtimes {
+                let path = steps![
+                    "workers",
+                    index,
+                    "address",
+                    "runtimes",
+                    name.as_str(),
+                    "protocol"
+                ];
+                self.exists("plugin", &runtime.protocol, plugins.keys(), path);
             }
         }
         let encrypted = match &worker.address {

@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::check::Check;
+use crate::cors::Cors;
 use crate::matching::matches_of;
+use crate::payloads::PayloadLog;
 use crate::problem::suggest;
-use crate::routes::{Auth, Route, VisibleModels};
+use crate::routes::{Route, VisibleModels};
 use crate::scalar::{ModelName, Name};
 use crate::yaml::steps;
 
@@ -43,20 +45,19 @@ impl<'a> Check<'a, '_> {
                 self.refuse(steps!["routes", index, key], what, None);
             }
         }
-        if route.auth == Auth::Required && config.tokens.is_none() {
-            let what = format!(
-                "route `{}` needs tokens, and there is no `tokens` section",
-                route.name
-            );
-            let hint = "add `tokens: { file: … }`, or write `auth: open` to serve anybody";
-            self.refuse(steps!["routes", index, "auth"], what, Some(hint.to_owned()));
-        }
+        self.ways(index, route);
         if route.queue.bytes.get() < route.limits.body.get() {
             let (queue, body) = (route.queue.bytes, route.limits.body);
             let what = format!(
                 "`bytes` ({queue}) is less than the limit of a body ({body}): such a request could never wait"
             );
             self.refuse(steps!["routes", index, "queue", "bytes"], what, None);
+        }
+        if let Some((key, what)) = route.cors.as_ref().and_then(Cors::problem) {
+            self.refuse(steps!["routes", index, "cors", key], what, None);
+        }
+        if let Some((key, what)) = route.payload_log.as_ref().and_then(PayloadLog::problem) {
+            self.refuse(steps!["routes", index, "payload-log", key], what, None);
         }
         self.request_memory(index, route);
         self.models(index, route);

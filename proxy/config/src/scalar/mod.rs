@@ -45,6 +45,11 @@ pub(crate) fn text<T>(
     match &node.kind {
         Kind::Scalar { text, .. } if !node.is_null() => match parse(text) {
             Ok(value) => Some(value),
+            // What is wrong with it, and what it is near to, may tell of what a reference stands for.
+            Err(_) if node.written.is_some() => {
+                let what = format!("{}: what it stands for is not {expected}", node.describe());
+                cx.refuse(node.at, what, None)
+            }
             Err(Invalid { what, hint }) => {
                 cx.refuse(node.at, format!("{}: {what}", node.describe()), hint)
             }

@@ -168,7 +168,10 @@ macro_rules! choice {
                         return Some(Self::ALL[index]);
                     }
                     let what = format!("expected one of {}, found {}", words.join(", "), node.describe());
-                    let hint = crate::problem::nearest(text, words);
+                    let hint = match node.written {
+                        Some(_) => None,
+                        None => crate::problem::nearest(text, words),
+                    };
                     return cx.refuse(node.at, what, hint);
                 }
                 cx.refuse(node.at, format!("expected one of {}, found {}", words.join(", "), node.describe()), None)
