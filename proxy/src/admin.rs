@@ -1,199 +1,210 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/status`, `/plugins`. Never on a data port.
+//! The admin listener: what operators ask of a proxy, what they change, and the page that shows it.
+//! Never on a data port.
 //!
-//! Whoever can reach it may read. What changes something needs a token where the section has a
-//! file of them, and else comes from this machine; what a browser sends on a page's behalf is
-//! refused either way.
+//! 1. A request is one of [`paths`], or is told which ones there are.
+//! 2. [`door`] says whether who asks may: by where he is, by his token, and by what a browser says of
+//!    the page that asks on his behalf.
+//! 3. What is told is in [`tell`], what is changed in [`operate`]; both are described by
+//!    `openapi.json`, which is served too.
 
+mod answers;
+mod door;
+mod level;
+mod masked;
 mod operate;
+mod page;
+mod paths;
+mod process;
+pub(crate) mod scale;
+mod tell;
 
 use std::{
-    convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use hyper::body::Incoming;
+use tollgate_config::Admin;
+use tollgate_edge::{BindError, Drain, Listener, ListenerLimits, ListenerSpec, Peer};
+use tollgate_telemetry::Metrics;
 
-use crate::{keeper, run::Running};
+use self::{
+    answers::{object, refused, text, typed},
+    door::Door,
+    paths::{Found, What},
+};
+use crate::{
+    handover::Inherited,
+    life::Life,
+    run::{self, Running},
+};
 
-/// Connections at once.
-const CONNECTIONS: usize = 64;
-/// How long one lasts.
-const LONGEST: Duration = Duration::from_secs(60);
+/// What operators may use of the proxy: its clients come first.
+const LIMITS: ListenerLimits = ListenerLimits {
+    connections: 64,
+    header_bytes: 16 << 10,
+    header_count: 64,
+    header_timeout: Duration::from_secs(5),
+    idle_timeout: Duration::from_secs(30),
+    handshake_timeout: Duration::from_secs(5),
+    h2_streams: 16,
+};
 
-/// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, running: Arc<Running>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "admin: cannot accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let running = running.clone();
-        connections.spawn(async move {
-            let service = service_fn(move |request| {
-                let running = running.clone();
-                async move { Ok::<_, Infallible>(answer(&running, peer, request).await) }
-            });
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(5))
-                .serve_connection(TokioIo::new(stream), service);
-            // One who asks and does not read would keep his place for ever.
-            let _ = tokio::time::timeout(LONGEST, serving).await;
-            drop(place);
-        });
-    }
+/// Errors that are told at once, unless it is said how many.
+const ERRORS: usize = 100;
+
+/// The name of the listener, in the log and among sockets that are handed over.
+pub(crate) const NAME: &str = "admin";
+
+/// Begins to listen, over a socket that was handed over where there is one.
+///
+/// # Errors
+/// When the address cannot be had, or the certificates cannot be used.
+pub(crate) async fn bind(
+    section: &Admin,
+    inherited: &mut Inherited,
+) -> Result<Listener, BindError> {
+    let spec = ListenerSpec {
+        name: NAME.to_owned(),
+        address: section.address,
+        tls: section.tls.as_ref().map(run::tls_spec),
+        limits: LIMITS,
+    };
+    // Its connections are not counted among those of clients.
+    let metrics = Arc::new(Metrics::new());
+    let listener = match inherited.take(NAME, section.address) {
+        Some(socket) => Listener::adopt(spec, socket, metrics).await?,
+        None => Listener::bind(spec, metrics).await?,
+    };
+    let (address, page) = (listener.local_addr(), "/");
+    tracing::info!(%address, page, "operators are answered");
+    Ok(listener)
+}
+
+/// Serves until it is dropped, or the drain that it is given is over.
+pub(crate) async fn serve(listener: Listener, section: Admin, life: Arc<Life>, draining: Drain) {
+    let door = Arc::new(Door::new(&section));
+    let service = move |request, peer: Arc<Peer>| {
+        let (running, door) = (life.current(), door.clone());
+        async move {
+            let mut response = answer(&running, &door, &peer, request).await;
+            answers::guard(&mut response);
+            response
+        }
+    };
+    listener.serve(service, draining).await;
 }
 
 async fn answer(
     running: &Arc<Running>,
-    peer: SocketAddr,
+    door: &Door,
+    peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    if let Some(order) = operate::Order::of(request.uri().path()) {
-        return operate::answer(running, peer, order, request).await;
-    }
-    if request.method() != Method::GET {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
-    }
-    match request.uri().path() {
-        "/livez" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if running.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "draining or starting\n"),
-        "/metrics" => typed(
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            running.assembled.house.metrics.encode(),
-        ),
-        "/status" => object(StatusCode::OK, &status(running)),
-        "/plugins" => object(
-            StatusCode::OK,
-            &json!({"plugins": plugins(running), "schedulers": schedulers(running)}),
-        ),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "try /livez, /readyz, /metrics, /status or /plugins\n",
-        ),
-    }
-}
-
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
-}
-
-fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(content_type),
-    );
-    response
-}
-
-fn object(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
-    let mut response = typed("application/json", value.to_string());
-    *response.status_mut() = status;
-    response
-}
-
-/// What of a file did not load, where that was the last that was heard of it.
-fn problem(running: &Running, subject: &keeper::Subject) -> Option<String> {
-    running.keeper.loads().remove(subject)?.problem
-}
-
-fn plugins(running: &Running) -> Vec<Value> {
-    let reports = running.assembled.house.shelf.reports().into_iter();
-    reports
-        .map(|report| {
-            let mut told = keeper::report(&report);
-            let subject = keeper::Subject::Plugin(report.name.to_string());
-            told["problem"] = problem(running, &subject).into();
-            told
-        })
-        .collect()
-}
-
-fn schedulers(running: &Running) -> Vec<Value> {
-    let assembled = &running.assembled;
-    let crews = assembled.crews.iter();
-    crews
-        .map(|(name, crew)| {
-            let gauges = crew.pool.gauges();
-            let report = name.as_ref().and_then(|it| assembled.schedulers.report(it));
-            let mut told = report.as_ref().map_or_else(|| json!({}), keeper::report);
-            let of_pool = json!({
-                "name": name,
-                "pending": gauges.pending,
-                "pending-bytes": gauges.bytes,
-                "in-flight": gauges.in_flight,
-                "batches": gauges.batches,
-                "workers": gauges.workers,
-                "refused": gauges.refused,
-                "steps": gauges.steps,
-                "fallback": gauges.fallback,
-                "problem": name.as_ref().and_then(|name| {
-                    problem(running, &keeper::Subject::Scheduler(name.clone()))
-                }),
-            });
-            if let (Value::Object(told), Value::Object(of_pool)) = (&mut told, of_pool) {
-                told.extend(of_pool);
+    let (path, name) = match paths::find(request.method(), request.uri().path()) {
+        Found::This(path, name) => (path, name),
+        Found::Otherwise(methods) => {
+            let mut response = refused(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "the path is right and the method is not",
+                &format!("use {methods}"),
+            );
+            if let Ok(methods) = HeaderValue::from_str(&methods) {
+                response.headers_mut().insert(header::ALLOW, methods);
             }
-            told
-        })
-        .collect()
+            return response;
+        }
+        Found::Nowhere => {
+            return refused(
+                StatusCode::NOT_FOUND,
+                "there is nothing here",
+                "see /openapi.json for what there is; in a browser, /",
+            );
+        }
+    };
+    if let Err(why) = door.admit(running, peer, path.needs, &request) {
+        return why.response();
+    }
+    let query = request.uri().query().unwrap_or_default();
+    match path.what {
+        What::Live => text(StatusCode::OK, "ok\n"),
+        What::Ready if running.ready.load(Ordering::Relaxed) => text(StatusCode::OK, "ready\n"),
+        What::Ready => text(StatusCode::SERVICE_UNAVAILABLE, "draining or starting\n"),
+        What::Metrics => metrics(running, &request),
+        What::Level => level::answer(running, request).await,
+        What::Page => page::answer(name.as_deref(), request.headers()),
+        What::Description => typed("application/json", paths::description()),
+        What::Scale => match scale::answer(running, request.uri().query()) {
+            Some(told) => object(StatusCode::OK, &told),
+            None => refused(
+                StatusCode::NOT_FOUND,
+                "there is no such model",
+                "GET /scale names those that there are",
+            ),
+        },
+        What::Status => object(StatusCode::OK, &tell::status(running)),
+        What::Overview => {
+            let since = number(query, "since").unwrap_or_default();
+            object(StatusCode::OK, &tell::overview(running, since))
+        }
+        What::Plugins => object(StatusCode::OK, &tell::generations(running)),
+        What::Workers => object(StatusCode::OK, &tell::all_workers(running)),
+        What::Queues => object(StatusCode::OK, &tell::queues(running)),
+        What::Models => object(StatusCode::OK, &tell::models(running)),
+        What::Errors => {
+            let last = number(query, "last").and_then(|last| usize::try_from(last).ok());
+            let failures = running.assembled.house.metrics.pulse().failures();
+            object(
+                StatusCode::OK,
+                &tell::errors(failures, last.unwrap_or(ERRORS)),
+            )
+        }
+        What::Changes => object(
+            StatusCode::OK,
+            &serde_json::json!({"changes": running.history.changes()}),
+        ),
+        What::Config => object(StatusCode::OK, &masked::config(&running.assembled.config)),
+        What::Errand(errand) => process::answer(running, errand).await,
+        What::Order(order) => {
+            operate::answer(running, order, &name.unwrap_or_default(), request).await
+        }
+    }
 }
 
-fn status(running: &Running) -> Value {
-    let assembled = &running.assembled;
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "contract": tollgate_plugin::CONTRACT,
-        "ready": running.ready.load(Ordering::Relaxed),
-        "plugins": plugins(running),
-        "schedulers": schedulers(running),
-        "workers": assembled.fleet.stations().iter().map(|station| {
-            let status = station.handle.status();
-            json!({
-                "name": station.handle.spec().name,
-                "section": station.handle.spec().section,
-                "protocol": station.handle.spec().protocol,
-                "dialect": station.dialect,
-                "accepting": status.accepting,
-                "draining": status.draining,
-                "slots": status.slots,
-                "reason": status.reason,
-                "queued": status.load.queued,
-                "running": status.load.running,
-                "kv-cache-use": status.load.kv_cache_use,
-                "models": station.handle.models().iter().map(|model| model.model.name().to_string()).collect::<Vec<_>>(),
-            })
-        }).collect::<Vec<_>>(),
-        "routes": assembled.routes.iter().map(|route| json!({
-            "name": &**route.name(),
-            "running": route.running(),
-            "queued": route.spec().queue.requests(),
-        })).collect::<Vec<_>>(),
-    })
+/// In the format that is asked for; who does not ask gets the older one, which everybody reads.
+fn metrics(running: &Running, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let metrics = &running.assembled.house.metrics;
+    let accepts = request.headers().get_all(header::ACCEPT).iter();
+    let mut accepts = accepts.filter_map(|value| value.to_str().ok());
+    if accepts.any(|value| value.contains("application/openmetrics-text")) {
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        return typed(kind, metrics.encode());
+    }
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    typed(kind, metrics.encode_plain())
+}
+
+/// A number of a query; what is none is as good as absent.
+fn number(query: &str, name: &str) -> Option<u64> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .and_then(|(_, value)| value.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_queries_are_read() {
+        assert_eq!(number("since=12", "since"), Some(12));
+        assert_eq!(number("a=1&last=7&last=8", "last"), Some(7));
+        for query in ["", "since", "since=", "since=-1", "since=x", "nosince=4"] {
+            assert_eq!(number(query, "since"), None, "{query}");
+        }
+    }
 }

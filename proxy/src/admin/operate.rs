@@ -1,21 +1,24 @@
-//! What an operator may do to plugins and schedulers: swap, promote, roll back.
+//! What an operator may do: swap, promote and roll back plugins and schedulers, take a worker out of
+//! service and back, and end the proxy in order.
 //!
 //! `POST /plugins/NAME/swap` loads the plugin anew from where it comes from, also when that has not
 //! changed, and answers when it is in force or why it is not. `{"canary": 25}` has it begin with a
-//! quarter of the requests; `{"canary": 0}` with all of them, whatever is configured. `promote` and
-//! `rollback` take no body. The same goes for `/schedulers/NAME`, without canaries.
+//! quarter of the requests; `{"canary": 0}` with all of them, whatever is configured. The others take
+//! no body. The same goes for `/schedulers/NAME`, without canaries.
+//!
+//! `POST /workers/NAME/drain` gives a worker nothing new until `resume`; `POST /drain` ends the proxy
+//! as SIGTERM does.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tollgate_edge::Authenticator;
 use tollgate_plugin::GenerationChange;
 
-use super::object;
+use super::answers::{object, refused};
 use crate::{
     keeper::{self, KeepError, Loaded, Subject, Wish},
     run::Running,
@@ -24,68 +27,58 @@ use crate::{
 /// Bytes of a request's body.
 const BODY: usize = 4 << 10;
 
-/// What is to be done.
+/// To whom something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+pub(super) enum Kind {
+    Plugin,
+    Scheduler,
+    Worker,
+    Proxy,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
     Swap,
     Promote,
     RollBack,
+    Drain,
+    Resume,
 }
 
-/// What is to be done to whom.
-#[derive(Debug, PartialEq, Eq)]
+/// What is to be done to which kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    subject: Subject,
-    deed: Deed,
+    pub(super) kind: Kind,
+    pub(super) deed: Deed,
 }
 
-impl Order {
-    /// By a path; none: it is another's.
-    pub(super) fn of(path: &str) -> Option<Self> {
-        let mut segments = path.strip_prefix('/')?.split('/');
-        let of = match segments.next()? {
-            "plugins" => Subject::Plugin,
-            "schedulers" => Subject::Scheduler,
-            _ => return None,
-        };
-        let name = segments.next().filter(|name| !name.is_empty())?;
-        let deed = match segments.next()? {
-            "swap" => Deed::Swap,
-            "promote" => Deed::Promote,
-            "rollback" => Deed::RollBack,
-            _ => return None,
-        };
-        let subject = of(name.to_owned());
-        segments.next().is_none().then_some(Self { subject, deed })
-    }
-}
-
-/// Does it, if whoever asks may.
+/// Does it, for one who may.
 pub(super) async fn answer(
     running: &Arc<Running>,
-    peer: SocketAddr,
     order: Order,
+    name: &str,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    if request.method() != Method::POST {
-        let mut response = refused(StatusCode::METHOD_NOT_ALLOWED, "use POST");
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
-    }
-    if let Err(response) = admitted(running, peer, &request) {
-        return *response;
-    }
     let body = Limited::new(request.into_body(), BODY).collect().await;
     let Ok(body) = body else {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+        let what = "leave the body out, or send `{\"canary\": PERCENT}` with a swap";
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", what);
     };
     let canary = match canary(&body.to_bytes()) {
         Ok(canary) => canary,
-        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem),
+        Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem, ""),
     };
-    let subject = order.subject;
+    let subject = match order.kind {
+        Kind::Plugin => Subject::Plugin(name.to_owned()),
+        Kind::Scheduler => Subject::Scheduler(name.to_owned()),
+        Kind::Worker | Kind::Proxy if canary.is_some() => {
+            let why = "only plugins have canaries";
+            return refused(StatusCode::BAD_REQUEST, why, "leave the body out");
+        }
+        Kind::Worker => return worker(running, name, order.deed == Deed::Drain),
+        Kind::Proxy => return end(running),
+    };
     let done = match order.deed {
         Deed::Swap => match keeper::load(running, subject.clone(), Wish::Asked(canary)).await {
             Ok(Loaded::Put(changes)) => Ok(changes),
@@ -94,52 +87,49 @@ pub(super) async fn answer(
             Err(error) => Err(error),
         },
         _ if canary.is_some() => {
-            return refused(StatusCode::BAD_REQUEST, "a canary is begun by a swap");
+            let why = "a canary is begun by a swap";
+            return refused(StatusCode::BAD_REQUEST, why, "leave the body out");
         }
         Deed::Promote => keeper::promote(running, &subject),
-        Deed::RollBack => keeper::roll_back(running, &subject),
+        // No path has any other of a plugin or a scheduler.
+        Deed::RollBack | Deed::Drain | Deed::Resume => keeper::roll_back(running, &subject),
     };
     match done {
         Ok(changes) => object(StatusCode::OK, &told(running, &subject, &changes)),
-        Err(error) => refused(status(&error), &error.to_string()),
+        Err(error) => refused(status(&error), &error.to_string(), what_to_do(&error)),
     }
 }
 
-/// Whether who asks may change something.
-fn admitted(
-    running: &Running,
-    peer: SocketAddr,
-    request: &Request<Incoming>,
-) -> Result<(), Box<Response<Full<Bytes>>>> {
-    // A page that is open in an operator's browser is not the operator.
-    if request.headers().contains_key(header::ORIGIN) {
-        let what = "a browser's page may change nothing here";
-        return Err(refused(StatusCode::FORBIDDEN, what).into());
-    }
-    match &running.assembled.operators {
-        Some(tokens) => match tokens.authenticate(request.headers()) {
-            Ok(identity) => {
-                tracing::info!(
-                    operator = identity.name(),
-                    path = request.uri().path(),
-                    "an operator asks"
-                );
-                Ok(())
+/// Takes a worker out of service, or back.
+fn worker(running: &Running, name: &str, draining: bool) -> Response<Full<Bytes>> {
+    match running.assembled.fleet.set_draining(name, draining) {
+        Ok(changed) => {
+            let what = if draining { "drained" } else { "resumed" };
+            let change = json!({ "what": what });
+            if changed {
+                running.history.changed("worker", name, &change);
+                tracing::info!(worker = name, what, "an operator changed a worker");
             }
-            Err(why) => {
-                let mut response = refused(StatusCode::UNAUTHORIZED, &why.to_string());
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                Err(response.into())
-            }
-        },
-        None if peer.ip().to_canonical().is_loopback() => Ok(()),
-        None => {
-            let what = "without `admin.tokens` changes are taken from this machine only";
-            Err(refused(StatusCode::FORBIDDEN, what).into())
+            let happened = if changed { vec![change] } else { Vec::new() };
+            object(
+                StatusCode::OK,
+                &json!({"happened": happened, "now": super::tell::worker(running, name)}),
+            )
         }
+        Err(error) => refused(
+            StatusCode::NOT_FOUND,
+            &error.to_string(),
+            "GET /workers names those that there are",
+        ),
     }
+}
+
+/// Ends the proxy: what runs goes on until it is done or the drain's deadline has passed.
+fn end(running: &Running) -> Response<Full<Bytes>> {
+    tracing::info!("an operator ends the proxy");
+    running.end.notify_one();
+    let happened = json!({"happened": [{"what": "draining"}], "now": null});
+    object(StatusCode::ACCEPTED, &happened)
 }
 
 /// The share that a body names; an empty one names none.
@@ -166,7 +156,7 @@ fn told(running: &Running, subject: &Subject, changes: &[GenerationChange]) -> V
     let report = subject.shelf(&running.assembled).report(subject.name());
     json!({
         "happened": keeper::said(changes),
-        "now": report.as_ref().map(keeper::report),
+        "now": report.as_ref().map(|report| super::tell::kept(running, subject, report)),
     })
 }
 
@@ -182,40 +172,23 @@ fn status(error: &KeepError) -> StatusCode {
     }
 }
 
-fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
-    object(status, &json!({ "error": why }))
+/// What to do where the error does not say it by itself.
+fn what_to_do(error: &KeepError) -> &'static str {
+    match error {
+        KeepError::Unknown(_) => "GET /plugins names those that there are",
+        KeepError::Load(_) | KeepError::World { .. } | KeepError::Route(_) => {
+            "mend what it comes from and swap again; the generation in force stays meanwhile"
+        }
+        KeepError::Shelf(_) => "GET /plugins tells which generations there are",
+        KeepError::Canary(_) => "`canary` is a number from 0 to 100",
+        KeepError::Alone(_) => "leave `canary` out",
+        KeepError::Ending => "ask the proxy that comes after it",
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn orders_are_read_by_their_paths() {
-        let order = |subject, deed| Some(Order { subject, deed });
-        let plugin = || Subject::Plugin("a-b".to_owned());
-        assert_eq!(Order::of("/plugins/a-b/swap"), order(plugin(), Deed::Swap));
-        assert_eq!(
-            Order::of("/plugins/a-b/promote"),
-            order(plugin(), Deed::Promote)
-        );
-        let scheduler = Subject::Scheduler("s".to_owned());
-        assert_eq!(
-            Order::of("/schedulers/s/rollback"),
-            order(scheduler, Deed::RollBack)
-        );
-        for path in [
-            "",
-            "/plugins",
-            "/plugins/a",
-            "/plugins//swap",
-            "/plugins/a/swap/",
-            "/plugins/a/delete",
-            "/workers/a/swap",
-        ] {
-            assert_eq!(Order::of(path), None, "{path}");
-        }
-    }
 
     #[test]
     fn a_share_is_read_and_bounded() {

@@ -1,0 +1,77 @@
+//! How the admin listener answers: in JSON, refusals with what to do about them; and the headers that
+//! keep a browser from doing more with it than was meant.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+/// On every answer. The page loads its own files and nothing else, stands in no frame, and runs no
+/// script that stands in the page (Content Security Policy, level 3); what is told is for nobody's
+/// cache, and no other site's page may read it (Fetch, "Cross-Origin-Resource-Policy").
+static GUARDS: [(HeaderName, &str); 8] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=()",
+    ),
+];
+
+/// Adds what every answer has, where it does not say otherwise itself.
+pub(super) fn guard(response: &mut Response<Full<Bytes>>) {
+    let headers = response.headers_mut();
+    for (name, value) in &GUARDS {
+        headers
+            .entry(name)
+            .or_insert_with(|| HeaderValue::from_static(value));
+    }
+}
+
+/// A line for probes.
+pub(super) fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = typed("text/plain; charset=utf-8", body);
+    *response.status_mut() = status;
+    response
+}
+
+/// Something with a content type.
+pub(super) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// JSON.
+pub(super) fn object(status: StatusCode, value: &Value) -> Response<Full<Bytes>> {
+    let mut response = typed("application/json", value.to_string());
+    *response.status_mut() = status;
+    response
+}
+
+/// No, why, and what to do; without the latter where the reason says it.
+pub(super) fn refused(status: StatusCode, why: &str, what: &str) -> Response<Full<Bytes>> {
+    let mut said = json!({ "error": why });
+    if !what.is_empty() {
+        said["do"] = what.into();
+    }
+    object(status, &said)
+}
