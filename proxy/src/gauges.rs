@@ -2,26 +2,65 @@
 //! metrics page is asked for: every bounded thing has its gauge here.
 
 mod generations;
+mod identity;
+mod limits;
 
-use std::sync::{Arc, Weak, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 use tollgate_exchange::Reach;
 use tollgate_telemetry::Samples;
 use tollgate_transcript::Counts;
 
-use crate::run::Running;
+use crate::{
+    admin::scale,
+    life::{Life, Running},
+};
 
-/// Models of a route that are told one by one.
+/// Models that are told one by one: of a route, and over all of them.
 const MODELS: usize = 64;
 
 /// Registers them; they fall silent when the proxy is gone.
-pub(crate) fn register(running: &Arc<Running>) {
-    let running_then = Arc::downgrade(running);
-    running
-        .assembled
-        .house
-        .metrics
-        .register_collector(Box::new(move |samples| collect(&running_then, samples)));
+pub(crate) fn register(life: &Arc<Life>) {
+    let then = Arc::downgrade(life);
+    let metrics = life.current().assembled.house.metrics.clone();
+    metrics.register_collector(Box::new(move |samples| {
+        if let Some(life) = then.upgrade() {
+            collect(&life.current(), samples);
+            configuration(&life, samples);
+        }
+    }));
+}
+
+/// The configuration in force, and those before it.
+#[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
+fn configuration(life: &Life, samples: &mut Samples) {
+    let told = life.told();
+    for (outcome, count) in [("good", told.good), ("bad", told.bad)] {
+        samples.counter(
+            "config_reloads",
+            "Times that the configuration was read again: taken in or found the same, and refused",
+            &[("outcome", outcome)],
+            count,
+        );
+    }
+    samples.gauge(
+        "config_problem",
+        "1 while the configuration that lies there is not the one in force, for what is wrong with it",
+        &[],
+        f64::from(u8::from(told.problem.is_some())),
+    );
+    samples.gauge(
+        "config_former",
+        "Former configurations that requests are still served by",
+        &[],
+        life.former() as f64,
+    );
+    samples.gauge(
+        "draining",
+        "1 while the process is ending",
+        &[],
+        f64::from(u8::from(life.is_draining())),
+    );
 }
 
 /// What is written down of exchanges.
@@ -48,10 +87,7 @@ fn record(counts: &Counts, samples: &mut Samples) {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
-fn collect(running: &Weak<Running>, samples: &mut Samples) {
-    let Some(running) = running.upgrade() else {
-        return;
-    };
+fn collect(running: &Running, samples: &mut Samples) {
     let assembled = &running.assembled;
     let nothing = Counts::default();
     let recording = assembled.recording.as_ref();
@@ -168,6 +204,47 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             );
         }
     }
+    for (model, load) in scale::models(running).into_iter().take(MODELS) {
+        let labels: &[(&'static str, &str)] = &[("model", &model)];
+        samples.gauge(
+            "model_waiting",
+            "Calls of a model that wait for a worker, over all routes",
+            labels,
+            load.waiting as f64,
+        );
+        samples.gauge(
+            "model_running",
+            "Calls of a model that a worker has, over all routes",
+            labels,
+            load.running as f64,
+        );
+    }
+    for route in &assembled.routes {
+        let Some(log) = &route.spec().payloads else {
+            continue;
+        };
+        let labels: &[(&'static str, &str)] = &[("route", route.name())];
+        samples.gauge(
+            "payload_log_events",
+            "Events of a route's payload log that wait for its sink",
+            labels,
+            log.waiting() as f64,
+        );
+        samples.gauge(
+            "payload_log_bytes",
+            "Bytes of bodies that are held for a route's payload log",
+            labels,
+            log.held() as f64,
+        );
+        for (outcome, count) in log.outcomes() {
+            samples.counter(
+                "payload_log_outcomes",
+                "What has become of the events of a route's payload log",
+                &[("route", route.name()), ("outcome", outcome)],
+                count,
+            );
+        }
+    }
     if let Some(route) = assembled.routes.first() {
         let process = route.spec().budgets.process();
         samples.gauge(
@@ -184,6 +261,25 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
         );
     }
     samples.gauge(
+        "history_samples",
+        "Seconds of which the page for operators can tell",
+        &[],
+        running.history.held() as f64,
+    );
+    let failures = assembled.house.metrics.pulse().failures();
+    samples.gauge(
+        "remembered_errors",
+        "Requests that ended badly and are remembered for operators",
+        &[],
+        failures.held() as f64,
+    );
+    samples.counter(
+        "forgotten_errors",
+        "Requests that ended badly while another one was being remembered",
+        &[],
+        failures.missed(),
+    );
+    samples.gauge(
         "pulled_cache_bytes",
         "Bytes of pulled components that are kept on disk",
         &[],
@@ -197,9 +293,13 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
             cache.held() as f64,
         );
     }
-    generations::collect(&running, samples);
+    identity::collect(running, samples);
+    generations::collect(running, samples);
+    let limiter = assembled.house.limits.as_ref().map(|it| &*it.limiter);
+    limits::collect(limiter, assembled.limit_store.as_ref(), samples);
+    crate::telemetry::collect(running, samples);
     for (section, looked) in assembled.fleet.looked() {
-        let labels: &[(&'static str, &str)] = &[("section", section)];
+        let labels: &[(&'static str, &str)] = &[("section", &section)];
         let mut gauge = |name, help, value: usize| samples.gauge(name, help, labels, value as f64);
         gauge(
             "discovery_workers",
@@ -293,7 +393,7 @@ fn collect(running: &Weak<Running>, samples: &mut Samples) {
         "log_lines_lost",
         "Lines for which the log's buffer had no room",
         &[],
-        running.logs.load(Ordering::Relaxed),
+        running.logs.lost(),
     );
     samples.gauge(
         "instances",

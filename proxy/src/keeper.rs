@@ -15,6 +15,7 @@ mod watch;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tollgate_config::Config;
 use tollgate_plugin::{
@@ -22,12 +23,12 @@ use tollgate_plugin::{
 };
 
 pub(crate) use said::{changes as said, report};
-pub(crate) use watch::Watches;
+pub(crate) use watch::{Files, Watches};
 
 use crate::{
     assemble::Assembled,
+    life::{Life, Running},
     plugins::{self, PluginError},
-    run::Running,
 };
 
 /// How often the lives are looked at when nothing calls for it.
@@ -109,20 +110,44 @@ pub(crate) struct Keeper {
     following: Mutex<()>,
     /// By subject, which the configuration bounds.
     loads: Mutex<BTreeMap<Subject, Loads>>,
+    watches: Mutex<Watches>,
     bell: Arc<Notify>,
-    watched: usize,
 }
 
 impl Keeper {
-    /// Watches nothing yet; the bell calls for a look.
-    pub(crate) fn new(bell: Arc<Notify>, watched: usize) -> Self {
+    /// The bell calls for a look.
+    pub(crate) fn new(bell: Arc<Notify>, watches: Watches) -> Self {
         Self {
             loading: tokio::sync::Mutex::default(),
             following: Mutex::default(),
             loads: Mutex::default(),
+            watches: Mutex::new(watches),
             bell,
-            watched,
         }
+    }
+
+    /// Nothing is loaded as long as this is held.
+    pub(crate) async fn at_rest(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.loading.lock().await
+    }
+
+    /// Looks at the files; see [`Watches::changed`].
+    pub(crate) fn look(&self) -> Vec<Subject> {
+        self.watches.lock().changed()
+    }
+
+    /// Whose files are watched.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        self.watches.lock().subjects().cloned().collect()
+    }
+
+    /// Another configuration: watches its files, and forgets whom it does not have.
+    pub(crate) fn turn(&self, config: &Config, watches: Watches) {
+        self.watches.lock().turn(watches);
+        let known = subjects(config);
+        self.loads
+            .lock()
+            .retain(|subject, _| known.contains(subject));
     }
 
     /// How often what was loaded.
@@ -132,7 +157,7 @@ impl Keeper {
 
     /// Files that are watched.
     pub(crate) fn watched(&self) -> usize {
-        self.watched
+        self.watches.lock().files()
     }
 
     fn loaded<T>(&self, subject: &Subject, loaded: &Result<T, KeepError>) {
@@ -168,15 +193,16 @@ pub(crate) async fn load(
     subject: Subject,
     wish: Wish,
 ) -> Result<Loaded, KeepError> {
-    let _one_at_a_time = running.keeper.loading.lock().await;
-    let then = running.clone();
+    let _one_at_a_time = running.keeper.at_rest().await;
+    // Another configuration may have come while it was waited for.
+    let then = running.latest();
     let loading = tokio::task::spawn_blocking(move || {
         let loaded = subject.load(&then.assembled, wish);
         then.keeper.loaded(&subject, &loaded);
         match &loaded {
             Ok(Loaded::Put(changes)) => {
                 follow(&then);
-                tell(&subject, changes);
+                tell(&then, &subject, changes);
             }
             Ok(Loaded::Barred(barred)) => tracing::warn!(
                 %subject,
@@ -197,11 +223,12 @@ pub(crate) async fn load(
 /// # Errors
 /// See [`KeepError`]; then nothing has changed.
 pub(crate) fn promote(
-    running: &Running,
+    running: &Arc<Running>,
     subject: &Subject,
 ) -> Result<Vec<GenerationChange>, KeepError> {
+    let running = running.latest();
     let shelf = subject.shelf(&running.assembled);
-    change(running, subject, shelf.promote(subject.name()))
+    change(&running, subject, shelf.promote(subject.name()))
 }
 
 /// Takes a subject's canary back, or the generation in force.
@@ -209,11 +236,12 @@ pub(crate) fn promote(
 /// # Errors
 /// See [`KeepError`]; then nothing has changed.
 pub(crate) fn roll_back(
-    running: &Running,
+    running: &Arc<Running>,
     subject: &Subject,
 ) -> Result<Vec<GenerationChange>, KeepError> {
+    let running = running.latest();
     let shelf = subject.shelf(&running.assembled);
-    change(running, subject, shelf.roll_back(subject.name()))
+    change(&running, subject, shelf.roll_back(subject.name()))
 }
 
 fn change(
@@ -226,17 +254,19 @@ fn change(
         error => error.into(),
     })?;
     follow(running);
-    tell(subject, &changes);
+    tell(running, subject, &changes);
     Ok(changes)
 }
 
 /// Looks at the lives until it is dropped.
-pub(crate) async fn keep(running: Arc<Running>) {
+pub(crate) async fn keep(life: Arc<Life>) {
+    let keeper = life.current().keeper.clone();
     loop {
         tokio::select! {
-            () = running.keeper.bell.notified() => {}
+            () = keeper.bell.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
+        let running = life.current();
         // Instances that are ended are waited for: a call into one may be running.
         let (plugins, schedulers) = tokio::task::block_in_place(|| {
             let assembled = &running.assembled;
@@ -254,7 +284,7 @@ pub(crate) async fn keep(running: Arc<Running>) {
             ] {
                 for change in changes {
                     let subject = of(concerned(&change).name().to_string());
-                    tell(&subject, &[change]);
+                    tell(&then, &subject, &[change]);
                 }
             }
         });
@@ -263,7 +293,7 @@ pub(crate) async fn keep(running: Arc<Running>) {
 }
 
 /// Brings routes and pools in line with the shelves.
-fn follow(running: &Running) {
+pub(crate) fn follow(running: &Running) {
     let Assembled {
         house,
         routes,
@@ -304,8 +334,15 @@ fn concerned(change: &GenerationChange) -> &Arc<Generation> {
     }
 }
 
-/// Writes changes to the log.
-fn tell(subject: &Subject, changes: &[GenerationChange]) {
+/// Writes changes to the log, and keeps them in mind for the page of operators.
+fn tell(running: &Running, subject: &Subject, changes: &[GenerationChange]) {
+    if let Value::Array(said) = said(changes) {
+        for change in &said {
+            running
+                .history
+                .changed(subject.kind(), subject.name(), change);
+        }
+    }
     for change in changes {
         let it = concerned(change);
         let (generation, digest) = (it.number(), it.digest());
@@ -345,6 +382,14 @@ impl Subject {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Plugin(name) | Self::Scheduler(name) => name,
+        }
+    }
+
+    /// What it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Plugin(_) => "plugin",
+            Self::Scheduler(_) => "scheduler",
         }
     }
 

@@ -8,10 +8,21 @@
 mod admin;
 mod assemble;
 mod bundled;
+mod explain;
 mod fleet;
 mod gauges;
+mod handover;
+mod health;
+mod history;
+mod identity;
 mod keeper;
+mod level;
+mod life;
+mod limits;
+mod manual;
+mod orders;
 mod overseer;
+mod pages;
 mod plugin;
 mod plugins;
 mod recorder;
@@ -19,11 +30,12 @@ mod records;
 mod refresh;
 mod run;
 mod simulate;
+mod supervisor;
 mod supply;
+mod telemetry;
 mod tokens;
 
 use std::{
-    fmt::Write as _,
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -61,6 +73,8 @@ enum Command {
         /// Also loads the plugins, and prints what requests would meet.
         #[arg(long)]
         explain: bool,
+        #[command(flatten)]
+        one: explain::One,
         /// The configurations.
         #[arg(required = true)]
         configs: Vec<PathBuf>,
@@ -69,13 +83,35 @@ enum Command {
     Simulate(simulate::Arguments),
     /// What authors and operators of plugins do with them.
     Plugin(plugin::Arguments),
+    /// Has a running proxy read its configuration, tokens and plugins again.
+    Reload(orders::Arguments),
+    /// Has a running proxy start its binary again, hand its listeners over, and drain.
+    Upgrade(orders::Arguments),
+    /// Shows what a running proxy writes to its log, or changes it.
+    LogLevel(level::Arguments),
+    /// Asks a proxy, at its admin listener, whether it is ready; fails when it is not.
+    Health(health::Arguments),
     /// Prints the JSON Schema of a configuration.
     Schema,
+    /// Prints what a shell needs to complete command lines.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page.
+    #[command(hide = true)]
+    Man {
+        /// Writes a page a verb into this folder instead.
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
+    // Before there is any thread: it takes descriptors, and their names out of the environment.
+    let inherited = handover::Inherited::of_environment();
     match Arguments::parse().command {
-        Command::Run { config, records } => run(&config, records),
+        Command::Run { config, records } => run(config, records, inherited),
         Command::Simulate(arguments) => match simulate::simulate(&arguments) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -85,35 +121,50 @@ fn main() -> ExitCode {
             }
         },
         Command::Plugin(arguments) => plugin::run(&arguments),
-        Command::Check { explain, configs } => {
-            let bad = configs
-                .iter()
-                .filter(|config| !check(config, explain))
-                .count();
-            if bad == 0 {
-                ExitCode::SUCCESS
-            } else {
+        Command::Check {
+            explain,
+            one,
+            configs,
+        } => {
+            let explain = explain || one.is_asked();
+            let check = |config: &PathBuf| explain::check(config, explain, &one);
+            success(configs.iter().filter(|config| !check(config)).count() == 0)
+        }
+        Command::Reload(arguments) => orders::reload(&arguments),
+        Command::Upgrade(arguments) => orders::upgrade(&arguments),
+        Command::LogLevel(arguments) => level::run(&arguments),
+        Command::Health(arguments) => match health::ask(&arguments) {
+            Ok(word) => success(say(&format!("{word}\n"))),
+            Err(error) => {
+                eprintln!("tollgate: {error}");
                 ExitCode::FAILURE
             }
-        }
-        Command::Schema => {
-            if say(&format!("{:#}\n", tollgate_config::schema())) {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+        },
+        Command::Schema => success(say(&format!("{:#}\n", tollgate_config::schema()))),
+        Command::Completions { shell } => success(manual::completions(shell)),
+        Command::Man { out } => success(manual::manual(out.as_deref())),
     }
 }
 
-fn run(path: &std::path::Path, records: records::Records) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => Arc::new(config),
+fn success(well: bool) -> ExitCode {
+    match well {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn run(path: PathBuf, records: records::Records, inherited: handover::Inherited) -> ExitCode {
+    // Before it is read: what changes meanwhile is seen.
+    let mut files = keeper::Files::of(vec![path.clone()]);
+    let loaded = match Config::load_with_files(&path) {
+        Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
             return ExitCode::FAILURE;
         }
     };
+    files.cover(loaded.files);
+    let config = Arc::new(loaded.config);
     let json = matches!(config.log.format, LogFormat::Json);
     let logs = match tollgate_telemetry::init_logs(config.log.level.as_str(), json) {
         Ok(logs) => logs,
@@ -122,7 +173,21 @@ fn run(path: &std::path::Path, records: records::Records) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match run::run(config, logs.lost(), records) {
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => {
+            eprintln!("tollgate: the path of this binary is not known: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let origin = life::Origin {
+        path,
+        files,
+        records,
+        program,
+        supervisor: supervisor::Supervisor::of_environment(),
+    };
+    match run::run(config, logs.level(), origin, inherited) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("tollgate: {error}");
@@ -140,35 +205,5 @@ fn say(text: &str) -> bool {
             false
         }
         _ => true,
-    }
-}
-
-fn check(path: &std::path::Path, explain: bool) -> bool {
-    let config = match Config::load(path) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return false;
-        }
-    };
-    if !explain {
-        return say(&format!("{}: ok\n", path.display()));
-    }
-    let mut text = tollgate_config::explain(&config);
-    match assemble::assemble(Arc::new(config), &records::Records::none()) {
-        Ok(assembled) => {
-            for route in &assembled.routes {
-                let _ = writeln!(text, "route {} answers:", route.name());
-                for line in route.describe() {
-                    let _ = writeln!(text, "  {line}");
-                }
-            }
-            say(&text)
-        }
-        Err(error) => {
-            say(&text);
-            eprintln!("{}: {error}", path.display());
-            false
-        }
     }
 }

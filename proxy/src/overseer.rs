@@ -1,5 +1,6 @@
-//! Watches a scheduler for the log, the metrics and its life: whose place the built-in rules had to
-//! take, how often, and why.
+//! Watches a scheduler for the log, the metrics, the page for operators and its life: whose place the
+//! built-in rules had to take, how often, and why; how long requests waited, and in what company they
+//! went.
 
 use std::{
     sync::{
@@ -13,6 +14,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tollgate_dispatch::{driver::Trouble, pool::Observer};
 use tollgate_plugin::Generation;
+use tollgate_telemetry::spread::{Counts, Spread};
+
+/// Upper bounds of sizes of batches that are told apart; more: the last.
+const SIZES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
+/// How operators read them.
+pub(crate) const SIZE_LABELS: [&str; SIZES.len() + 1] =
+    ["1", "2", "3–4", "5–8", "9–16", "17–32", "33–64", "65+"];
 
 /// What has been seen of one scheduler.
 #[derive(Debug)]
@@ -21,6 +29,10 @@ pub(crate) struct Overseer {
     steps: AtomicU64,
     nanos: AtomicU64,
     replaced: AtomicU64,
+    /// How long requests waited for a worker.
+    waited: Spread,
+    /// Requests by the size of the batch that they went in.
+    sizes: [AtomicU64; SIZE_LABELS.len()],
     /// The generation whose policies decide; none: the built-in rules.
     ruling: Mutex<Option<Arc<Generation>>>,
     /// Told when the built-in rules had to take its place.
@@ -34,6 +46,8 @@ impl Overseer {
             steps: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
+            waited: Spread::new(),
+            sizes: Default::default(),
             ruling: Mutex::new(ruling),
             bell,
         }
@@ -55,6 +69,16 @@ impl Overseer {
         Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
     }
 
+    /// How long requests waited, of all that were given a worker.
+    pub(crate) fn waited(&self) -> Counts {
+        self.waited.counts()
+    }
+
+    /// Requests by the size of the batch that they went in, as [`SIZE_LABELS`] names the sizes.
+    pub(crate) fn sizes(&self) -> [u64; SIZE_LABELS.len()] {
+        std::array::from_fn(|at| self.sizes[at].load(Ordering::Relaxed))
+    }
+
     /// How often the built-in rules had to take its place.
     pub(crate) fn replaced(&self) -> u64 {
         self.replaced.load(Ordering::Relaxed)
@@ -72,6 +96,12 @@ impl Observer for Overseer {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    fn placed(&self, waited: Duration, size: usize) {
+        self.waited.observe(waited);
+        let at = SIZES.iter().position(|most| size <= *most);
+        self.sizes[at.unwrap_or(SIZES.len())].fetch_add(1, Ordering::Relaxed);
+    }
+
     fn trouble(&self, trouble: &Trouble) {
         self.replaced.fetch_add(1, Ordering::Relaxed);
         if let Some(generation) = &*self.ruling.lock() {
@@ -84,5 +114,20 @@ impl Observer for Overseer {
             %trouble,
             "the built-in rules take a scheduler's place"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_told_apart_by_their_size() {
+        let overseer = Overseer::new("s", None, Arc::default());
+        for size in [1, 1, 2, 3, 4, 5, 64, 65, 4096] {
+            overseer.placed(Duration::from_millis(2), size);
+        }
+        assert_eq!(overseer.sizes(), [2, 1, 2, 1, 0, 0, 1, 2]);
+        assert_eq!(overseer.waited().total(), 9);
     }
 }

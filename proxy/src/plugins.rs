@@ -40,6 +40,10 @@ pub(crate) enum PluginError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(
+        "plugins.{name}.limits.memory takes a restart: {wanted} is more than the sandbox was made for"
+    )]
+    Memory { name: String, wanted: String },
+    #[error(
         "{kind} {name} is a component of the world {world}: schedulers stand in `schedulers`, and \
          every other component in `plugins`"
     )]
@@ -70,6 +74,19 @@ pub(crate) fn loader(config: &Config) -> Result<Loader, PluginError> {
         .map(|folder| Cache::open(folder.as_ref(), config.runtime.cache_size.get_u64()))
         .transpose()?;
     Ok(Loader::new(sandbox, cache))
+}
+
+/// Whether the plugins of a configuration fit into the sandbox of one that serves.
+pub(crate) fn fits(loader: &Loader, config: &Config) -> Result<(), PluginError> {
+    let most = loader.sandbox().memory();
+    let too_large = |(_, plugin): &(_, &Plugin)| plugin.limits.memory.get() > most;
+    match config.plugins.iter().find(too_large) {
+        None => Ok(()),
+        Some((name, plugin)) => Err(PluginError::Memory {
+            name: name.to_string(),
+            wanted: plugin.limits.memory.to_string(),
+        }),
+    }
 }
 
 /// Loads all plugins of a configuration, several at once.

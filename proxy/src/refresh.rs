@@ -8,7 +8,7 @@ use tollgate_config::{Config, Reference, Source};
 
 use crate::{
     keeper::{self, Subject, Wish},
-    run::Running,
+    life::Running,
 };
 
 /// Looks up tags until it is dropped. Returns when there is none to look up.

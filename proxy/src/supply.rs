@@ -104,6 +104,21 @@ impl Supply {
         })
     }
 
+    /// Knows what another one has pulled, of what it would pull itself.
+    pub(crate) fn remember(&self, former: &Self) {
+        let plugins = self.config.plugins.values().map(|it| &it.source);
+        let schedulers = self.config.schedulers.values().map(|it| &it.source);
+        let known = former.pulled.lock();
+        let mut pulled = self.pulled.lock();
+        for source in plugins.chain(schedulers) {
+            if let Source::Oci(reference) = source
+                && let Some(manifest) = known.get(&reference.to_string())
+            {
+                pulled.insert(reference.to_string(), manifest.clone());
+            }
+        }
+    }
+
     /// Bytes of what was pulled and is kept.
     pub(crate) fn kept(&self) -> u64 {
         self.store.as_ref().map_or(0, Store::held)

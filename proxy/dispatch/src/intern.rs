@@ -3,21 +3,36 @@
 //! A number belongs to its name for as long as a [`Key`] of it lives. A name that nobody holds
 //! keeps its number too, until the table is full: then all such names are dropped at once, so that
 //! names that clients choose cannot fill it for good.
+//!
+//! A name of a model also carries its load over all routes and pools: what waits for it and what
+//! runs. Two counters beside the number, so that counting takes no look-up and no lock.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 /// A name and its number, held. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub struct Key(Arc<Named>);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Named {
     number: u32,
     name: Arc<str>,
+    waiting: AtomicUsize,
+    running: AtomicUsize,
+}
+
+/// What is asked of a model at one moment, over all routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Calls that wait for a worker.
+    pub waiting: usize,
+    /// Calls that a worker has.
+    pub running: usize,
 }
 
 /// Every name is held, and there are as many as are allowed.
@@ -46,6 +61,46 @@ impl Key {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.0.name
+    }
+
+    /// What is asked of the model of that name now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            waiting: self.0.waiting.load(Ordering::Relaxed),
+            running: self.0.running.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn waits(&self) {
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn waits_no_more(&self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn runs(&self) {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn runs_no_more(&self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.number == other.0.number && self.0.name == other.0.name
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.number.hash(state);
+        self.0.name.hash(state);
     }
 }
 
@@ -84,7 +139,13 @@ impl Interner {
             Entry::Occupied(found) => Key(found.get().clone()),
             Entry::Vacant(free) => {
                 let number = self.fresh();
-                Key(free.insert(Arc::new(Named { number, name })).clone())
+                let named = Named {
+                    number,
+                    name,
+                    waiting: AtomicUsize::new(0),
+                    running: AtomicUsize::new(0),
+                };
+                Key(free.insert(Arc::new(named)).clone())
             }
         })
     }
@@ -146,5 +207,21 @@ mod tests {
         assert_eq!(names.intern("c"), Err(TooManyNames));
         drop(b);
         assert!(names.intern("c").is_ok());
+    }
+
+    #[test]
+    fn a_name_carries_its_load_as_long_as_it_is_held() {
+        let names = Interner::new(2);
+        let held = names.intern("m").unwrap();
+        held.waits();
+        held.waits();
+        names.intern("m").unwrap().waits_no_more();
+        held.runs();
+        let load = |waiting, running| Load { waiting, running };
+        assert_eq!(names.intern("m").unwrap().load(), load(1, 1));
+        held.runs_no_more();
+        held.waits_no_more();
+        assert_eq!(held.load(), load(0, 0));
+        assert_eq!(names.intern("other").unwrap().load(), load(0, 0));
     }
 }

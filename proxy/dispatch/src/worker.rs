@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -181,7 +181,7 @@ pub struct Workers {
     by_id: DashMap<WorkerId, Arc<WorkerHandle>>,
     by_name: DashMap<String, WorkerId>,
     next: AtomicU32,
-    most: usize,
+    most: AtomicUsize,
 }
 
 /// FNV-1a, 64 bits, of a worker's name: stable over processes and proxies.
@@ -459,8 +459,13 @@ impl Workers {
             by_id: DashMap::new(),
             by_name: DashMap::new(),
             next: AtomicU32::new(1),
-            most: most.max(1),
+            most: AtomicUsize::new(most.max(1)),
         }
+    }
+
+    /// Has room for so many from now on, at least one. Those that are there beyond it stay.
+    pub fn bound(&self, most: usize) {
+        self.most.store(most.max(1), Ordering::Relaxed);
     }
 
     /// Takes a new worker.
@@ -468,7 +473,7 @@ impl Workers {
     /// # Errors
     /// It cannot be, its name is taken, or there are too many.
     pub fn add(&self, spec: WorkerSpec) -> Result<Arc<WorkerHandle>, WorkerError> {
-        if self.by_id.len() >= self.most {
+        if self.by_id.len() >= self.most.load(Ordering::Relaxed) {
             return Err(WorkerError::TooMany);
         }
         let name = spec.name.clone();

@@ -92,6 +92,11 @@ impl Activity {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// Whether a request has ever begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0
+    }
+
     /// When the last request under way has ended. Ends that nobody awaited are remembered as one.
     pub(crate) async fn idle(&self) {
         self.idle.notified().await;
@@ -129,6 +134,8 @@ pub(crate) struct Limits {
     activity: Arc<Activity>,
     heads: bool,
     idle: Duration,
+    /// The same, for a client that stops reading.
+    stalled: Duration,
     header: Duration,
     /// When the first head must be whole, if it began before the limits did.
     first_head: Option<Instant>,
@@ -162,6 +169,7 @@ impl Limits {
             activity,
             heads,
             idle,
+            stalled: idle,
             header,
             first_head,
             seen: None,
@@ -172,6 +180,12 @@ impl Limits {
 
     /// The connection is to end: from now on it is idle no longer than so.
     pub(crate) fn hasten(&mut self, idle: Duration) {
+        self.stalled = self.stalled.min(idle);
+        self.wait(idle);
+    }
+
+    /// From now on it waits no longer than so for another request.
+    pub(crate) fn wait(&mut self, idle: Duration) {
         self.idle = self.idle.min(idle);
         self.seen = None;
     }
@@ -182,7 +196,8 @@ impl Limits {
         if self.seen != Some(now) {
             self.seen = Some(now);
             self.deadline = match now.0 {
-                Phase::Idle | Phase::Stalled => Some(Instant::now() + self.idle),
+                Phase::Idle => Some(Instant::now() + self.idle),
+                Phase::Stalled => Some(Instant::now() + self.stalled),
                 Phase::Head => {
                     let whole = Instant::now() + self.header;
                     let first = self.first_head.take().filter(|_| now.1 == 0);

@@ -6,7 +6,9 @@
 //!    is dropped at once: hyper drops an HTTP/1.1 request's future or body when the socket ends,
 //!    and an HTTP/2 request's when its stream is reset or the connection ends.
 //! 3. It ends when the client closes it, a limit is passed, or the drain begins and the requests
-//!    under way are over.
+//!    under way are over. A client that has just sent a request on a connection which we close at
+//!    that moment would lose it: so over HTTP/1.1 the next answer says `Connection: close`, and
+//!    only who asks nothing for [`PART`] is closed; over HTTP/2 GOAWAY tells what is still taken.
 //! 4. An HTTP/1.1 connection that we closed lingers: a socket that is closed while bytes still come
 //!    in resets the connection, and the client would lose an answer that it has not read yet.
 
@@ -19,17 +21,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
+use tollgate_identity::Certificate;
 
 use crate::BoxError;
 use crate::activity::{Activity, Limits, Passed};
@@ -39,6 +43,7 @@ use crate::head;
 use crate::peer::Peer;
 use crate::spec::ListenerLimits;
 use crate::streams::{Panics, Streams};
+use crate::terms::Terms;
 use crate::transport::{Socket, Transport};
 
 /// How HTTP/2 begins.
@@ -56,17 +61,18 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a connection that is to end may take to do so when no request is under way.
 const LEAVE: Duration = Duration::from_secs(2);
+/// How long a connection without a request waits for one, once the drain has begun.
+const PART: Duration = Duration::from_secs(1);
 /// How long, and for how many bytes, we wait for a client to close after us.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 /// Number of header fields for which hyper keeps room on the stack.
 const FIELDS_ON_STACK: usize = 100;
 
-/// What all connections of a listener share.
+/// What the connections of a listener share that were accepted on the same terms.
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
-    pub(crate) tls: Option<TlsAcceptor>,
-    pub(crate) limits: ListenerLimits,
+    pub(crate) terms: Arc<Terms>,
     pub(crate) panics: Panics,
     pub(crate) tracker: TaskTracker,
 }
@@ -77,6 +83,7 @@ struct Opening {
     ahead: Bytes,
     sni: Option<String>,
     h2: bool,
+    certificate: Option<Arc<Certificate>>,
     /// When the first head must be whole, if some of it has been read.
     first_head: Option<Instant>,
 }
@@ -94,21 +101,26 @@ pub(crate) async fn serve<S, F, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    // A connection on which nothing has been asked has nothing to end.
+    let parted = async {
+        drain.started().await;
+        tokio::time::sleep(PART).await;
+    };
     let opening = tokio::select! {
         biased;
-        () = drain.started() => return,
         opening = shared.open(socket) => opening,
+        // A connection on which nothing has been asked has nothing to end.
+        () = parted => return,
     };
     let Some(opening) = opening else { return };
 
-    let limits = &shared.limits;
+    let limits = &shared.terms.limits;
     let peer = Arc::new(Peer {
         listener: shared.name.clone(),
         address,
         tls: matches!(opening.socket, Socket::Tls(_)),
         sni: opening.sni,
         h2: opening.h2,
+        certificate: opening.certificate,
     });
     let activity = Arc::new(Activity::default());
     let transport = Transport::new(opening.socket, opening.ahead, activity.clone());
@@ -122,9 +134,12 @@ pub(crate) async fn serve<S, F, B>(
     );
 
     let fields = limits.header_count;
+    let over_h1 = !opening.h2;
     let seen = activity.clone();
+    let ending = drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (service, peer, under_way) = (service.clone(), peer.clone(), seen.request());
+        let ending = ending.clone();
         async move {
             // hyper counts them in HTTP/1.1 only.
             if request.headers().len() > fields {
@@ -132,7 +147,12 @@ pub(crate) async fn serve<S, F, B>(
                 *refusal.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
                 return Ok::<_, Infallible>(refusal);
             }
-            let response = service(head::detached(request), peer).await;
+            let mut response = service(head::detached(request), peer).await;
+            // Asked of the drain itself: the connection may not have heard of it yet.
+            if over_h1 && ending.is_draining() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok(response.map(|body| Tracked::new(body, under_way)))
         }
     });
@@ -167,20 +187,21 @@ pub(crate) async fn serve<S, F, B>(
 impl Shared {
     /// Finds out what a connection speaks. `None`: it ended, or took too long.
     async fn open(&self, socket: TcpStream) -> Option<Opening> {
-        match &self.tls {
-            Some(acceptor) => self.handshake(acceptor, socket).await,
+        match &self.terms.tls {
+            Some(serving) => self.handshake(serving.load_full().into(), socket).await,
             None => self.detect(socket).await,
         }
     }
 
-    async fn handshake(&self, acceptor: &TlsAcceptor, socket: TcpStream) -> Option<Opening> {
-        let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(socket));
+    async fn handshake(&self, acceptor: TlsAcceptor, socket: TcpStream) -> Option<Opening> {
+        let handshake = timeout(self.terms.limits.handshake_timeout, acceptor.accept(socket));
         let failure = match handshake.await {
             Ok(Ok(socket)) => {
                 let (_, tls) = socket.get_ref();
                 return Some(Opening {
                     h2: tls.alpn_protocol() == Some(b"h2"),
                     sni: tls.server_name().map(str::to_ascii_lowercase),
+                    certificate: tls.peer_certificates().and_then(known),
                     socket: Socket::Tls(Box::new(socket)),
                     ahead: Bytes::new(),
                     first_head: None,
@@ -201,8 +222,10 @@ impl Shared {
     async fn detect(&self, mut socket: TcpStream) -> Option<Opening> {
         let mut ahead = BytesMut::with_capacity(PREFACE.len());
         let first = read(&mut socket, &mut ahead);
-        timeout(self.limits.idle_timeout, first).await.ok()??;
-        let whole = Instant::now() + self.limits.header_timeout;
+        timeout(self.terms.limits.idle_timeout, first)
+            .await
+            .ok()??;
+        let whole = Instant::now() + self.terms.limits.header_timeout;
         while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
             let more = read(&mut socket, &mut ahead);
             tokio::time::timeout_at(whole, more).await.ok()??;
@@ -212,9 +235,20 @@ impl Shared {
             socket: Socket::Plain(socket),
             ahead: ahead.freeze(),
             sni: None,
+            certificate: None,
             first_head: Some(whole),
         })
     }
+}
+
+/// What is known of a client by its certificate, which has been verified. One whose names cannot be
+/// read names nobody.
+fn known(chain: &[CertificateDer<'_>]) -> Option<Arc<Certificate>> {
+    let read = Certificate::read(chain.first()?);
+    if let Err(error) = &read {
+        tracing::debug!(%error, "a client's certificate is of no use");
+    }
+    read.ok().map(Arc::new)
 }
 
 /// Reads what there is room for; `None` at the end.
@@ -269,6 +303,9 @@ enum Over {
 
 /// hyper's connections, both.
 trait Served: Future<Output = hyper::Result<()>> {
+    /// Whether the client is told at once which of its requests are still taken.
+    const TELLS: bool;
+
     fn leave(self: Pin<&mut Self>);
 }
 
@@ -279,6 +316,8 @@ where
     B: Body + 'static,
     B::Error: Into<BoxError>,
 {
+    const TELLS: bool = false;
+
     fn leave(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -293,6 +332,8 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
+    const TELLS: bool = true;
+
     fn leave(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -309,7 +350,9 @@ async fn drive<C: Served>(
         Over(hyper::Result<()>),
         Passed(Passed),
     }
-    let mut leaving = false;
+    let (mut parting, mut leaving) = (false, false);
+    // When a client that has asked nothing yet is told.
+    let mut later: Option<Pin<Box<Sleep>>> = None;
     loop {
         let event = poll_fn(|cx| {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
@@ -335,13 +378,33 @@ async fn drive<C: Served>(
                 Event::Passed(Passed::Idle) if !leaving => {}
                 Event::Passed(_) => return Over::Cut,
             },
-            () = drain.started(), if !leaving => {}
+            () = drain.started(), if !parting => {
+                parting = true;
+                if !C::TELLS {
+                    timing.wait(PART);
+                    continue;
+                }
+                // One that is only just open has a client that is about to ask.
+                if !activity.has_begun() {
+                    later = Some(Box::pin(tokio::time::sleep(PART)));
+                    continue;
+                }
+            }
+            () = over(&mut later), if later.is_some() => later = None,
             // The phase is looked at again.
             () = activity.idle() => continue,
         }
         leaving = true;
         connection.as_mut().leave();
         timing.hasten(LEAVE);
+    }
+}
+
+/// When a timer is over that is set.
+async fn over(timer: &mut Option<Pin<Box<Sleep>>>) {
+    match timer {
+        Some(timer) => timer.await,
+        None => std::future::pending().await,
     }
 }
 

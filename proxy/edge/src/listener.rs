@@ -9,6 +9,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tollgate_telemetry::Metrics;
 
@@ -30,7 +29,8 @@ use crate::drain::Drain;
 use crate::peer::Peer;
 use crate::spec::ListenerSpec;
 use crate::streams::Panics;
-use crate::tls::{CertificateError, Certificates};
+use crate::terms::{Control, Terms};
+use crate::tls::CertificateError;
 
 /// Connections that the system holds for us.
 const BACKLOG: u32 = 1024;
@@ -44,8 +44,8 @@ const REST: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    spec: ListenerSpec,
-    certificates: Option<Certificates>,
+    name: Arc<str>,
+    control: Control,
     metrics: Arc<Metrics>,
 }
 
@@ -68,7 +68,7 @@ pub enum BindError {
         /// Name of the listener.
         name: String,
         /// What is wrong.
-        source: CertificateError,
+        source: Box<CertificateError>,
     },
 }
 
@@ -79,17 +79,6 @@ impl Listener {
     /// # Errors
     /// When the certificates cannot be used or the address cannot be had.
     pub async fn bind(spec: ListenerSpec, metrics: Arc<Metrics>) -> Result<Self, BindError> {
-        let name = || spec.name.clone();
-        let certificates =
-            match &spec.tls {
-                Some(tls) => Some(Certificates::load(tls).await.map_err(|source| {
-                    BindError::Certificates {
-                        name: name(),
-                        source,
-                    }
-                })?),
-                None => None,
-            };
         let listen = || {
             let socket = match spec.address {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -97,22 +86,77 @@ impl Listener {
             };
             socket.set_reuseaddr(true)?;
             socket.bind(spec.address)?;
-            let socket = socket.listen(BACKLOG)?;
+            socket.listen(BACKLOG)
+        };
+        let control = Self::control_of(&spec).await?;
+        let socket = listen();
+        Self::over(spec, control, socket, metrics)
+    }
+
+    /// As [`Listener::bind`], over a socket that listens already: one that was inherited, with
+    /// whatever waits in its backlog.
+    ///
+    /// # Errors
+    /// When the certificates or the socket cannot be used.
+    pub async fn adopt(
+        spec: ListenerSpec,
+        socket: std::net::TcpListener,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
+        let control = Self::control_of(&spec).await?;
+        let socket = socket
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(socket));
+        Self::over(spec, control, socket, metrics)
+    }
+
+    async fn control_of(spec: &ListenerSpec) -> Result<Control, BindError> {
+        let prepared = Control::prepare(spec.limits.clone(), spec.tls.as_ref()).await;
+        prepared
+            .map(Control::new)
+            .map_err(|source| BindError::Certificates {
+                name: spec.name.clone(),
+                source: Box::new(source),
+            })
+    }
+
+    fn over(
+        spec: ListenerSpec,
+        control: Control,
+        socket: io::Result<TcpListener>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
+        let listening = socket.and_then(|socket| {
             let address = socket.local_addr()?;
             Ok((socket, address))
-        };
-        let (socket, address) = listen().map_err(|source| BindError::Address {
-            name: name(),
+        });
+        let (socket, address) = listening.map_err(|source| BindError::Address {
+            name: spec.name.clone(),
             address: spec.address,
             source,
         })?;
         Ok(Self {
             socket,
             address,
-            certificates,
-            spec,
+            name: spec.name.as_str().into(),
+            control,
             metrics,
         })
+    }
+
+    /// What can change of it while it serves.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Another handle of its socket, to be handed on: what listens stays open as long as one of
+    /// them is.
+    ///
+    /// # Errors
+    /// When the system has no room for one.
+    pub fn handle(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// Where it listens, with the port that the system chose.
@@ -133,37 +177,29 @@ impl Listener {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let name: Arc<str> = self.spec.name.as_str().into();
-        let places = Arc::new(Semaphore::new(self.spec.limits.connections));
+        let name = self.name;
+        let control = self.control;
         let mut tasks = JoinSet::new();
-        let tls = self.certificates.map(|certificates| {
-            let acceptor = TlsAcceptor::from(Arc::new(certificates.server_config()));
-            let (metrics, name) = (self.metrics.clone(), name.clone());
-            let mut drain = drain.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = certificates.watch(&name, &metrics) => {}
-                    () = drain.started() => {}
-                }
-            });
-            acceptor
-        });
+        let looking = control.clone();
+        tasks.spawn(looking.look_after(name.clone(), self.metrics.clone(), drain.clone()));
         let panics = Panics {
             metrics: self.metrics.clone(),
             listener: name.clone(),
         };
-        let shared = Arc::new(Shared {
-            name: name.clone(),
-            tls,
-            limits: self.spec.limits,
-            panics: panics.clone(),
-            tracker: TaskTracker::new(),
-        });
+        let tracker = TaskTracker::new();
+        let share = |terms: Arc<Terms>| {
+            Arc::new(Shared {
+                name: name.clone(),
+                terms,
+                panics: panics.clone(),
+                tracker: tracker.clone(),
+            })
+        };
+        let mut shared = share(Arc::clone(&control.terms()));
 
         loop {
             let accept = async {
-                // The semaphore is never closed.
-                let place = places.clone().acquire_owned().await.ok();
+                let place = control.places().take().await;
                 (place, self.socket.accept().await)
             };
             let (place, accepted) = tokio::select! {
@@ -185,6 +221,12 @@ impl Listener {
                 }
             };
             prepare(&socket);
+            {
+                let terms = control.terms();
+                if !Arc::ptr_eq(&shared.terms, &terms) {
+                    shared = share(Arc::clone(&terms));
+                }
+            }
             let connected = self.metrics.connected(&name);
             let (shared, service, drain) = (shared.clone(), service.clone(), drain.clone());
             tasks.spawn(async move {
@@ -207,8 +249,8 @@ impl Listener {
                 }
             }
         }
-        shared.tracker.close();
-        shared.tracker.wait().await;
+        tracker.close();
+        tracker.wait().await;
     }
 }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tollgate_identity::Certificate;
+
 /// Who is at the other end, and how the connection was made; one for all its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -16,4 +18,6 @@ pub struct Peer {
     pub sni: Option<String>,
     /// HTTP/2; else HTTP/1.1.
     pub h2: bool,
+    /// The certificate that the client has proven to hold, signed by whom the listener trusts.
+    pub certificate: Option<Arc<Certificate>>,
 }

@@ -24,6 +24,8 @@ pub struct TlsSpec {
     /// PEM files of certificate chains, the leaf first, and of their keys. The first serves clients
     /// that ask for no name or for one that no certificate has.
     pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// Certificates of clients. None: they are not asked for any.
+    pub clients: Option<ClientsSpec>,
     /// How often the files are looked at for changes.
     pub look: Duration,
 }
@@ -33,8 +35,24 @@ impl TlsSpec {
     #[must_use]
     pub fn new(certificates: Vec<(PathBuf, PathBuf)>) -> Self {
         let look = Duration::from_secs(2);
-        Self { certificates, look }
+        Self {
+            certificates,
+            clients: None,
+            look,
+        }
     }
+}
+
+/// Certificates of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientsSpec {
+    /// PEM file of the authorities that sign them, and no others.
+    pub ca: PathBuf,
+    /// PEM files of lists of those that were revoked. With any, a certificate whose signer has no
+    /// list, or one that is past its next update, is refused.
+    pub revoked: Vec<PathBuf>,
+    /// A client without a certificate is refused in the handshake.
+    pub required: bool,
 }
 
 /// Bounds of a listener, and of each of its connections.

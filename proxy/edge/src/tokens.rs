@@ -13,40 +13,37 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tollgate_identity::{
+    AuthFailure, Clock, Grant, Identity, Outcome, Presented, Tenant, Verdict, Way,
+};
 
-use crate::auth::{AuthFailure, Authenticator, bearer};
-use crate::identity::Identity;
+use crate::auth::bearer;
+
+/// Longest token, in bytes: what is longer is none of these, and is not hashed.
+const LONGEST: usize = 4096;
 
 /// A token and what it opens.
 #[derive(Clone, Debug)]
 pub struct TokenEntry {
     /// SHA-256 of the token's bytes.
     pub sha256: [u8; 32],
-    /// Name of its holder, for the log.
-    pub name: String,
     /// Whose part of the capacity its requests share.
-    pub tenant: String,
-    /// Models, as [`Identity::new`] takes them.
-    pub models: Vec<String>,
-    /// Tasks of the contract; `None` for all.
-    pub tasks: Option<Vec<String>>,
+    pub tenant: Arc<Tenant>,
+    /// Its holder, and what it may use of what the tenant may.
+    pub grant: Grant,
     /// Unix time, in seconds, from which it is refused.
     pub expires: Option<u64>,
-    /// Greater goes first.
-    pub priority: i32,
 }
 
 /// The tokens that open the door.
 pub struct Tokens {
     table: ArcSwap<Table>,
-    /// Unix time, in seconds.
-    clock: Box<dyn Fn() -> u64 + Send + Sync>,
+    clock: Clock,
 }
 
 struct Table {
@@ -66,22 +63,15 @@ impl Tokens {
     /// Tokens that expire by the system's clock. Of two entries with one digest the first counts.
     #[must_use]
     pub fn new(entries: impl IntoIterator<Item = TokenEntry>) -> Self {
-        Self::with_clock(entries, || {
-            // Before 1970 the clock is broken; then nothing is let in that ever expires.
-            let since = SystemTime::now().duration_since(UNIX_EPOCH);
-            since.map_or(u64::MAX, |since| since.as_secs())
-        })
+        Self::with_clock(entries, Clock::system())
     }
 
-    /// Tokens that expire by a clock of one's own, which tells unix time in seconds.
+    /// Tokens that expire by a clock of one's own.
     #[must_use]
-    pub fn with_clock(
-        entries: impl IntoIterator<Item = TokenEntry>,
-        clock: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> Self {
+    pub fn with_clock(entries: impl IntoIterator<Item = TokenEntry>, clock: Clock) -> Self {
         Self {
             table: ArcSwap::from_pointee(Table::new(entries)),
-            clock: Box::new(clock),
+            clock,
         }
     }
 
@@ -89,17 +79,34 @@ impl Tokens {
     pub fn replace(&self, entries: impl IntoIterator<Item = TokenEntry>) {
         self.table.store(Arc::new(Table::new(entries)));
     }
+
+    /// Who asks, by a request's head and by these tokens alone.
+    ///
+    /// # Errors
+    /// When the head names nobody, or nobody that may come in.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Identity>, AuthFailure> {
+        self.find(bearer(headers)?)?.ok_or(AuthFailure::Unknown)
+    }
+
+    fn find(&self, token: &[u8]) -> Outcome {
+        if token.len() > LONGEST {
+            return Ok(None);
+        }
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        let table = self.table.load();
+        let Some(held) = table.find(&digest) else {
+            return Ok(None);
+        };
+        match held.expires {
+            Some(expires) if expires <= self.clock.now() => Err(AuthFailure::Expired),
+            _ => Ok(Some(held.identity.clone())),
+        }
+    }
 }
 
-impl Authenticator for Tokens {
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Identity>, AuthFailure> {
-        let digest: [u8; 32] = Sha256::digest(bearer(headers)?).into();
-        let table = self.table.load();
-        let held = table.find(&digest).ok_or(AuthFailure::Unknown)?;
-        match held.expires {
-            Some(expires) if expires <= (self.clock)() => Err(AuthFailure::Expired),
-            _ => Ok(held.identity.clone()),
-        }
+impl Way for Tokens {
+    fn look<'a>(&'a self, presented: Presented<'a>) -> Verdict<'a> {
+        Verdict::Now(presented.bearer.map_or(Ok(None), |token| self.find(token)))
     }
 }
 
@@ -116,21 +123,13 @@ impl Table {
         let key = RandomState::new();
         let mut table: HashMap<u64, Vec<Held>> = HashMap::new();
         for entry in entries {
-            let TokenEntry {
-                name,
-                tenant,
-                models,
-                tasks,
-                priority,
-                ..
-            } = entry;
             table
                 .entry(key.hash_one(entry.sha256))
                 .or_default()
                 .push(Held {
                     sha256: entry.sha256,
                     expires: entry.expires,
-                    identity: Arc::new(Identity::new(name, tenant, models, tasks, priority)),
+                    identity: Arc::new(Identity::new(entry.tenant, entry.grant)),
                 });
         }
         Self {
@@ -158,12 +157,14 @@ mod tests {
     fn entry(token: &str, name: &str, expires: Option<u64>) -> TokenEntry {
         TokenEntry {
             sha256: Sha256::digest(token).into(),
-            name: name.to_owned(),
-            tenant: "team".to_owned(),
-            models: vec!["*".to_owned()],
-            tasks: None,
+            tenant: Tenant::plain("team"),
+            grant: Grant {
+                name: name.to_owned(),
+                models: Some(vec!["*".to_owned()]),
+                tasks: None,
+                priority: 7,
+            },
             expires,
-            priority: 7,
         }
     }
 
@@ -181,7 +182,14 @@ mod tests {
             assert_eq!(identity.name(), format!("n{n}"));
             assert_eq!((identity.tenant(), identity.priority()), ("team", 7));
         }
-        for wrong in ["t100", "T1", "t", &hex(Sha256::digest("t1").as_slice())] {
+        let long = "t".repeat(LONGEST + 1);
+        for wrong in [
+            "t100",
+            "T1",
+            "t",
+            &hex(Sha256::digest("t1").as_slice()),
+            &long,
+        ] {
             assert_eq!(ask(&tokens, wrong), Err(AuthFailure::Unknown), "{wrong}");
         }
         assert_eq!(
@@ -198,7 +206,7 @@ mod tests {
     fn a_token_is_refused_from_the_second_it_expires() {
         let now = Arc::new(AtomicU64::new(99));
         let clock = now.clone();
-        let clock = move || clock.load(Ordering::Relaxed);
+        let clock = Clock::new(move || clock.load(Ordering::Relaxed));
         let tokens = Tokens::with_clock([entry("t", "n", Some(100))], clock);
         assert!(ask(&tokens, "t").is_ok());
         now.store(100, Ordering::Relaxed);

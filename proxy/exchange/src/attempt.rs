@@ -20,6 +20,10 @@ use tollgate_dispatch::health::Outcome as Health;
 use tollgate_plugin::{
     Attempt as Guest, Generation, GuestError, LARGE, Sources, backend, inference, types,
 };
+use tollgate_telemetry::{
+    Step,
+    spans::{Kind, Link},
+};
 use tollgate_upstream::{Incoming, Response, SendError, Upstream};
 use tollgate_wire::{failure::Failure, source::Source};
 
@@ -27,11 +31,12 @@ use crate::{
     context::{Trace, visible},
     events::{EventSender, Pushed, Said},
     failures,
+    house::Station,
     outgoing::{Outgoing, Sending, writer},
     pieces::pieces,
     reading::{Read, Reader, make_room, progress_of},
     rebase::Rebase,
-    weight,
+    spans, tasks, weight,
 };
 
 /// Pieces of a request that may wait to be sent.
@@ -43,10 +48,13 @@ pub struct Member {
     /// What the call's held values name.
     pub(crate) sources: Arc<Sources>,
     pub(crate) events: EventSender,
+    /// Its caller's span, which that of a batch names.
+    pub(crate) link: Option<Link>,
 }
 
 /// What an attempt is made of.
 pub(crate) struct Plan {
+    pub(crate) station: Arc<Station>,
     pub(crate) backend: Arc<Generation>,
     pub(crate) worker: backend::Worker,
     pub(crate) upstream: Arc<Upstream>,
@@ -74,7 +82,9 @@ pub(crate) const ELSEWHERE: &str = "tollgate:attempt-failed";
 /// that another worker may try. True: the guest finished.
 pub(crate) async fn run(plan: Plan) -> bool {
     let deadline = plan.deadline;
+    let step = begin_span(&plan);
     let Plan {
+        station,
         backend,
         worker,
         upstream,
@@ -86,10 +96,14 @@ pub(crate) async fn run(plan: Plan) -> bool {
         ..
     } = plan;
     let mut attempt = Running {
+        station,
         backend,
         upstream,
         context,
         trace,
+        step,
+        request_step: Step::default(),
+        usage: None,
         deadline,
         limit,
         members: members.into_iter().map(Some).collect(),
@@ -117,8 +131,31 @@ pub(crate) async fn run(plan: Plan) -> bool {
         },
     };
     attempt.backend.ended(!complete || attempt.told_failure);
+    if !complete {
+        attempt.request_step.fail(failed.failure.label());
+        attempt.step.fail(failed.failure.label());
+    }
+    if let Some(usage) = attempt.usage.take() {
+        spans::used(&mut attempt.request_step, &usage);
+    }
     attempt.fail_open_members(&failed);
     complete
+}
+
+/// The span of what the backend does: part of one member's trace, and linked to the others'.
+fn begin_span(plan: &Plan) -> Step {
+    let mut step = plan.trace.under.step(Kind::Internal, "backend");
+    if step.is_on() {
+        step.tell("tollgate.plugin", || plan.backend.name().to_string());
+        step.tell("tollgate.plugin.generation", || plan.backend.number());
+        step.tell("tollgate.dialect", || plan.station.dialect.clone());
+        step.tell("tollgate.batch.size", || plan.members.len());
+        let own = plan.trace.under.link();
+        for member in &plan.members {
+            step.link(member.link.filter(|link| Some(*link) != own));
+        }
+    }
+    step
 }
 
 enum Side {
@@ -139,10 +176,16 @@ enum Reading {
 }
 
 struct Running {
+    station: Arc<Station>,
     backend: Arc<Generation>,
     upstream: Arc<Upstream>,
     context: types::Context,
     trace: Trace,
+    /// The span of its request, which ends before its own.
+    request_step: Step,
+    step: Step,
+    /// What its only member used, for the span.
+    usage: Option<inference::Usage>,
     deadline: Instant,
     limit: u64,
     /// By member number; none: it has ended or left.
@@ -316,6 +359,7 @@ impl Running {
 
     fn tell(&mut self, guest: &Guest, said: backend::MemberEvent) -> Result<(), Failed> {
         let at = said.member as usize;
+        let alone = self.members.len() == 1;
         let Some(member) = self.members.get_mut(at) else {
             return Err(guest_failed(
                 &guest.condemn(format!("it speaks for member {at}, which is not there")),
@@ -324,7 +368,16 @@ impl Running {
         let Some(open) = member else {
             return Ok(());
         };
-        self.told_failure |= matches!(said.event, inference::Event::Failed(_));
+        if let inference::Event::Failed(failure) = &said.event {
+            self.told_failure = true;
+            self.step.fail(failures::label(&failure.kind));
+        }
+        if let inference::Event::Usage(usage) = &said.event
+            && alone
+            && self.request_step.is_on()
+        {
+            self.usage = Some(usage.clone());
+        }
         let last = matches!(
             said.event,
             inference::Event::End | inference::Event::Failed(_)
@@ -369,6 +422,11 @@ impl Running {
         }
         let body = pieces(&mut self.sources, request.body)
             .map_err(|bad| guest_failed(&guest.condemn(bad.to_string())))?;
+        let (task, model) = match self.members.iter().flatten().next() {
+            Some(member) => (tasks::of(&member.call.task), &member.call.model[..]),
+            None => ("", ""),
+        };
+        self.request_step = spans::request(&self.step.under(), &self.station, task, model);
         let (head, is_grpc) = self
             .head(request.surface, &request.headers)
             .map_err(|reason| guest_failed(&guest.condemn(reason)))?;
@@ -428,8 +486,12 @@ impl Running {
                 .map_err(|_| format!("it sends a bad value of {:?}", header.name))?;
             request.headers_mut().append(name, value);
         }
-        self.trace
-            .write(request.headers_mut(), is_grpc, self.deadline);
+        self.trace.write(
+            request.headers_mut(),
+            is_grpc,
+            self.deadline,
+            &self.request_step,
+        );
         Ok((request, is_grpc))
     }
 
@@ -498,6 +560,17 @@ impl Running {
                     self.reading = Some(reading);
                 }
                 let inputs = inputs?;
+                for input in &inputs {
+                    match input {
+                        backend::Input::Head(head) => {
+                            spans::answered(&mut self.request_step, head.status);
+                        }
+                        backend::Input::Cut(types::Cut::Closed) => {
+                            self.request_step.fail("broken");
+                        }
+                        _ => {}
+                    }
+                }
                 let closed = |input: &_| matches!(input, backend::Input::Cut(types::Cut::Closed));
                 self.broke_off |= inputs.iter().any(closed);
                 told.extend(inputs);

@@ -47,6 +47,16 @@ pub(crate) enum Ways {
     Composed(Arc<Resolved>, Arc<str>),
 }
 
+impl Ways {
+    /// The model that workers are asked for; none: nobody is.
+    pub(crate) fn model(&self) -> Option<&str> {
+        match self {
+            Self::Known(_) => None,
+            Self::Workers(resolved, _) | Self::Composed(resolved, _) => Some(&resolved.name),
+        }
+    }
+}
+
 /// Finds where a call can go.
 ///
 /// # Errors
@@ -100,6 +110,16 @@ pub(crate) fn ways(
         }
         _ => {}
     }
+    // Before it is looked up: whoever may not use a name is not told whether anything has it.
+    let forbidden = |model: &str| {
+        Failure::permission_denied(format!("this token may not use the model `{model}`"))
+            .with_param("model")
+    };
+    if let Some(model) = ask.model.as_deref()
+        && !may_see(model)
+    {
+        return Err(forbidden(model));
+    }
     let resolved = house
         .catalogue
         .resolve(route.spec.view, ask.model.as_deref())
@@ -113,12 +133,15 @@ pub(crate) fn ways(
                     .with_param("model")
             }
         })?;
+    // The route's default, of which the client has named nothing.
     if !may_see(&resolved.name) {
-        return Err(Failure::permission_denied(format!(
-            "this token may not use the model `{}`",
-            resolved.name
-        ))
-        .with_param("model"));
+        return Err(match ask.model {
+            Some(_) => forbidden(&resolved.name),
+            None => Failure::permission_denied(
+                "this token may not use the model that this route has for requests without one",
+            )
+            .with_param("model"),
+        });
     }
     if matches!(ask.task, TaskKind::ModelReady) {
         return Ok(Ways::Known(vec![

@@ -32,6 +32,8 @@ pub(crate) struct Claimed {
     pub(crate) dialect: Arc<str>,
     /// Headers of clients that must not reach a worker.
     pub(crate) strip: StripList,
+    /// The path's pattern, or the method as it stands in a path.
+    pub(crate) pattern: Arc<str>,
 }
 
 /// What was found for a head.
@@ -107,6 +109,12 @@ impl ClaimTable {
                         client_streaming,
                         dialect: dialect.into(),
                         strip: StripList::new(&manifest.strip_headers).unwrap_or_default(),
+                        pattern: match &claim.surface {
+                            Surface::Rest { path, .. } => path.as_str().into(),
+                            Surface::Grpc {
+                                service, method, ..
+                            } => format!("/{service}/{method}").into(),
+                        },
                     }),
                 );
             }
@@ -297,6 +305,7 @@ mod tests {
             claimed: Arc::new(Claimed {
                 frontend: test_generation(),
                 number: 0,
+                pattern: pattern.into(),
                 wording: Wording::default(),
                 gathering: Gathering::Nothing,
                 queued: false,

@@ -14,6 +14,7 @@ use tollgate_edge::Identity;
 use tollgate_plugin::{
     Composition, Generation, GuestError, Sources, composition, inference, types,
 };
+use tollgate_telemetry::{Operation, spans::Kind};
 use tollgate_wire::failure::Failure;
 
 use crate::{
@@ -75,7 +76,27 @@ type Waiting = FuturesUnordered<BoxFuture<'static, Heard>>;
 /// What a sub-call said, and who goes on listening.
 type Heard = (u32, Option<EventReceiver>, Result<Vec<Said>, Failure>);
 
-async fn compose(plan: Plan, generation: &Generation, events: &EventSender) -> Result<(), Failure> {
+async fn compose(
+    mut plan: Plan,
+    generation: &Generation,
+    events: &EventSender,
+) -> Result<(), Failure> {
+    let mut step = plan.trace.under.step(Kind::Internal, "composition");
+    step.tell("tollgate.plugin", || generation.name().to_string());
+    step.tell("tollgate.plugin.generation", || generation.number());
+    plan.trace = plan.trace.part_of(&step);
+    let composed = composed(plan, generation, events).await;
+    if let Err(failure) = &composed {
+        step.fail(failure.label());
+    }
+    composed
+}
+
+async fn composed(
+    plan: Plan,
+    generation: &Generation,
+    events: &EventSender,
+) -> Result<(), Failure> {
     let failed = |error: GuestError| failures::of_plugin(&error);
     let mut call = plan.call.clone();
     inline_texts(&mut call, &plan.sources)?;
@@ -221,6 +242,7 @@ fn begin(
     let context = plan.context.clone();
     let trace = plan.trace.clone();
     let deadline = plan.deadline;
+    let mut queue = trace.under.step(Kind::Internal, "queue");
     let ask = Ask {
         task: tasks::kind(tasks::of(&call.task)),
         model: Some(call.model.clone()),
@@ -269,6 +291,7 @@ fn begin(
         let (resolved, assignment) = match placed {
             Ok(placed) => placed,
             Err(failure) => {
+                queue.fail(failure.label());
                 events.push(Said {
                     event: inference::Event::Failed(failures::to_guest(&failure)),
                     sources: Arc::default(),
@@ -277,10 +300,14 @@ fn begin(
                 return;
             }
         };
+        queue.end();
         let worker = assignment.worker().id();
         let Some(station) = house.station(worker) else {
             return;
         };
+        let task = tasks::of(&call.task);
+        let provider = Some(&*station.provider);
+        let _operation = Operation::begin(&house.metrics, task, provider, &resolved.name);
         if let Some(served_as) = calling::served_as(&resolved, assignment.worker()) {
             call.model = served_as.to_string();
         }
@@ -293,11 +320,13 @@ fn begin(
             trace,
             deadline,
             limit: limits.body.max(limits.message),
+            record: None,
         };
         run.run(vec![Member {
             call,
             sources: Arc::default(),
             events,
+            link: None,
         }])
         .await;
         drop(assignment);

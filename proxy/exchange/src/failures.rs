@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use tollgate_edge::{AuthFailure, Class};
 use tollgate_plugin::{
     GuestError,
     manifest::{Claim, ErrorTemplate, Manifest},
@@ -83,6 +84,15 @@ pub(crate) fn of_plugin(error: &GuestError) -> Failure {
             Failure::plugin_failed("a plugin failed while it served this request")
                 .with_culprit(error.plugin())
         }
+    }
+}
+
+/// What a client is told who is not let in.
+pub(crate) fn of_door(why: AuthFailure) -> Failure {
+    match why.class() {
+        Class::Unauthenticated => Failure::unauthenticated(why.to_string()),
+        Class::Forbidden => Failure::permission_denied(why.to_string()),
+        Class::Unavailable => Failure::overloaded(why.to_string()).with_retry_after(1000),
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use http::Method;
 use parking_lot::Mutex;
 use tollgate_dispatch::{
     catalogue::Catalogue,
@@ -19,14 +20,23 @@ use tollgate_dispatch::{
     pool::{Pool, Queue},
     worker::WorkerHandle,
 };
-use tollgate_edge::Authenticator;
+use tollgate_edge::Door;
+use tollgate_payloads::PayloadLog;
 use tollgate_plugin::{Generation, NoSuchPlugin, Shelf};
 use tollgate_reflect::Reflection;
-use tollgate_telemetry::Metrics;
+use tollgate_telemetry::{Metrics, Tracer};
 use tollgate_upstream::Upstream;
 use tollgate_wire::budget::Budgets;
 
-use crate::{attempt::Member, claims::ClaimTable, retries::Retries};
+use crate::{
+    attempt::Member,
+    claims::{ClaimTable, Found},
+    closing::Closing,
+    cors::Cors,
+    limits::Limits,
+    retries::Retries,
+    tasks,
+};
 
 /// How a worker is reached.
 pub enum Reach {
@@ -48,6 +58,11 @@ pub struct Station {
     pub options: String,
     /// How it is reached.
     pub reach: Reach,
+    /// Whose server it is, by the conventions for generative AI: what its plugin's manifest says,
+    /// or else the plugin's name.
+    pub provider: Arc<str>,
+    /// Host and port, of one on the network.
+    pub server: Option<(Arc<str>, u16)>,
 }
 
 /// Bounds of one route.
@@ -83,18 +98,22 @@ pub struct RouteSpec {
     pub view: usize,
     /// For clients that name no model.
     pub default_model: Option<String>,
-    /// Nobody needs a token.
-    pub open: bool,
+    /// How one tells who asks. None: it is open to all.
+    pub door: Option<Door>,
     /// Bounds.
     pub limits: RouteLimits,
     /// Bytes of requests that it may hold at once, within the process's.
     pub budgets: Budgets,
     /// How many of its attempts may be made again.
-    pub retries: Retries,
+    pub retries: Arc<Retries>,
     /// Where its requests wait.
     pub queue: Arc<Queue>,
     /// Who places them.
     pub pool: Pool<Member>,
+    /// Which pages of other origins may ask; none: nothing is said of it.
+    pub cors: Option<Cors>,
+    /// Where bodies are told; none: nowhere.
+    pub payloads: Option<Arc<PayloadLog>>,
 }
 
 /// A route in force.
@@ -103,6 +122,26 @@ pub struct Route {
     pub(crate) claims: ArcSwap<ClaimTable>,
     pub(crate) reflection: ArcSwap<Reflection>,
     running: Arc<AtomicUsize>,
+}
+
+/// What a route has for a request's head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explained {
+    /// A frontend claims it.
+    Claim {
+        /// Its plugin.
+        frontend: String,
+        /// What it speaks here.
+        dialect: String,
+        /// What the claim says is asked; none: the body tells.
+        task: Option<String>,
+        /// Whether it waits for a worker.
+        queued: bool,
+    },
+    /// The path is known, with these methods.
+    OtherMethod(String),
+    /// Nobody claims it.
+    Nothing,
 }
 
 /// The route's plugins do not go together.
@@ -139,6 +178,17 @@ impl Route {
             running: Arc::new(AtomicUsize::new(0)),
         };
         route.refresh(shelf)?;
+        Ok(route)
+    }
+
+    /// A route that takes another's place, under a configuration that has changed: the requests of
+    /// both are counted as one's.
+    ///
+    /// # Errors
+    /// See [`RouteError`].
+    pub fn after(spec: RouteSpec, shelf: &Shelf, former: &Self) -> Result<Self, RouteError> {
+        let mut route = Self::new(spec, shelf)?;
+        route.running = former.running.clone();
         Ok(route)
     }
 
@@ -213,6 +263,36 @@ impl Route {
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
         self.claims.load().describe()
+    }
+
+    /// What a request would meet here, by its method and its path without prefix; gRPC methods by
+    /// `/package.Service/Method`.
+    #[must_use]
+    pub fn explain(&self, method: &Method, path: &str, is_grpc: bool) -> Explained {
+        let claims = self.claims.load();
+        let found = if is_grpc {
+            claims.grpc(path).cloned()
+        } else {
+            match claims.rest(method, path) {
+                Found::Claim(claimed, _) => Some(claimed),
+                Found::OtherMethod(methods, _) => return Explained::OtherMethod(methods),
+                Found::Nothing => None,
+            }
+        };
+        let Some(claimed) = found else {
+            return Explained::Nothing;
+        };
+        let claims = claimed.frontend.claims();
+        let claim = usize::try_from(claimed.number)
+            .ok()
+            .and_then(|number| claims.get(number));
+        let task = claim.and_then(|claim| claim.task.as_ref());
+        Explained::Claim {
+            frontend: claimed.frontend.name().to_string(),
+            dialect: claimed.dialect.to_string(),
+            task: task.map(|task| tasks::name(task).to_owned()),
+            queued: claimed.queued,
+        }
     }
 
     /// Requests that run.
@@ -290,16 +370,20 @@ pub struct House {
     pub shelf: Arc<Shelf>,
     /// Models.
     pub catalogue: Arc<Catalogue>,
-    /// Workers by number.
-    pub stations: Stations,
+    /// Workers by number. Shared by the houses that follow each other.
+    pub stations: Arc<Stations>,
     /// Names of tenants, models, batch keys.
     pub names: Arc<Interner>,
-    /// Who may come in.
-    pub authenticator: Arc<dyn Authenticator>,
+    /// What tenants may use. None: nobody is limited.
+    pub limits: Option<Limits>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Records what is sampled; none: nothing is traced.
+    pub tracer: Option<Arc<Tracer>>,
     /// The pools' clock.
     pub clock: Clock,
+    /// The end of all requests.
+    pub closing: Arc<Closing>,
 }
 
 impl House {

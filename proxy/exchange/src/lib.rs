@@ -11,12 +11,15 @@ mod attempt;
 mod builtin;
 mod calling;
 mod claims;
+mod closing;
 mod compose;
 mod context;
+mod cors;
 mod events;
 mod exchange;
 mod failures;
 mod house;
+mod limits;
 mod lists;
 mod messages;
 mod outgoing;
@@ -30,13 +33,19 @@ mod retries;
 mod run;
 mod serve;
 mod session;
+mod spans;
 pub mod tasks;
 mod unpack;
 mod weight;
 mod wishes;
 
 pub use attempt::Member;
-pub use house::{House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station, Stations};
+pub use closing::Closing;
+pub use cors::{Cors, CorsSpec};
+pub use house::{
+    Explained, House, Reach, Route, RouteError, RouteLimits, RouteSpec, Station, Stations,
+};
+pub use limits::Limits;
 pub use probe::probe;
 pub use responder::{Body, Broken};
 pub use retries::Retries;

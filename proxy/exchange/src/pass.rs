@@ -3,6 +3,7 @@
 
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use tollgate_plugin::frontend;
+use tollgate_telemetry::Step;
 use tollgate_wire::{
     edit::{Edit, SpliceEnd, splice},
     failure::Failure,
@@ -29,7 +30,11 @@ pub(crate) enum BadPass {
 ///
 /// # Errors
 /// When the guest sets what is no header or path.
-pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Request<()>, String> {
+pub(crate) fn request_head(
+    asked: &Asked,
+    it: &frontend::Passed,
+    step: &Step,
+) -> Result<Request<()>, String> {
     let mut request = Request::new(());
     *request.method_mut() = asked.parts.method.clone();
     let path = it.path.as_deref().unwrap_or(&asked.head.path);
@@ -71,7 +76,9 @@ pub(crate) fn request_head(asked: &Asked, it: &frontend::Passed) -> Result<Reque
             .map_err(|_| format!("it sets a bad value of {:?}", header.name))?;
         map.insert(name, value);
     }
-    asked.trace.write(&mut map, asked.is_grpc, asked.deadline);
+    asked
+        .trace
+        .write(&mut map, asked.is_grpc, asked.deadline, step);
     *request.headers_mut() = map;
     Ok(request)
 }

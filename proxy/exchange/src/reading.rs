@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, header};
 use http_body::Body;
 use http_body_util::BodyExt;
+use tollgate_payloads::Tap;
 use tollgate_plugin::types;
 use tollgate_wire::{
     budget::{Budgets, NoRoom},
@@ -50,6 +51,8 @@ pub(crate) enum Reader<B> {
         feeder: Option<Feeder>,
         /// It has broken off, which is told after what came before.
         broken: bool,
+        /// Who takes a copy.
+        tap: Option<Tap>,
     },
     Grpc(Box<Messages<B>>),
 }
@@ -74,7 +77,16 @@ where
             source,
             feeder: Some(feeder),
             broken: false,
+            tap: None,
         }
+    }
+
+    /// Gives somebody a copy of a body without messages.
+    pub(crate) fn tapped(mut self, by: Option<Tap>) -> Self {
+        if let Self::Plain { tap, .. } = &mut self {
+            *tap = by;
+        }
+        self
     }
 
     /// Binds what it holds to budgets, which it takes of before bytes are read.
@@ -119,7 +131,14 @@ where
                 source,
                 feeder,
                 broken,
-            } => plain(body, source, feeder, broken, want).await,
+                tap,
+            } => {
+                let read = plain(body, source, feeder, broken, want).await;
+                if let (Some(tap), Read::Bytes(chunks)) = (tap, &read) {
+                    chunks.iter().for_each(|chunk| tap.request(chunk));
+                }
+                read
+            }
         }
     }
 }

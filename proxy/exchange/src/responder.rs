@@ -22,6 +22,9 @@ use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::{task::AbortHandle, time::Instant};
+use tollgate_payloads::Tap;
+
+use crate::cors::Dress;
 
 /// Bytes that may wait for the client before the exchange does.
 pub(crate) const ROOM: usize = 64 << 10;
@@ -41,6 +44,10 @@ struct Shared {
     broken: Option<&'static str>,
     /// When the exchange has to be over.
     deadline: Option<Instant>,
+    /// What the head says of the page that asked.
+    dress: Option<Box<Dress>>,
+    /// Who takes copies of what goes out.
+    tap: Option<Tap>,
 }
 
 /// Where an exchange writes its response.
@@ -56,10 +63,16 @@ impl Responder {
     }
 
     /// The head. Only the first one counts.
-    pub(crate) fn head(&mut self, head: Response<()>) {
+    pub(crate) fn head(&mut self, mut head: Response<()>) {
         let mut shared = self.shared.lock();
         if !shared.begun {
             shared.begun = true;
+            if let Some(dress) = shared.dress.take() {
+                dress.put_on(head.headers_mut());
+            }
+            if let Some(tap) = &shared.tap {
+                tap.head(head.status().as_u16(), head.headers());
+            }
             shared.head = Some(head);
         }
     }
@@ -79,8 +92,21 @@ impl Responder {
         })
         .await;
         let mut shared = self.shared.lock();
+        if let Some(tap) = &shared.tap {
+            tap.response(&bytes);
+        }
         shared.queued += bytes.len();
         shared.frames.push_back(Frame::data(bytes));
+    }
+
+    /// What the head is to say of the page that asked.
+    pub(crate) fn dress(&self, dress: Dress) {
+        self.shared.lock().dress = Some(Box::new(dress));
+    }
+
+    /// Who takes copies of what goes out from now on.
+    pub(crate) fn tap(&self, tap: Tap) {
+        self.shared.lock().tap = Some(tap);
     }
 
     /// Trailers, which end the body.

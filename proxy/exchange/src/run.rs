@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tollgate_dispatch::{health::Outcome as Health, pool::BatchHandle};
-use tollgate_plugin::types;
+use tollgate_plugin::{Generation, types};
+use tollgate_telemetry::{Record, spans::Kind};
 
 use crate::{
     attempt::{self, Member, Plan},
@@ -23,9 +24,17 @@ pub(crate) struct Run {
     pub(crate) trace: Trace,
     pub(crate) deadline: Instant,
     pub(crate) limit: u64,
+    /// Of a call that goes alone.
+    pub(crate) record: Option<Record>,
 }
 
 impl Run {
+    fn note(&self, generation: &Generation) {
+        if let Some(record) = &self.record {
+            record.backend(generation.name(), generation.number());
+        }
+    }
+
     /// Runs the members' calls at the worker.
     pub(crate) async fn run(self, members: Vec<Member>) {
         let first = self.batch.clone();
@@ -36,17 +45,26 @@ impl Run {
         match &self.station.reach {
             Reach::Component(name) => {
                 let generation = self.house.shelf.begin(name);
+                let mut step = self.trace.under.step(Kind::Internal, "worker");
+                if let Some(generation) = &generation {
+                    self.note(generation);
+                    step.tell("tollgate.plugin", || generation.name().to_string());
+                    step.tell("tollgate.plugin.generation", || generation.number());
+                }
                 session::run(generation, self.context, self.deadline, members, || {
                     first_output(Health::Answered)
                 })
                 .await;
+                step.end();
                 self.batch.finish();
             }
             Reach::Network(upstream) => {
                 let Some(backend) = self.house.begin_backend(&self.station) else {
                     return;
                 };
+                self.note(&backend);
                 let complete = attempt::run(Plan {
+                    station: self.station.clone(),
                     backend,
                     worker: calling::worker_of(&self.station),
                     upstream: upstream.clone(),

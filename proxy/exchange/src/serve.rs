@@ -6,7 +6,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -18,9 +18,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_dispatch::driver::Full;
-use tollgate_edge::{Identity, Peer};
+use tollgate_edge::{Admission, Identity, Peer, challenge};
+use tollgate_limits::Fields;
+use tollgate_payloads::Tap;
 use tollgate_plugin::{frontend, manifest::Gathering, types};
-use tollgate_telemetry::{Record, RecordStart, ids, trace::TraceContext};
+use tollgate_telemetry::{Record, RecordStart, Tracer, Trail, ids, trace::TraceContext};
 use tollgate_wire::{
     budget::Budgets,
     failure::Failure,
@@ -33,10 +35,12 @@ use tollgate_wire::{
 use crate::{
     builtin::{self, Builtin},
     claims::{ClaimTable, Claimed, Found},
+    closing::Closing,
     context::{self, Trace},
     exchange::{self, Asked, ClientBody, Ended},
     failures::{self, Wording},
     house::{House, Route},
+    limits,
     reading::{Read, Reader},
     responder::{Body, Responder, respond},
     unpack, wishes,
@@ -98,6 +102,10 @@ struct Arrived {
     closing: bool,
     /// The methods that the path has, for a refusal of the method (RFC 9110, section 15.5.6).
     allow: Option<HeaderValue>,
+    /// What is left of the tenant's limits, for a refusal because of them.
+    fields: Option<Fields>,
+    /// What credentials are wanted, or what is wrong with those that came (RFC 9110, section 11.6.1).
+    challenge: Option<HeaderValue>,
 }
 
 /// A body that is read past before a refusal, and how long it may take to come. Over HTTP/2 a
@@ -115,7 +123,6 @@ async fn way(
     leaving: &mut Leaving,
 ) {
     let (mut parts, body) = request.into_parts();
-    let (request_id, trace) = identify(&mut parts.headers);
     let is_grpc = parts
         .headers
         .get(header::CONTENT_TYPE)
@@ -126,32 +133,9 @@ async fn way(
     //    connection. A tunnel or another protocol is nothing that this is.
     // 2. Route: by listener, host and prefix.
     let switching = !peer.h2 && wishes::websocket(&parts.headers);
-    let clear = headers::check_request(&parts)
-        .and_then(|()| headers::authority(&parts))
-        .map_err(|problem| Failure::invalid_argument(problem.to_string()))
-        .and_then(|authority| wishes::no_tunnel(&parts.method).map(|()| authority));
-    let closing = !peer.h2 && (switching || clear.is_err());
-    let routed = clear.and_then(|authority| {
-        let host = authority.map(|authority| authority.host);
-        router(&peer.listener, host.as_deref(), parts.uri.path())
-            .map(|(route, path)| (host, route, path))
-            .ok_or_else(|| Failure::not_found("no route for this host and path"))
-    });
-    let record = Record::begin(
-        &house.metrics,
-        RecordStart {
-            request_id: request_id.clone(),
-            route: match &routed {
-                Ok((_, route, _)) => route.name().clone(),
-                Err(_) => Arc::from("none"),
-            },
-            listener: peer.listener.clone(),
-            method: parts.method.clone(),
-            path: parts.uri.path().to_owned(),
-            protocol: if peer.h2 { "h2" } else { "h1" },
-            peer: peer.address,
-        },
-    );
+    let (clear, routed) = find_route(&parts, &router, &peer);
+    let closing = !peer.h2 && (switching || !clear);
+    let (request_id, trace, record) = begin(&house, &peer, &mut parts, &routed);
     leaving.0 = Some(record.clone());
     let mut arrived = Arrived {
         request_id,
@@ -165,12 +149,21 @@ async fn way(
             && context::content_length(&parts.headers).is_some_and(|length| length <= READ_PAST),
         closing,
         allow: None,
+        fields: None,
+        challenge: None,
     };
     let (host, route, path) = match routed {
         Ok(routed) => routed,
         Err(failure) => return arrived.refuse(&Wording::default(), failure).await,
     };
     let claims = route.claims.load_full();
+    // Pages of other origins: a preflight asks nobody and nothing but this, and has no token.
+    if let Some(cors) = route.spec.cors.as_ref().filter(|_| !is_grpc) {
+        if let Some(answer) = cors.preflight(&parts.method, &parts.headers) {
+            return arrived.granted(answer);
+        }
+        arrived.responder.dress(cors.dress(&parts.headers));
+    }
 
     // 3. Claim: by method and path, or by gRPC service and method.
     let found = if is_grpc {
@@ -206,31 +199,60 @@ async fn way(
     };
 
     // Wishes about the connection that nobody here can grant.
-    let granted = match switching {
+    if let Err(failure) = match switching {
         true => Err(wishes::no_websocket()),
         false => wishes::expectation(&parts.headers),
-    };
-    if let Err(failure) = granted {
+    } {
         return arrived.refuse(&wording, failure).await;
     }
 
     // 4. Authenticate: nobody anonymous reaches a guest, unless the route is open.
-    let identity = if route.spec.open {
-        Identity::anonymous()
-    } else {
-        match house.authenticator.authenticate(&parts.headers) {
-            Ok(identity) => identity,
-            Err(why) => {
-                house.metrics.auth_failed(why.label());
-                return arrived
-                    .refuse(&wording, Failure::unauthenticated(why.to_string()))
-                    .await;
+    //    What the client says of itself by other headers than its credential's is no part of that,
+    //    and goes no further.
+    let admitted = match &route.spec.door {
+        None => Ok(Identity::anonymous()),
+        Some(door) => match door.admit(&parts.headers, peer.certificate.as_deref()) {
+            Admission::Now(outcome) => outcome,
+            Admission::Later(asking) => asking.await,
+        },
+    };
+    let identity = match admitted {
+        Ok(identity) => identity,
+        Err(why) => {
+            house.metrics.auth_failed(why.label());
+            let failure = failures::of_door(why);
+            // Where nobody could tell, no other credential would help.
+            arrived.challenge = [401, 403].contains(&failure.http()).then(|| challenge(why));
+            return arrived.refuse(&wording, failure).await;
+        }
+    };
+    headers::strip_claims(&mut parts.headers);
+    arrived.record.identity(identity.name());
+    arrived.record.tenant(identity.tenant());
+
+    // 5. Limit: before a body is read. A tenant's own bound first: what it may not have takes no
+    //    place of others. Then what it may have at all proxies together, where that is limited.
+    let Some(_place) = identity.tenant_entry().enter() else {
+        house.metrics.rejected(route.name(), "tenant-concurrency");
+        let failure = Failure::rate_limited("too many requests of this tenant at once");
+        return arrived
+            .refuse(&wording, failure.with_retry_after(1000))
+            .await;
+    };
+    let _seat = match &house.limits {
+        None => None,
+        Some(limits) => {
+            let asks = found.as_ref().is_ok_and(|(claimed, _)| claimed.queued);
+            match Box::pin(limits.enter(&identity, asks)).await {
+                Ok(seat) => seat,
+                Err(refused) => {
+                    house.metrics.rejected(route.name(), refused.why.label());
+                    arrived.fields = refused.fields;
+                    return arrived.refuse(&wording, refused.failure).await;
+                }
             }
         }
     };
-    arrived.record.identity(identity.name());
-
-    // 5. Limit: before a body is read.
     let Some(_entered) = route.enter() else {
         house.metrics.rejected(route.name(), "concurrency");
         let failure = Failure::overloaded("too many requests on this route").with_retry_after(1000);
@@ -240,7 +262,7 @@ async fn way(
     arrived.responder.until(deadline);
     // What would only be read to find its queue full is not read.
     if let Ok((claimed, _)) = &found
-        && let Err(full) = admitted(claimed, &route, &parts.headers)
+        && let Err(full) = room_in_queue(claimed, &route, &parts.headers)
     {
         house.metrics.rejected(route.name(), "queue-full");
         let failure = Failure::overloaded(full.to_string()).with_retry_after(1000);
@@ -269,12 +291,25 @@ async fn way(
     let drawn = claims.drawn(&claimed);
     let drawn = drawn.and_then(|canary| claim(canary, is_grpc, &parts.method, &path));
     let (claimed, parameters) = drawn.unwrap_or((claimed, parameters));
-    arrived
-        .record
-        .frontend(claimed.frontend.name(), claimed.frontend.number());
+    note_claim(&arrived.record, &claimed);
+
+    // What has a body and came this far may be told to a sink, as far as it is REST.
+    let log = route.spec.payloads.as_ref();
+    let log = log.filter(|_| !is_grpc && claimed.gathering != Gathering::Nothing);
+    let tap = log.and_then(|log| log.begin(&arrived.request_id, &parts.headers));
+    if let Some(tap) = &tap {
+        arrived.responder.tap(tap.clone());
+    }
 
     // 6. The body, as far as the frontend wants it before it begins; its room before its bytes.
-    let gathered = gather(&mut parts, body, &claimed, &route, is_grpc);
+    let gathered = gather(&mut parts, body, &claimed, &route, is_grpc, tap);
+    let gathered = async {
+        tokio::select! {
+            biased;
+            gathered = gathered => gathered,
+            () = house.closing.told() => Err(Closing::failure()),
+        }
+    };
     let body = match tokio::time::timeout_at(deadline, gathered).await {
         Ok(Ok(body)) => body,
         Ok(Err(failure)) => return arrived.refuse(&wording, failure).await,
@@ -334,6 +369,7 @@ async fn way(
         deadline,
         is_grpc,
         record: arrived.record.clone(),
+        left: OnceLock::new(),
     };
     converse(asked, body, arrived.responder).await;
 }
@@ -398,12 +434,20 @@ fn claim_again(asked: &mut Asked) {
         return;
     };
     let frontend = &claimed.frontend;
+    note_claim(&asked.record, &claimed);
     asked.head.claim = claimed.number;
     asked.head.parameters = named(parameters);
     let wanted = &frontend.manifest().read_headers;
     asked.head.headers = context::wanted(&asked.parts.headers, wanted);
-    asked.record.frontend(frontend.name(), frontend.number());
     asked.claimed = claimed;
+}
+
+/// Notes who speaks to the client, and what.
+fn note_claim(record: &Record, claimed: &Claimed) {
+    let frontend = &claimed.frontend;
+    record.frontend(frontend.name(), frontend.number());
+    record.dialect(&claimed.dialect);
+    record.claim(&claimed.pattern);
 }
 
 fn named(parameters: Vec<(String, String)>) -> Vec<frontend::Parameter> {
@@ -414,6 +458,14 @@ fn named(parameters: Vec<(String, String)>) -> Vec<frontend::Parameter> {
 }
 
 impl Arrived {
+    /// A preflight's answer.
+    fn granted(&mut self, mut head: Response<()>) {
+        head.headers_mut()
+            .insert(context::REQUEST_ID, self.trace.request_id.clone());
+        self.record.status(head.status().as_u16());
+        self.responder.head(head);
+    }
+
     async fn refuse(&mut self, wording: &Wording, failure: Failure) {
         if let (true, Some(mut body)) = (self.patient, self.body.take()) {
             let read_past = async { while let Some(Ok(_)) = body.frame().await {} };
@@ -424,6 +476,15 @@ impl Arrived {
             .insert(context::REQUEST_ID, self.trace.request_id.clone());
         if let Some(allow) = self.allow.take() {
             head.headers_mut().insert(header::ALLOW, allow);
+        }
+        if let (Some(fields), false) = (self.fields.take(), self.is_grpc) {
+            limits::tell(&fields, head.headers_mut());
+        }
+        if let Some(challenge) = self.challenge.take()
+            && !self.is_grpc
+        {
+            head.headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.closing {
             head.headers_mut()
@@ -446,6 +507,7 @@ async fn gather(
     claimed: &Claimed,
     route: &Route,
     is_grpc: bool,
+    tap: Option<Tap>,
 ) -> Result<ClientBody, Failure> {
     let limits = &route.spec.limits;
     let budgets = &route.spec.budgets;
@@ -480,11 +542,15 @@ async fn gather(
             let reader = Reader::plain(body, length, limits.body)
                 .within(budgets)
                 .map_err(|_| failures::no_room())?;
-            Ok(ClientBody::Arriving(None, reader))
+            Ok(ClientBody::Arriving(None, reader.tapped(tap)))
         }
-        Gathering::Streamed | Gathering::Whole => whole(parts, body, limits.body, budgets)
-            .await
-            .map(|bytes| ClientBody::Whole(Source::whole(bytes))),
+        Gathering::Streamed | Gathering::Whole => {
+            let bytes = whole(parts, body, limits.body, budgets).await?;
+            if let Some(tap) = tap {
+                tap.request(&bytes);
+            }
+            Ok(ClientBody::Whole(Source::whole(bytes)))
+        }
     }
 }
 
@@ -555,7 +621,7 @@ async fn whole(
 
 /// Whether there is room in the queue for what will have to wait there: told from the head, for
 /// claims whose head tells that a worker is asked.
-fn admitted(claimed: &Claimed, route: &Route, headers: &http::HeaderMap) -> Result<(), Full> {
+fn room_in_queue(claimed: &Claimed, route: &Route, headers: &http::HeaderMap) -> Result<(), Full> {
     if !claimed.queued {
         return Ok(());
     }
@@ -578,20 +644,72 @@ fn timeout(headers: &http::HeaderMap, route: &Route) -> Duration {
         .map_or(own, |asked| asked.min(own))
 }
 
-/// The request's id, carried or made, and its trace.
-fn identify(headers: &mut http::HeaderMap) -> (String, Trace) {
+/// What a request's host, route and path within the route are.
+type Routed = Result<(Option<String>, Arc<Route>, String), Failure>;
+
+/// Whether a request can be read in one way only, and where it goes.
+fn find_route(parts: &http::request::Parts, router: &Router, peer: &Peer) -> (bool, Routed) {
+    let clear = headers::check_request(parts)
+        .and_then(|()| headers::authority(parts))
+        .map_err(|problem| Failure::invalid_argument(problem.to_string()))
+        .and_then(|authority| wishes::no_tunnel(&parts.method).map(|()| authority));
+    let is_clear = clear.is_ok();
+    let routed = clear.and_then(|authority| {
+        let host = authority.map(|authority| authority.host);
+        router(&peer.listener, host.as_deref(), parts.uri.path())
+            .map(|(route, path)| (host, route, path))
+            .ok_or_else(|| Failure::not_found("no route for this host and path"))
+    });
+    (is_clear, routed)
+}
+
+/// Gives a request its id and its trace, and begins its record. Apart from the request's way, whose
+/// room would keep what is only needed here.
+fn begin(
+    house: &House,
+    peer: &Peer,
+    parts: &mut http::request::Parts,
+    routed: &Routed,
+) -> (String, Trace, Record) {
+    let tracer = house.tracer.as_ref();
+    let (request_id, context, trail, trace) = identify(&mut parts.headers, tracer);
+    let record = Record::begin(
+        &house.metrics,
+        RecordStart {
+            request_id: request_id.clone(),
+            route: match routed {
+                Ok((_, route, _)) => route.name().clone(),
+                Err(_) => Arc::from("none"),
+            },
+            listener: peer.listener.clone(),
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            protocol: if peer.h2 { "h2" } else { "h1" },
+            peer: peer.address,
+        },
+    );
+    record.trace(&context, &trail);
+    (request_id, trace, record)
+}
+
+/// The request's id, carried or made, its trace, and what of that is recorded.
+fn identify(
+    headers: &mut http::HeaderMap,
+    tracer: Option<&Arc<Tracer>>,
+) -> (String, TraceContext, Trail, Trace) {
     let carried = headers
         .get(context::REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(|id| !id.is_empty() && id.len() <= 128)
         .map(str::to_owned);
-    let trace = TraceContext::from_headers(headers);
-    let request_id = carried.unwrap_or_else(|| trace.trace_id().to_string());
-    let (traceparent, tracestate) = trace.child();
+    let context = TraceContext::from_headers(headers);
+    let trail = tracer.map_or_else(Trail::default, |tracer| tracer.begin(&context));
+    let request_id = carried.unwrap_or_else(|| context.trace_id().to_string());
     let value = http::HeaderValue::from_str(&request_id)
         .unwrap_or_else(|_| http::HeaderValue::from_static("invalid"));
     headers.insert(context::REQUEST_ID, value.clone());
-    (request_id, Trace::new(value, traceparent, tracestate))
+    let trace = Trace::new(value, headers, &context, &trail);
+    (request_id, context, trail, trace)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub(crate) async fn run(
             mut call,
             sources,
             events,
+            link: _,
         } = member;
         if let Err(failure) = inline_texts(&mut call, &sources) {
             fail(&events, &failure);

@@ -113,6 +113,12 @@ impl Sandbox {
         &self.fingerprint
     }
 
+    /// Bytes of linear memory that an instance may be given at most, whatever its own limit is.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.limits.memory
+    }
+
     /// Instances alive now.
     #[must_use]
     pub fn instances(&self) -> u64 {

@@ -89,7 +89,8 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Shelf {
     standings: ArcSwap<HashMap<Arc<str>, Arc<Standing>>>,
-    lives: Mutex<HashMap<Arc<str>, Kept>>,
+    /// Shared by shelves that follow each other.
+    lives: Mutex<HashMap<Arc<str>, Arc<Mutex<Kept>>>>,
     origin: Instant,
 }
 
@@ -122,6 +123,35 @@ impl Default for Shelf {
 }
 
 impl Shelf {
+    /// An empty shelf that will follow another: time goes on on it.
+    #[must_use]
+    pub fn after(former: &Self) -> Self {
+        Self {
+            origin: former.origin,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a plugin over from the shelf that this one follows, with its life: what happens to it
+    /// from then on happens to one plugin, and is shown on the shelf on which it is done. False:
+    /// there is none of that name.
+    pub fn take_over(&self, former: &Self, name: &str) -> bool {
+        let kept = former.lives.lock().get(name).cloned();
+        let Some(kept) = kept else {
+            return false;
+        };
+        self.show(name, &kept.lock().life);
+        self.lives.lock().insert(name.into(), kept);
+        true
+    }
+
+    /// Shows what has happened to plugins since they were taken over.
+    pub fn catch_up(&self) {
+        for (name, kept) in self.lives.lock().iter() {
+            self.show(name, &kept.lock().life);
+        }
+    }
+
     /// A plugin's first generation; its life begins. A plugin of that name that was there before
     /// is forgotten with all its generations.
     pub fn begin_life(&self, spec: LifeSpec, generation: Arc<Generation>) {
@@ -133,7 +163,7 @@ impl Shelf {
             happened: Happened::default(),
         };
         self.show(&name, &kept.life);
-        lives.insert(name, kept);
+        lives.insert(name, Arc::new(Mutex::new(kept)));
     }
 
     /// A new generation of a plugin, in force at once or as a canary.
@@ -171,11 +201,12 @@ impl Shelf {
     /// something has failed.
     pub fn tend(&self) -> Vec<GenerationChange> {
         let now = self.origin.elapsed();
-        let mut lives = self.lives.lock();
+        let lives = self.lives.lock();
         let mut changes = Vec::new();
-        for (name, kept) in lives.iter_mut() {
+        for (name, kept) in lives.iter() {
+            let mut kept = kept.lock();
             let changed = kept.life.tend(now, |it| it.signs());
-            self.carry_out(name, kept, &changed);
+            self.carry_out(name, &mut kept, &changed);
             changes.extend(changed);
         }
         changes
@@ -232,15 +263,17 @@ impl Shelf {
     #[must_use]
     pub fn barred(&self, generation: &Generation) -> Option<Barred> {
         let lives = self.lives.lock();
-        let barred = &lives.get(generation.name())?.barred;
-        barred.iter().find(|it| it.is_of(generation)).cloned()
+        let kept = lives.get(generation.name())?.lock();
+        let mut barred = kept.barred.iter();
+        barred.find(|it| it.is_of(generation)).cloned()
     }
 
     /// Everything about everybody, by name.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
         let lives = self.lives.lock();
-        let mut all: Vec<_> = lives.iter().map(|(name, kept)| kept.report(name)).collect();
+        let lives = lives.iter();
+        let mut all: Vec<_> = lives.map(|(name, kept)| kept.lock().report(name)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }
@@ -250,7 +283,7 @@ impl Shelf {
     pub fn report(&self, name: &str) -> Option<Report> {
         let lives = self.lives.lock();
         let (name, kept) = lives.get_key_value(name)?;
-        Some(kept.report(name))
+        Some(kept.lock().report(name))
     }
 
     fn change(
@@ -261,16 +294,17 @@ impl Shelf {
             Duration,
         ) -> Result<Vec<GenerationChange>, LifeError>,
     ) -> Result<Vec<GenerationChange>, ShelfError> {
-        let mut lives = self.lives.lock();
+        let lives = self.lives.lock();
         let kept = lives
-            .get_mut(name)
+            .get(name)
             .ok_or_else(|| ShelfError::Unknown(name.to_owned()))?;
+        let mut kept = kept.lock();
         let changes =
             change(&mut kept.life, self.origin.elapsed()).map_err(|error| ShelfError::Life {
                 name: name.to_owned(),
                 error,
             })?;
-        self.carry_out(name, kept, &changes);
+        self.carry_out(name, &mut kept, &changes);
         Ok(changes)
     }
 
@@ -436,6 +470,23 @@ mod tests {
         let count = |name| report.happened.iter().find(|(it, _)| *it == name);
         assert_eq!(count("swapped"), Some(&("swapped", 2)));
         assert_eq!(count("rolled-back"), Some(&("rolled-back", 1)));
+    }
+
+    #[test]
+    fn a_shelf_that_follows_shares_lives_and_leaves_the_former_as_it_was() {
+        let (former, first) = shelf();
+        let next = Shelf::after(&former);
+        assert!(next.take_over(&former, "p") && !next.take_over(&former, "q"));
+        let second = Generation::empty("p");
+        next.put(second.clone(), None).expect("it is known");
+        assert_eq!(
+            (former.get("p"), next.get("p")),
+            (Some(first.clone()), Some(second))
+        );
+        // One life: what the operator does on the one is known to the other.
+        former.roll_back("p").expect("there is one before it");
+        next.catch_up();
+        assert_eq!(next.get("p"), Some(first));
     }
 
     #[test]

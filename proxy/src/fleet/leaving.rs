@@ -7,7 +7,6 @@ use std::{
 };
 
 use tokio::{sync::watch, time::Instant};
-use tollgate_config::{Worker, WorkerAddress};
 use tollgate_dispatch::{policy::WorkerId, pool::Pool};
 use tollgate_exchange::{Member, Reach, Station};
 
@@ -23,16 +22,27 @@ pub(super) struct Leaving {
 }
 
 impl Fleet {
-    /// Lets a worker leave. When more than `most` of its section are leaving, the time of the first
-    /// of them is over.
-    pub(super) fn retire(&self, worker: &Worker, section: &mut Section, post: Post, most: usize) {
+    /// Lets a worker leave, within so long. When more than `most` of its section are leaving, the
+    /// time of the first of them is over.
+    pub(super) fn retire(
+        &self,
+        name: &str,
+        section: &mut Section,
+        post: Post,
+        most: usize,
+        drain: Duration,
+    ) {
         let Post {
-            station, keeper, ..
+            station,
+            pool,
+            keeper,
+            ..
         } = post;
-        keeper.abort();
+        if let Some(keeper) = keeper {
+            keeper.abort();
+        }
         let id = station.handle.id();
         tracing::info!(worker = station.handle.spec().name, "a worker leaves");
-        let pool = self.pools.get(worker.name.as_str()).cloned();
         station.handle.drain(true);
         if let Some(pool) = &pool {
             pool.drain_worker(id, true);
@@ -43,18 +53,19 @@ impl Fleet {
             section.leaving.remove(0);
         }
         section.leaving.push(Leaving { id, _time: time });
-        let drain = match &worker.address {
-            WorkerAddress::Discovered(discovery) => discovery.drain(),
-            _ => Duration::ZERO,
-        };
-        let (me, name) = (self.me.clone(), worker.name.to_string());
+        let (me, name) = (self.me.clone(), name.to_owned());
         self.spawn(leave(me, name, station, pool, drain, over));
     }
 
     fn left(&self, section: &str, id: WorkerId) {
-        self.house.stations.remove(id);
-        if let Some(section) = self.sections.lock().get_mut(section) {
-            section.leaving.retain(|one| one.id != id);
+        self.ground.load().house.stations.remove(id);
+        let mut sections = self.sections.lock();
+        if let Some(of) = sections.get_mut(section) {
+            of.leaving.retain(|one| one.id != id);
+            // Of a section that is in no configuration any more, this was the last.
+            if of.leaving.is_empty() && of.posts.is_empty() && of.looker.is_none() {
+                sections.remove(section);
+            }
         }
     }
 }

@@ -28,10 +28,10 @@ use super::{
 /// What was found of a section, for the operator.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
-    found: AtomicUsize,
-    left_out: AtomicUsize,
-    failures: AtomicU64,
-    stale: AtomicBool,
+    pub(super) found: AtomicUsize,
+    pub(super) left_out: AtomicUsize,
+    pub(super) failures: AtomicU64,
+    pub(super) stale: AtomicBool,
 }
 
 /// Looks for one section.
@@ -102,6 +102,11 @@ impl Fleet {
             ),
             // A file is looked at by the clock, and an empty list is as good as any.
             Discovery::File(file) => (file.refresh.get(), file.refresh.get(), 1),
+            // It is told when something changes, and is not asked by the clock.
+            Discovery::Cluster(cluster) => {
+                let cluster = cluster.clone();
+                return self.first_list(worker, &cluster, looked).await;
+            }
         };
         let pace = match Pace::new(least, most, gone_after) {
             Ok(pace) => pace,
@@ -121,17 +126,19 @@ impl Fleet {
         let pause = looker.look(self).await;
         self.meet(&looker.worker).await;
         let (me, again) = (self.me.clone(), self.look.subscribe());
-        self.spawn(async move { looker.keep(me, pause, again).await });
+        let name = looker.worker.name.to_string();
+        let task = self.spawn(async move { looker.keep(me, pause, again).await });
+        self.looks(name, task);
     }
 
     /// Waits until the workers of a section have been introduced, so that the first request finds
     /// them: for as long as that may take, each step of it having a time of its own.
-    async fn meet(&self, worker: &Worker) {
+    pub(super) async fn meet(&self, worker: &Worker) {
         let connect = worker.connections.connect_timeout.get();
         let probe = super::station::probe(worker).map_or(Duration::ZERO, |it| it.timeout.get());
         let ceiling = tokio::time::Instant::now() + connect + probe;
         let met = async {
-            let mut published = self.house.catalogue.published();
+            let mut published = self.ground.load().house.catalogue.published();
             while !self.all_met(worker) {
                 let _ = tokio::time::timeout(Duration::from_millis(20), published.changed()).await;
             }
@@ -179,6 +186,7 @@ impl Looker {
         let seen = match &self.discovery {
             Discovery::Dns(dns) => resolve(&self.worker, dns).await,
             Discovery::File(file) => list(self.worker.name.as_str(), file, &mut self.read).await,
+            Discovery::Cluster(_) => return self.discovery.refresh(),
         };
         let seen = match seen {
             Ok(seen) => seen,
@@ -278,6 +286,7 @@ async fn resolve(worker: &Worker, dns: &DnsDiscovery) -> Result<Seen, String> {
             scheme: dns.of.scheme(),
             authority: format!("{}:{}", found.host.name, found.host.port),
             address: found.address.to_string(),
+            base: String::new(),
         };
         Found {
             slots: found

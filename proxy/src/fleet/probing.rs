@@ -26,12 +26,12 @@ pub(super) async fn take(fleet: &Fleet, worker: &Worker, station: &Arc<Station>)
     let Some(settings) = station::probe(worker) else {
         return;
     };
-    let house = &fleet.house;
-    let report = probe(house, station, settings.timeout.get()).await;
+    let ground = fleet.ground.load_full();
+    let report = probe(&ground.house, station, settings.timeout.get()).await;
     if let (false, Some(reason)) = (report.ready, &report.reason) {
         tracing::debug!(worker = station.handle.spec().name, %reason, "not ready");
     }
-    let Some(pool) = fleet.pools.get(worker.name.as_str()) else {
+    let Some(pool) = ground.pool(worker) else {
         return;
     };
     let Some(changed) = pool.probed(station.handle.id(), report) else {
@@ -45,6 +45,6 @@ pub(super) async fn take(fleet: &Fleet, worker: &Worker, station: &Arc<Station>)
             reason = status.reason.as_deref().unwrap_or("-"),
             "worker changed"
         );
-        house.publish();
+        fleet.publish();
     }
 }

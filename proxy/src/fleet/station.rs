@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use tollgate_config::{ListedWorker, Model, NetworkAddress, Probe, ProbeSettings, Scheme, Worker};
+use tollgate_config::{
+    ClusterRuntime, ListedWorker, Model, NetworkAddress, Probe, ProbeSettings, Scheme, Worker,
+    WorkerAddress,
+};
 use tollgate_dispatch::{
     clock::micros,
     health::Thresholds,
@@ -32,6 +35,8 @@ pub(crate) enum Place {
         authority: String,
         /// Where to connect, the same way.
         address: String,
+        /// What stands before every path; empty: nothing.
+        base: String,
     },
 }
 
@@ -43,6 +48,8 @@ pub(crate) struct Found {
     pub(crate) slots: Option<u32>,
     pub(crate) max_batch: Option<u32>,
     pub(crate) models: Option<Vec<Model>>,
+    /// How one speaks to it, where its runtime tells; none: as its section says.
+    pub(crate) runtime: Option<ClusterRuntime>,
 }
 
 // === impl Place ===
@@ -53,6 +60,7 @@ impl Place {
             scheme: address.scheme(),
             authority: address.authority(),
             address: address.authority(),
+            base: String::new(),
         }
     }
 }
@@ -62,8 +70,11 @@ impl fmt::Display for Place {
         match self {
             Self::Component(name) => write!(f, "component:{name}"),
             Self::Network {
-                scheme, address, ..
-            } => write!(f, "{scheme}://{address}"),
+                scheme,
+                address,
+                base,
+                ..
+            } => write!(f, "{scheme}://{address}{base}"),
         }
     }
 }
@@ -78,7 +89,18 @@ impl Found {
             slots: None,
             max_batch: None,
             models: None,
+            runtime: None,
         }
+    }
+
+    /// The one that a section is by itself; none: it is a group that is looked for.
+    pub(crate) fn configured(worker: &Worker) -> Option<Self> {
+        let place = match &worker.address {
+            WorkerAddress::Component(name) => Place::Component(name.to_string()),
+            WorkerAddress::Network(address) => Place::network(address),
+            WorkerAddress::Discovered(_) => return None,
+        };
+        Some(Self::new(worker.name.to_string(), place))
     }
 
     /// Its slots.
@@ -104,6 +126,7 @@ impl Found {
             slots: listed.slots.map(|slots| slots.get_u32()),
             max_batch: listed.max_batch.map(|most| most.get_u32()),
             models: listed.models,
+            runtime: None,
         }
     }
 }
@@ -126,7 +149,8 @@ pub(crate) fn station(
             "worker",
         ),
         Place::Network { .. } => {
-            let protocol = worker.protocol.as_ref();
+            let runtime = found.runtime.as_ref().map(|runtime| &runtime.protocol);
+            let protocol = runtime.or(worker.protocol.as_ref());
             let protocol = protocol.ok_or_else(|| wrong("it has no protocol".into()))?;
             (
                 Reach::Network(upstream(worker, found)?),
@@ -142,7 +166,11 @@ pub(crate) fn station(
     let manifest = generation.manifest();
     let is_component = matches!(reach, Reach::Component(_));
     // A worker may speak another of its protocol's dialects than the first.
-    let dialect = match worker.options.as_object().get("dialect") {
+    let options = match &found.runtime {
+        Some(runtime) => &runtime.options,
+        None => &worker.options,
+    };
+    let dialect = match options.as_object().get("dialect") {
         Some(dialect) => dialect.as_str().unwrap_or_default().to_owned(),
         None if is_component => String::new(),
         None => manifest.dialects.first().cloned().unwrap_or_default(),
@@ -152,10 +180,21 @@ pub(crate) fn station(
         .iter()
         .map(|kind| tasks::name(kind).to_owned())
         .collect();
-    let options = worker
-        .options
+    let options = options
         .read()
         .map_err(|error| wrong(format!("options: {error}")))?;
+    let provider = ["gen_ai.provider.name", "gen_ai.system"]
+        .iter()
+        .find_map(|name| {
+            let mut told = manifest.telemetry.iter();
+            told.find(|(told, _)| told == *name).map(|(_, value)| value)
+        });
+    let server = match &found.place {
+        Place::Component(_) => None,
+        Place::Network { address, .. } => address
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host.into(), port.parse().ok()?))),
+    };
     let max_batch = match found.max_batch {
         _ if is_component => 1,
         Some(own) => own,
@@ -181,6 +220,8 @@ pub(crate) fn station(
         dialect,
         options,
         reach,
+        provider: provider.unwrap_or(&plugin).as_str().into(),
+        server,
     })
 }
 
@@ -225,6 +266,7 @@ fn upstream(worker: &Worker, found: &Found) -> Result<Arc<Upstream>, StationErro
         scheme,
         authority,
         address,
+        base,
     } = &found.place
     else {
         return Err(wrong("it is not on the network".into()));
@@ -243,7 +285,7 @@ fn upstream(worker: &Worker, found: &Found) -> Result<Arc<Upstream>, StationErro
         }
     };
     let connections = &worker.connections;
-    Upstream::new(Spec {
+    let spec = Spec {
         authority: authority
             .parse()
             .map_err(|error| wrong(format!("{authority}: {error}")))?,
@@ -257,6 +299,6 @@ fn upstream(worker: &Worker, found: &Found) -> Result<Arc<Upstream>, StationErro
         max_streams: connections.h2_streams.get_u32(),
         connect_timeout: connections.connect_timeout.get(),
         idle_timeout: connections.idle_timeout.get(),
-    })
-    .map_err(|error| wrong(error.to_string()))
+    };
+    Upstream::under(spec, base).map_err(|error| wrong(error.to_string()))
 }

@@ -11,7 +11,7 @@ use tollgate_telemetry::Samples;
 
 use crate::{
     keeper::{self, Subject},
-    run::Running,
+    life::Running,
 };
 
 /// Generations of one plugin on a page that are no longer in force: the last ones.

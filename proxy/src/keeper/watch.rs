@@ -1,4 +1,4 @@
-//! Sees that files of plugins, schedulers and their options have changed.
+//! Sees that files of plugins, schedulers, their options and of the configuration have changed.
 //!
 //! They are looked at again and again, and not announced by the system: there are few of them, a
 //! look costs a microsecond, and it sees through symbolic links that are turned (as Kubernetes does
@@ -62,6 +62,20 @@ impl Watches {
         self.0.iter().map(|(subject, _)| subject)
     }
 
+    /// Those of another configuration, made before it was read. Of files that were watched already it
+    /// is still known what was taken in.
+    pub(crate) fn turn(&mut self, next: Self) {
+        let former = std::mem::replace(&mut self.0, next.0);
+        for (subject, watch) in &mut self.0 {
+            let known = former
+                .iter()
+                .find(|(known, before)| known == subject && before.files == watch.files);
+            if let Some((_, known)) = known {
+                *watch = known.clone();
+            }
+        }
+    }
+
     /// How many files there were when they were last taken in.
     pub(crate) fn files(&self) -> usize {
         let there = |watch: &Watch<Stamp>| watch.taken.iter().flatten().count();
@@ -90,7 +104,37 @@ fn files(source: &Source, options: &Options) -> Vec<PathBuf> {
     files.chain(signature).collect()
 }
 
+/// Files that are one thing, which is not a subject: a configuration.
+pub(crate) struct Files(Watch<Stamp>);
+
+impl Files {
+    /// As they are now: made before they are first read.
+    pub(crate) fn of(files: Vec<PathBuf>) -> Self {
+        Self(Watch::new(files, stamp))
+    }
+
+    /// Watches these, which were read since it was made; those that were watched before are told
+    /// again if they have changed since then.
+    pub(crate) fn cover(&mut self, files: Vec<PathBuf>) {
+        let mut next = Watch::new(files, stamp);
+        for (at, file) in next.files.iter().enumerate() {
+            if let Some(known) = self.0.files.iter().position(|it| it == file) {
+                next.taken[at] = self.0.taken[known];
+                next.seen[at] = self.0.seen[known];
+            }
+        }
+        self.0 = next;
+    }
+
+    /// Whether they have changed and settled since they were last taken in. It is taken for done that
+    /// they are taken in now.
+    pub(crate) fn changed(&mut self) -> bool {
+        self.0.look(stamp)
+    }
+}
+
 /// Files that are loaded together; `S` is what is noted of one.
+#[derive(Clone)]
 struct Watch<S> {
     files: Vec<PathBuf>,
     /// When they were last taken in.

@@ -9,7 +9,7 @@ mod new;
 mod pull;
 mod push;
 mod registry;
-mod remote;
+pub(crate) mod remote;
 mod sign;
 pub(crate) mod source;
 mod test;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 /// Bytes of an answer: what a proxy with many plugins says of them.
 const ANSWER: usize = 16 << 20;
-/// A swap loads and tries a component first.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A swap loads and tries a component first; a process that takes another's place, all of them.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// What is asked of a running proxy.
 #[derive(Subcommand)]
@@ -48,7 +48,7 @@ pub(super) enum Verb {
 
 /// Where the proxy is.
 #[derive(Args)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Its admin listener, as `admin.address` in its configuration has it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     admin: SocketAddr,
@@ -71,7 +71,7 @@ pub(super) struct Whom {
 
 /// The proxy was not asked, or did not do it.
 #[derive(Debug, thiserror::Error)]
-enum RemoteError {
+pub(crate) enum RemoteError {
     #[error("{path}: {error}")]
     Token { path: String, error: std::io::Error },
     #[error("{address}: {what}")]
@@ -188,7 +188,16 @@ fn of(part: &str, it: &Value) -> String {
 // === impl Place ===
 
 impl Place {
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, RemoteError> {
+    /// Asks for a path, with a token where there is one.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub(crate) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, RemoteError> {
         let unreached = |what: String| RemoteError::Unreached {
             address: self.admin,
             what,
@@ -224,7 +233,10 @@ impl Place {
             return Ok(said);
         }
         let why = said["error"].as_str().unwrap_or("it did not say why");
-        Err(RemoteError::Refused(why.to_owned()))
+        let what = said["do"].as_str().map(|what| format!(" ({what})"));
+        Err(RemoteError::Refused(
+            why.to_owned() + &what.unwrap_or_default(),
+        ))
     }
 }
 

@@ -31,10 +31,13 @@ pub(crate) struct Target {
     host: HeaderValue,
     authority: Authority,
     scheme: Scheme,
+    /// Stands before every path. Empty: nothing does.
+    base: String,
 }
 
 impl Target {
-    pub(crate) fn new(authority: Authority, tls: bool) -> Self {
+    /// `base`: what stands before every path, without a slash at its end.
+    pub(crate) fn new(authority: Authority, tls: bool, base: &str) -> Self {
         let host = HeaderValue::from_maybe_shared(Bytes::from(authority.as_str().to_owned()))
             .expect("an authority has no byte that a header value must not have");
         let scheme = if tls { Scheme::HTTPS } else { Scheme::HTTP };
@@ -42,7 +45,16 @@ impl Target {
             host,
             authority,
             scheme,
+            base: base.to_owned(),
         }
+    }
+
+    fn based(&self, path: PathAndQuery) -> Result<PathAndQuery, SendError> {
+        if self.base.is_empty() {
+            return Ok(path);
+        }
+        PathAndQuery::try_from(format!("{}{path}", self.base))
+            .map_err(|_| SendError::Invalid("the path is not a path"))
     }
 
     /// Origin form and `Host` (RFC 9112 sections 3.2.1 and 3.2). `length`: of the body, if known.
@@ -51,7 +63,7 @@ impl Target {
         head: &mut Request<()>,
         length: Option<u64>,
     ) -> Result<(), SendError> {
-        let path = strip(head)?;
+        let path = self.based(strip(head)?)?;
         *head.uri_mut() = Uri::from(path);
         *head.version_mut() = Version::HTTP_11;
         let sends = matches!(*head.method(), Method::POST | Method::PUT | Method::PATCH);
@@ -73,7 +85,7 @@ impl Target {
         head: &mut Request<()>,
         length: Option<u64>,
     ) -> Result<(), SendError> {
-        let path = strip(head)?;
+        let path = self.based(strip(head)?)?;
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());

@@ -80,6 +80,9 @@ pub enum SpecError {
     /// The address is not `host:port`.
     #[error("`{0}` is not an address of the form host:port")]
     Address(String),
+    /// What should stand before every path is no path.
+    #[error("`{0}` is not a path")]
+    Base(String),
     /// A number is out of its range.
     #[error("{name} must be {range}")]
     Range {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Request, uri::PathAndQuery};
 
 use crate::{
     body::{Outgoing, Response},
@@ -31,8 +31,25 @@ impl Upstream {
         Self::with_bounds(spec, Bounds::default())
     }
 
+    /// As [`new`](Self::new), for a worker below a path: `base` stands before that of every request.
+    /// A slash at its end counts for nothing.
+    pub fn under(spec: Spec, base: &str) -> Result<Arc<Self>, SpecError> {
+        let base = base.trim_end_matches('/');
+        let is_path = base.starts_with('/')
+            && !base.contains(['?', '#'])
+            && base.parse::<PathAndQuery>().is_ok();
+        if !base.is_empty() && !is_path {
+            return Err(SpecError::Base(base.to_owned()));
+        }
+        Self::made(spec, Bounds::default(), base)
+    }
+
     /// As [`new`](Self::new), with other bounds than the usual.
     pub fn with_bounds(spec: Spec, bounds: Bounds) -> Result<Arc<Self>, SpecError> {
+        Self::made(spec, bounds, "")
+    }
+
+    fn made(spec: Spec, bounds: Bounds, base: &str) -> Result<Arc<Self>, SpecError> {
         bounds.check()?;
         let connector = Connector::new(&spec)?;
         let width = match spec.transport {
@@ -50,7 +67,7 @@ impl Upstream {
             Transport::H1 => Transported::Http1(Pool::new(terms)),
             Transport::H2 => Transported::Http2(Pool::new(terms)),
         };
-        let target = Target::new(spec.authority, spec.tls.is_some());
+        let target = Target::new(spec.authority, spec.tls.is_some(), base);
         Ok(Arc::new(Self { target, pool }))
     }
 

@@ -113,6 +113,17 @@ impl Driver {
         })
     }
 
+    /// Has other bounds from now on. What waits beyond a smaller one goes on waiting; nothing new is
+    /// taken until there is room.
+    ///
+    /// # Errors
+    /// A bound that cannot work; then nothing has changed.
+    pub fn bound(&mut self, limits: Limits) -> Result<(), LimitsError> {
+        limits.check()?;
+        self.limits = limits;
+        Ok(())
+    }
+
     /// Writes down everything from now on. Comes before the first worker and the first request: what
     /// was before is not in the journal.
     pub fn keep_journal(&mut self, mut journal: Box<dyn Journal>) {

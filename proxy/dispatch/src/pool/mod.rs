@@ -215,6 +215,20 @@ impl<T> Pool<T> {
         Ok(Place::new(id, self.0.clone(), answer))
     }
 
+    /// Whether both are handles of one pool.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Has other bounds from now on, over all routes that share it.
+    ///
+    /// # Errors
+    /// A bound that cannot work; then nothing has changed.
+    pub fn bound(&self, limits: Limits) -> Result<(), LimitsError> {
+        self.0.with(|state, _| state.driver.bound(limits))
+    }
+
     /// Writes down what its driver is told and decides, from now on: comes before the first worker.
     pub fn keep_journal(&self, journal: Box<dyn Journal>) {
         self.0.with(|state, _| state.driver.keep_journal(journal));

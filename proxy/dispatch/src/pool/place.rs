@@ -35,7 +35,11 @@ pub struct Assignment<T> {
     index: usize,
     seat: Option<Seat<T>>,
     ticket: Ticket,
+    _running: Option<Runs>,
 }
+
+/// A call that a worker has counts with its model for as long as this lives.
+struct Runs(Key);
 
 /// What a request was believed to need, to be set right by what it used. Dropped, its scheduler is
 /// told, if anything was found out: so it may be kept until the answer has been read.
@@ -131,6 +135,7 @@ impl<T> Assignment<T> {
             batch,
             index: seat.index(),
             seat: Some(seat),
+            _running: ticket.keys[0].clone().map(Runs::new),
             ticket,
         }
     }
@@ -226,6 +231,21 @@ impl<T> Assignment<T> {
         // The batch's slot is freed only after this, so that the policy hears of the failure first.
         drop(batch);
         again.ok().map(|()| Place::new(id, pool, answer))
+    }
+}
+
+// === impl Runs ===
+
+impl Runs {
+    fn new(model: Key) -> Self {
+        model.runs();
+        Self(model)
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.runs_no_more();
     }
 }
 

@@ -148,6 +148,9 @@ impl Queue {
     pub(super) fn enter(&self, bytes: u64, model: Option<&Key>) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(model) = model {
+            model.waits();
+        }
         if let Some(model) = model.filter(|_| self.by_model()) {
             let mut models = self.models.lock();
             let held = models.entry(model.clone()).or_default();
@@ -159,6 +162,9 @@ impl Queue {
     pub(super) fn leave(&self, bytes: u64, model: Option<&Key>) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(model) = model {
+            model.waits_no_more();
+        }
         if let Some(model) = model.filter(|_| self.by_model()) {
             let mut models = self.models.lock();
             if let Some(held) = models.get_mut(model) {

@@ -40,7 +40,7 @@ async fn requests_under_way_end_and_nobody_else_comes_in() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_at_once() {
+async fn idle_connections_are_closed_soon() {
     let mut server = Server::plain().await;
     let mut silent = server.connect().await;
     let (mut one, first) = http1(server.connect().await).await;
@@ -128,4 +128,25 @@ async fn what_is_left_at_the_deadline_is_aborted() {
     }
     within(first).await.unwrap();
     within(second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_on_its_way_when_the_drain_begins_is_answered() {
+    let mut server = Server::plain().await;
+    let (mut one, closing) = http1(server.connect().await).await;
+    let first = within(one.send_request(get("/"))).await.unwrap();
+    assert_eq!(field(first.headers(), "connection"), "");
+    read(first).await;
+    server.expect(began("/")).await;
+    // Open, and nothing asked yet.
+    let (mut fresh, fresh_closing) = http1(server.connect().await).await;
+    server.drain.start(LONG);
+    for client in [&mut one, &mut fresh] {
+        let answer = within(client.send_request(get("/late"))).await.unwrap();
+        assert_eq!(field(answer.headers(), "connection"), "close");
+        assert_eq!(read(answer).await.0, 200);
+    }
+    within(closing).await.unwrap();
+    within(fresh_closing).await.unwrap();
+    within(&mut server.serving).await.unwrap();
 }

@@ -1,5 +1,6 @@
 //! Listeners from outside: real sockets, real clients.
 
+mod clients;
 mod drain;
 mod gone;
 mod limits;

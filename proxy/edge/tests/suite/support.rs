@@ -20,7 +20,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tollgate_edge::{DrainHandle, Listener, ListenerLimits, ListenerSpec, Peer, TlsSpec, drain};
+use tollgate_edge::{
+    Control, DrainHandle, Listener, ListenerLimits, ListenerSpec, Peer, TlsSpec, drain,
+};
 use tollgate_telemetry::Metrics;
 
 /// Nothing here takes this long, but for a defect.
@@ -47,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) drain: DrainHandle,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) serving: JoinHandle<()>,
+    pub(crate) control: Control,
     pub(crate) events: mpsc::Receiver<Event>,
     desk: Arc<Desk>,
 }
@@ -68,6 +71,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let listener = Listener::bind(spec, metrics.clone()).await.unwrap();
         let address = listener.local_addr();
+        let control = listener.control();
         let (sender, events) = mpsc::channel(1024);
         let desk = Arc::new(Desk {
             events: sender,
@@ -82,6 +86,7 @@ impl Server {
             address,
             drain: handle,
             metrics,
+            control,
             serving: tokio::spawn(listener.serve(service, drain)),
             events,
             desk,
@@ -148,6 +153,10 @@ async fn answer(desk: Arc<Desk>, request: Request<Incoming>, peer: Arc<Peer>) ->
             let mut response = Response::new(Answer::text("too large"));
             *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
             response
+        }
+        "/certificate" => {
+            let certificate = peer.certificate.as_deref();
+            Response::new(Answer::text(&format!("{certificate:?}")))
         }
         "/count" => {
             let body = request.into_body().collect().await.unwrap().to_bytes();

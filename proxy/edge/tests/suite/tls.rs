@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tollgate_edge::{BindError, CertificateError, Listener, ListenerLimits, ListenerSpec, TlsSpec};
+use tollgate_edge::{
+    BindError, CertificateError, Control, Listener, ListenerLimits, ListenerSpec, TlsSpec,
+};
 use tollgate_telemetry::Metrics;
 
 use crate::support::{Server, get, http1, http2, read, rest, within};
@@ -242,7 +244,7 @@ async fn a_listener_that_cannot_be_says_why() {
             limits: ListenerLimits::default(),
         };
         match Listener::bind(spec, Arc::new(Metrics::new())).await {
-            Err(BindError::Certificates { source, .. }) => source,
+            Err(BindError::Certificates { source, .. }) => *source,
             other => panic!("{other:?}"),
         }
     };
@@ -284,4 +286,44 @@ async fn a_listener_that_cannot_be_says_why() {
             .to_string()
             .starts_with("listener `front` cannot listen on 127.0.0.1:")
     );
+}
+
+#[tokio::test]
+async fn terms_change_while_it_serves_and_open_connections_keep_theirs() {
+    let folder = TempDir::new().unwrap();
+    let issued = Issued::of(&["front.example"]);
+    let tls = spec(vec![issued.write(folder.path(), "front")]);
+    let server = Server::plain().await;
+    let (mut open, _task) = http1(server.connect().await).await;
+    let answer = within(open.send_request(get("/"))).await.unwrap();
+    assert!(read(answer).await.1.contains("tls=false"));
+
+    // What cannot be used changes nothing.
+    let gone = spec(vec![(
+        folder.path().join("no.crt"),
+        folder.path().join("no.key"),
+    )]);
+    let limits = ListenerLimits::default();
+    assert!(matches!(
+        Control::prepare(limits.clone(), Some(&gone)).await,
+        Err(CertificateError::File { .. })
+    ));
+    let prepared = Control::prepare(limits, Some(&tls)).await.unwrap();
+    server.control.put(prepared);
+    let socket = try_connect(&server, &[&issued], "front.example", &["http/1.1"]).await;
+    let (mut fresh, _task) = http1(socket.unwrap()).await;
+    for (client, tls) in [(&mut fresh, "tls=true"), (&mut open, "tls=false")] {
+        let answer = within(client.send_request(get("/"))).await.unwrap();
+        assert!(read(answer).await.1.contains(tls));
+    }
+    // Its files are looked after from now on.
+    let second = Issued::of(&["front.example"]);
+    second.write(folder.path(), "front");
+    within(async {
+        while try_connect(&server, &[&second], "front.example", &["http/1.1"])
+            .await
+            .is_err()
+        {}
+    })
+    .await;
 }

@@ -3,14 +3,17 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 use tollgate_dispatch::{
     catalogue::Resolved,
     driver::Rejection,
     health::Outcome as Health,
     policy::WorkerId,
-    pool::{Assignment, Bill, Place},
+    pool::{Assignment, Place},
 };
+use tollgate_limits::{Admission, Grant, Refusal};
 use tollgate_plugin::{Sources, frontend, inference};
+use tollgate_telemetry::{Operation, spans::Kind};
 use tollgate_wire::failure::Failure;
 
 use super::{Asked, CALLS, Call, Exchange, HOST_SOURCES, Happened, Stage, Stop};
@@ -21,20 +24,25 @@ use crate::{
     events::{self, EventReceiver, Said},
     failures,
     house::Reach,
+    limits::{self, Metered},
     lists,
     rebase::Rebase,
     run::Run,
+    spans::Account,
     tasks,
 };
 
-/// Notes on a call's bill what it has used.
-fn note(bills: &mut [(u32, Bill<Member>)], id: u32, usage: &inference::Usage) {
-    if let Some((_, bill)) = bills.iter_mut().find(|(of, _)| *of == id) {
-        bill.used(usage.input_tokens, usage.output_tokens);
-    }
+/// What a call costs that was given to a worker.
+fn account(accounts: &mut [Account], id: u32) -> Option<&mut Account> {
+    accounts.iter_mut().find(|account| account.call == id)
 }
 
 impl Exchange<'_> {
+    /// What a call costs that was given to a worker.
+    pub(super) fn account(&mut self, id: u32) -> Option<&mut Account> {
+        account(&mut self.accounts, id)
+    }
+
     pub(super) fn call(&mut self, intent: frontend::Intent) -> Result<(), Stop> {
         if self.calls.len() >= CALLS {
             return Err(self.nonsense("it makes too many calls at once"));
@@ -66,6 +74,7 @@ impl Exchange<'_> {
             ..
         } = self.asked;
         record.task(tasks::name(&ask.task));
+        record.streaming(ask.streaming);
         let mut call = Call {
             ask,
             repeatable: intent.repeatable,
@@ -74,34 +83,98 @@ impl Exchange<'_> {
             kept: None,
             attempts: 0,
             first_failure: None,
+            waiting: None,
             heard: false,
             told_to_pass: false,
         };
-        let ways = calling::ways(house, route, identity, &claimed.dialect, &call.ask);
+        let ways = match calling::ways(house, route, identity, &claimed.dialect, &call.ask) {
+            Ok(ways) => ways,
+            Err(failure) => {
+                self.tell_failed(intent.id, &failure);
+                return Ok(());
+            }
+        };
+        let (Some(limits), Some(model)) = (&house.limits, ways.model()) else {
+            self.go(intent.id, call, ways);
+            return Ok(());
+        };
+        match limits.admit(identity, model, &call.ask) {
+            Admission::Free => self.go(intent.id, call, ways),
+            Admission::Decided(admitted) => {
+                self.calls.insert(intent.id, call);
+                self.admitted(intent.id, ways, admitted);
+            }
+            Admission::Asking(asking) => {
+                call.stage = Stage::Admitting;
+                self.calls.insert(intent.id, call);
+                let (id, ways) = (intent.id, Box::new(ways));
+                self.begin_job(async move { Happened::Admitted(id, ways, asking.await) }.boxed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Its tenant's limits have, or have no, room for a call.
+    pub(super) fn admitted(&mut self, id: u32, ways: Ways, admitted: Result<Grant, Refusal>) {
+        let told = self.asked.house.limits.as_ref().is_some_and(|it| it.told);
+        match admitted {
+            Ok(grant) => {
+                if told {
+                    // The first call's: an exchange of several has one head.
+                    let _ = self.asked.left.set(grant.fields().clone());
+                }
+                // Dropped, it is settled: the guest may have taken the call back meanwhile.
+                let Some(call) = self.calls.remove(&id) else {
+                    return;
+                };
+                self.metered.retain(|metered| metered.call != id);
+                self.metered.truncate(CALLS - 1);
+                self.metered.push(Metered::new(id, grant));
+                self.go(id, call, ways);
+            }
+            Err(refusal) => {
+                let Asked { house, route, .. } = self.asked;
+                house.metrics.rejected(route.name(), refusal.why.label());
+                if self.calls.contains_key(&id) {
+                    self.tell_failed(id, &limits::failure(&refusal));
+                }
+                if told {
+                    let _ = self.asked.left.set(refusal.fields);
+                }
+            }
+        }
+    }
+
+    /// A call goes where it can.
+    fn go(&mut self, id: u32, mut call: Call, ways: Ways) {
+        let Asked {
+            house,
+            route,
+            claimed,
+            record,
+            ..
+        } = self.asked;
         match ways {
-            Err(failure) => self.tell_failed(intent.id, &failure),
-            Ok(Ways::Known(events)) => {
+            Ways::Known(events) => {
                 let events = events
                     .into_iter()
-                    .map(|event| frontend::CallEvent {
-                        call: intent.id,
-                        event,
-                    })
+                    .map(|event| frontend::CallEvent { call: id, event })
                     .collect();
                 self.inputs.push(frontend::Input::Events(events));
             }
-            Ok(Ways::Composed(resolved, composition)) => {
+            Ways::Composed(resolved, composition) => {
                 record.model(&resolved.name);
+                record.composed(tasks::name(&call.ask.task), &composition, &resolved.name);
                 let model = resolved.name.to_string();
                 call.resolved = Some(resolved);
                 call.stage = Stage::Composing(composition);
                 self.offer(
-                    intent.id,
+                    id,
                     frontend::Way::Translate(frontend::TranslateTo { model }),
                 );
-                self.calls.insert(intent.id, call);
+                self.calls.insert(id, call);
             }
-            Ok(Ways::Workers(resolved, eligible)) => {
+            Ways::Workers(resolved, eligible) => {
                 record.model(&resolved.name);
                 let merged = !call.ask.streaming && calling::merges(house, &eligible);
                 // Whether it is a list is seen in what it is: one that nobody takes whole does not
@@ -113,17 +186,16 @@ impl Exchange<'_> {
                     call.resolved = Some(resolved);
                     call.stage = Stage::Keyed(eligible);
                     self.offer(
-                        intent.id,
+                        id,
                         frontend::Way::Translate(frontend::TranslateTo { model }),
                     );
-                    self.calls.insert(intent.id, call);
+                    self.calls.insert(id, call);
                 } else {
                     call.resolved = Some(resolved.clone());
-                    self.queue(intent.id, call, &resolved, eligible, None);
+                    self.queue(id, call, &resolved, eligible, None);
                 }
             }
         }
-        Ok(())
     }
 
     pub(super) fn offer(&mut self, call: u32, way: frontend::Way) {
@@ -137,6 +209,10 @@ impl Exchange<'_> {
     pub(super) fn tell_failed(&mut self, call: u32, failure: &Failure) {
         self.asked.record.failed(failure.label());
         self.calls.remove(&call);
+        self.settle_failed(call);
+        if let Some(account) = self.account(call) {
+            account.failed(failure.label());
+        }
         self.inputs
             .push(frontend::Input::Events(vec![frontend::CallEvent {
                 call,
@@ -176,6 +252,9 @@ impl Exchange<'_> {
             Err(failure) => self.tell_failed(id, &failure),
             Ok(place) => {
                 call.stage = Stage::Queued;
+                let mut step = self.step.under().step(Kind::Internal, "queue");
+                step.tell("gen_ai.request.model", || resolved.name.to_string());
+                call.waiting = Some((Instant::now(), step));
                 self.calls.insert(id, call);
                 self.wait_for(id, place);
             }
@@ -225,6 +304,11 @@ impl Exchange<'_> {
         if resolved.is_some() {
             call.resolved = resolved;
         }
+        let mut waited = None;
+        if let Some((since, step)) = call.waiting.take() {
+            self.asked.record.queued(since.elapsed());
+            waited = Some(step);
+        }
         let assignment = match placed {
             Ok(assignment) => assignment,
             Err(rejection) => {
@@ -232,27 +316,49 @@ impl Exchange<'_> {
                     .first_failure
                     .take()
                     .unwrap_or_else(|| calling::rejected(&rejection));
+                if let Some(mut step) = waited {
+                    step.fail(failure.label());
+                }
                 self.tell_failed(id, &failure);
                 return;
             }
         };
         call.attempts += 1;
-        // A second attempt's takes the first one's place.
-        self.bills.retain(|(of, _)| *of != id);
-        self.bills.truncate(CALLS - 1);
-        self.bills.push((id, assignment.bill()));
-        let house = &self.asked.house;
+        if let Some(metered) = Metered::of(&mut self.metered, id) {
+            metered.grant.sent();
+        }
+        let bill = assignment.bill();
+        let Asked { house, record, .. } = self.asked;
         let Some(station) = house.station(assignment.worker().id()) else {
             self.tell_failed(id, &Failure::internal("the worker is not there any more"));
             return;
         };
-        self.asked.record.worker(&station.handle.spec().name);
-        let model = call
+        let name = &station.handle.spec().name;
+        if let Some(mut step) = waited {
+            step.tell("tollgate.worker", || name.clone());
+            step.tell("tollgate.batch.size", || assignment.size());
+        }
+        record.worker(name);
+        record.worker_dialect(&station.dialect);
+        record.batch(assignment.size());
+        let model = call.resolved.as_ref().map_or("", |it| &*it.name);
+        let task = tasks::name(&call.ask.task);
+        let operation = Operation::begin(&house.metrics, task, Some(&*station.provider), model);
+        if let Some(operation) = &operation {
+            record.operation(operation);
+        }
+        // A second attempt's takes the first one's place.
+        self.accounts.retain(|account| account.call != id);
+        self.accounts.truncate(CALLS - 1);
+        self.accounts.push(Account::new(id, bill, operation));
+        let served_as = call
             .resolved
             .as_ref()
-            .and_then(|resolved| calling::served_as(resolved, &station.handle))
-            .map(|name| name.to_string())
-            .unwrap_or_default();
+            .and_then(|resolved| calling::served_as(resolved, &station.handle));
+        if let Some(served_as) = &served_as {
+            record.served_as(served_as);
+        }
+        let model = served_as.map(|name| name.to_string()).unwrap_or_default();
         let passable = assignment.size() == 1
             && station.dialect == *self.asked.claimed.dialect
             && matches!(station.reach, Reach::Network(_));
@@ -345,6 +451,9 @@ impl Exchange<'_> {
             return;
         };
         call.stage = Stage::Running(None);
+        if let Some(metered) = Metered::of(&mut self.metered, id) {
+            metered.grant.sent();
+        }
         let asked = self.asked;
         let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);
         let composed = compose::run(compose::Plan {
@@ -355,7 +464,7 @@ impl Exchange<'_> {
             resolved,
             ask: call.ask.clone(),
             context: asked.context.clone(),
-            trace: asked.trace.clone(),
+            trace: asked.trace.part_of(&self.step),
             deadline: asked.deadline,
             call: content,
             sources,
@@ -411,18 +520,25 @@ impl Exchange<'_> {
             return self.compose(id, composition, resolved, content, sources);
         }
         let (sender, receiver) = events::channel(asked.route.spec.limits.event_buffer);
+        let trace = asked.trace.part_of(&self.step);
         let member = Member {
             call: content,
             sources,
             events: sender,
+            link: trace.under.link(),
         };
+        // Of a batch the one in force is noted: who meets the others last draws for all of them.
+        if !alone && let Some(backend) = asked.house.backend(&station) {
+            asked.record.backend(backend.name(), backend.number());
+        }
         let run = Run {
             house: asked.house.clone(),
             station,
             batch: assignment.batch().clone(),
             context: asked.context.clone(),
-            trace: asked.trace.clone(),
+            trace,
             deadline: asked.deadline,
+            record: alone.then(|| asked.record.clone()),
             limit: asked
                 .route
                 .spec
@@ -500,6 +616,9 @@ impl Exchange<'_> {
                 if let Some(plugin) = &failure.culprit {
                     self.asked.record.blame(plugin);
                 }
+                if let Some(account) = account(&mut self.accounts, id) {
+                    account.failed(failure.label());
+                }
                 event = inference::Event::Failed(failures::to_guest(&failure));
             }
             if let (inference::TaskKind::ModelMetadata, inference::Event::Models(models)) =
@@ -511,11 +630,16 @@ impl Exchange<'_> {
                 let worker = call.stage.worker();
                 calling::learn(&self.asked.house, resolved, worker, info);
             }
+            if let Some(metered) = Metered::of(&mut self.metered, id) {
+                metered.hear(&event);
+            }
             if let inference::Event::Usage(usage) = &event {
                 self.asked
                     .record
                     .usage(usage.input_tokens, usage.output_tokens);
-                note(&mut self.bills, id, usage);
+                if let Some(account) = account(&mut self.accounts, id) {
+                    account.used(usage);
+                }
             }
             Rebase {
                 from: &sources,
@@ -530,7 +654,8 @@ impl Exchange<'_> {
             told.push(frontend::CallEvent { call: id, event });
         }
         if over {
-            self.bills.retain(|(of, _)| *of != id);
+            self.accounts.retain(|account| account.call != id);
+            self.metered.retain(|metered| metered.call != id);
             self.calls.remove(&id);
         } else {
             self.listen(id, receiver);
@@ -544,7 +669,20 @@ impl Exchange<'_> {
         self.asked
             .record
             .usage(usage.input_tokens, usage.output_tokens);
-        note(&mut self.bills, id, usage);
+        if let Some(account) = self.account(id) {
+            account.used(usage);
+        }
+        if let Some(metered) = Metered::of(&mut self.metered, id) {
+            metered.grant.used(usage.input_tokens, usage.output_tokens);
+        }
+    }
+
+    /// What a call was granted that came to nothing: nobody made anything for it.
+    fn settle_failed(&mut self, id: u32) {
+        if let Some(at) = self.metered.iter().position(|metered| metered.call == id) {
+            let mut metered = self.metered.swap_remove(at);
+            metered.grant.failed();
+        }
     }
 
     /// An attempt failed before it said anything: another worker may try.
@@ -563,6 +701,7 @@ impl Exchange<'_> {
             Stage::Running(assignment) | Stage::Offered { assignment, .. } => assignment.take(),
             _ => None,
         };
+        let label = failure.label().to_owned();
         let first = call.first_failure.take().unwrap_or(failure);
         let place = assignment.and_then(|assignment| {
             assignment.met(Health::Failed);
@@ -573,6 +712,12 @@ impl Exchange<'_> {
                 call.first_failure = Some(first);
                 call.stage = Stage::Queued;
                 self.asked.record.retried();
+                let mut step = self.step.under().step(Kind::Internal, "queue");
+                step.tell("tollgate.retry", || true);
+                call.waiting = Some((Instant::now(), step));
+                if let Some(account) = self.account(id) {
+                    account.failed(&label);
+                }
                 self.wait_for(id, place);
             }
             None => self.tell_failed(id, &first),

@@ -12,7 +12,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    pin,
+    sync::{Arc, OnceLock},
 };
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -20,14 +21,12 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_dispatch::{
-    catalogue::Resolved,
-    driver::Rejection,
-    policy::WorkerId,
-    pool::{Assignment, Bill},
+    catalogue::Resolved, driver::Rejection, policy::WorkerId, pool::Assignment,
 };
 use tollgate_edge::Identity;
+use tollgate_limits::{Fields, Grant, Refusal};
 use tollgate_plugin::{Exchange as Guest, GuestError, LARGE, Sources, frontend, inference, types};
-use tollgate_telemetry::Record;
+use tollgate_telemetry::{Record, Step, spans::Kind};
 use tollgate_wire::{
     failure::Failure,
     source::{Pin, Source},
@@ -35,15 +34,18 @@ use tollgate_wire::{
 
 use crate::{
     attempt::Member,
-    calling::Ask,
+    calling::{Ask, Ways},
     claims::Claimed,
+    closing::Closing,
     context::Trace,
     events::{EventReceiver, Said},
     failures,
     house::{House, Route},
+    limits::{self, Metered},
     outgoing::Sending,
     reading::{Read, Reader, make_room, progress_of},
     responder::Responder,
+    spans::Account,
     weight,
 };
 
@@ -64,6 +66,17 @@ pub(crate) struct Asked {
     pub(crate) deadline: Instant,
     pub(crate) is_grpc: bool,
     pub(crate) record: Record,
+    /// What is left of its tenant's limits, as its first call was told.
+    pub(crate) left: OnceLock<Fields>,
+}
+
+impl Asked {
+    /// Tells the client what is left of its tenant's limits, if it is to know.
+    fn tell_left(&self, head: &mut Response<()>) {
+        if let (Some(left), false) = (self.left.get(), self.is_grpc) {
+            limits::tell(left, head.headers_mut());
+        }
+    }
 }
 
 /// The client's body, as far as it was read before the first step.
@@ -102,6 +115,8 @@ pub(crate) enum Ended {
 /// What a job came to.
 enum Happened {
     Nothing,
+    /// The proxy ends.
+    Closing,
     Progress(u32),
     Client(Box<Reader<Incoming>>, Read),
     /// With what is known of its model by now, where it had to wait.
@@ -110,6 +125,8 @@ enum Happened {
         Option<Arc<Resolved>>,
         Result<Assignment<Member>, Rejection>,
     ),
+    /// The tenant's limits were asked for, and where the call can go.
+    Admitted(u32, Box<Ways>, Result<Grant, Refusal>),
     Events(u32, EventReceiver, Vec<Said>),
     Upstream(u32, Box<Reader<tollgate_upstream::Incoming>>, Read),
 }
@@ -125,6 +142,8 @@ enum HalfClosed {
 
 /// How far a call has got.
 enum Stage {
+    /// Its tenant's limits are asked for.
+    Admitting,
     /// Its content is asked for, to learn its batch key.
     Keyed(Arc<[WorkerId]>),
     Queued,
@@ -164,6 +183,8 @@ struct Call {
     kept: Option<Box<(inference::Call, Arc<Sources>)>>,
     attempts: u32,
     first_failure: Option<Failure>,
+    /// Since when it waits for a worker, and the span of that.
+    waiting: Option<(Instant, Step)>,
     /// The guest has seen an event or a response of it.
     heard: bool,
     /// The last way that the guest was told was to pass.
@@ -244,7 +265,11 @@ pub(crate) struct Exchange<'a> {
     calls: HashMap<u32, Call>,
     /// What calls were believed to need. A passed one's outlives it: what it used is often known
     /// only when its response has ended.
-    bills: Vec<(u32, Bill<Member>)>,
+    accounts: Vec<Account>,
+    /// The same, of their tenants' limits.
+    metered: Vec<Metered>,
+    /// The frontend's span.
+    step: Step,
     needs: HashMap<u32, types::Need>,
     /// The source that the client is filling.
     arriving: Option<u32>,
@@ -267,6 +292,8 @@ pub(crate) struct Exchange<'a> {
     parked: Option<Reader<Incoming>>,
     /// A tapped response is complete: only the guest's counting is left.
     tapped_out: bool,
+    /// The proxy ends, and its calls have been told so.
+    closed: bool,
     ended: bool,
     limit: u64,
 }
@@ -295,9 +322,16 @@ pub(crate) async fn run(
 ) -> Ended {
     let bytes = body.bytes();
     let frontend = &asked.claimed.frontend;
+    let mut step = asked.trace.under.step(Kind::Internal, "frontend");
+    step.tell("tollgate.plugin", || frontend.name().to_string());
+    step.tell("tollgate.plugin.generation", || frontend.number());
+    step.tell("tollgate.dialect", || asked.claimed.dialect.to_string());
     let guest = match Guest::new(frontend, alone, bytes, &asked.context, &asked.head) {
         Ok(guest) => guest,
-        Err(error) => return Ended::Lost(error),
+        Err(error) => {
+            step.fail("plugin-failed");
+            return Ended::Lost(error);
+        }
     };
     let limits = &asked.route.spec.limits;
     let mut exchange = Exchange {
@@ -310,7 +344,9 @@ pub(crate) async fn run(
         backlog: VecDeque::new(),
         inputs: Vec::new(),
         calls: HashMap::new(),
-        bills: Vec::new(),
+        accounts: Vec::new(),
+        metered: Vec::new(),
+        step,
         needs: HashMap::new(),
         arriving: None,
         told_whole: false,
@@ -323,6 +359,7 @@ pub(crate) async fn run(
         answered: false,
         parked: None,
         tapped_out: false,
+        closed: false,
         ended: false,
         limit: if asked.is_grpc {
             limits.message
@@ -338,6 +375,18 @@ pub(crate) async fn run(
         )),
     };
     exchange.end(stopped).await
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        // However it ends: also when the client goes away in the middle of its request.
+        let messages = self
+            .arriving
+            .map_or(0, |last| last.min(HOST_SOURCES - 1) + 1);
+        let received = (0..messages.max(1)).filter_map(|id| self.sources.get(id).ok());
+        let received = received.map(|source| source.progress().available).sum();
+        self.asked.record.received(received);
+    }
 }
 
 impl Exchange<'_> {
@@ -417,6 +466,9 @@ impl Exchange<'_> {
     }
 
     async fn turns(&mut self) -> Result<(), Stop> {
+        let asked = self.asked;
+        let closing = asked.house.closing.told();
+        tokio::pin!(closing);
         loop {
             if self.calls.len() < IN_FLIGHT
                 && let Some(reader) = self.parked.take()
@@ -426,7 +478,11 @@ impl Exchange<'_> {
             while self.inputs.is_empty() {
                 let happened = match self.backlog.pop_front() {
                     Some(happened) => happened,
-                    None => match self.jobs.next().await {
+                    None => match self.wait(closing.as_mut()).await {
+                        Some(Happened::Closing) => {
+                            self.close()?;
+                            continue;
+                        }
                         Some(happened) => happened,
                         None => {
                             return Err(self
@@ -505,6 +561,32 @@ impl Exchange<'_> {
         }
     }
 
+    /// The next thing that happens to it; none: nothing can.
+    async fn wait(&mut self, closing: pin::Pin<&mut impl Future<Output = ()>>) -> Option<Happened> {
+        tokio::select! {
+            biased;
+            happened = self.jobs.next() => happened,
+            () = closing, if !self.closed => Some(Happened::Closing),
+        }
+    }
+
+    /// The proxy ends. One that has said nothing yet says that; to one that answers already, its
+    /// workers have failed, which its guest words as it words any failure in the midst of an answer.
+    fn close(&mut self) -> Result<(), Stop> {
+        self.closed = true;
+        let failure = Closing::failure();
+        let shown = |call: &Call| matches!(call.stage, Stage::Shown { .. });
+        let begun = self.responder.begun() || self.head.is_some();
+        if !begun || self.calls.is_empty() || self.calls.values().any(shown) {
+            return Err(Stop::Failed(failure));
+        }
+        let calls: Vec<u32> = self.calls.keys().copied().collect();
+        for call in calls {
+            self.tell_failed(call, &failure);
+        }
+        Ok(())
+    }
+
     /// Lets go of response bytes that the guest has seen, and waits for more of what it
     /// wants.
     fn settle_sources(&mut self, inputs: &[frontend::Input]) {
@@ -577,7 +659,7 @@ impl Exchange<'_> {
 
     async fn happened(&mut self, happened: Happened) -> Result<(), Stop> {
         match happened {
-            Happened::Nothing => {}
+            Happened::Nothing | Happened::Closing => {}
             Happened::Progress(id) => {
                 self.told_later -= 1;
                 if let Ok(source) = self.sources.get(id) {
@@ -593,6 +675,7 @@ impl Exchange<'_> {
             }
             Happened::Client(reader, read) => self.client(*reader, read)?,
             Happened::Placed(id, resolved, placed) => self.placed(id, resolved, placed),
+            Happened::Admitted(id, ways, admitted) => self.admitted(id, *ways, admitted),
             Happened::Events(id, receiver, said) => self.said(id, receiver, said)?,
             Happened::Upstream(id, reader, read) => self.upstream(id, reader, read).await?,
         }
@@ -852,6 +935,7 @@ pub(crate) async fn refuse(asked: &Asked, failure: &Failure, responder: &mut Res
             .response(failure, asked.is_grpc, &asked.context.request_id);
     head.headers_mut()
         .insert(crate::context::REQUEST_ID, asked.trace.request_id.clone());
+    asked.tell_left(&mut head);
     asked.record.failed(failure.label());
     if let Some(plugin) = &failure.culprit {
         asked.record.blame(plugin);

@@ -97,6 +97,7 @@ impl Exchange<'_> {
     pub(super) fn begin_response(&mut self, mut head: Response<()>) {
         head.headers_mut()
             .insert(REQUEST_ID, self.asked.trace.request_id.clone());
+        self.asked.tell_left(&mut head);
         // Its frontend words the failure of another plugin's, and does not name it.
         let culprit = self.asked.record.culprit();
         let status = culprit.and_then(|plugin| failures::proxy_status(&plugin));
@@ -128,9 +129,27 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn end(&mut self, stopped: Stop) -> Ended {
+        let label = match &stopped {
+            Stop::Done => None,
+            Stop::Guest(_) => Some("plugin-failed"),
+            Stop::Failed(failure) => Some(failure.label()),
+            Stop::Broken(_) => Some("broken"),
+        };
+        if let Some(label) = label {
+            self.step.fail(label);
+            for account in &mut self.accounts {
+                account.failed(label);
+            }
+        }
         match stopped {
             Stop::Done => {}
-            Stop::Guest(error) if !self.responder.begun() => return Ended::Lost(error),
+            Stop::Guest(error) if !self.responder.begun() => {
+                // It may run once more, and is charged then.
+                for metered in &mut self.metered {
+                    metered.grant.failed();
+                }
+                return Ended::Lost(error);
+            }
             Stop::Guest(error) => {
                 self.asked.record.failed("plugin-failed");
                 self.asked.record.blame(error.plugin());

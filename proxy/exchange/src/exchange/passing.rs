@@ -4,19 +4,23 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tollgate_dispatch::{health::Outcome as Health, pool::Assignment};
 use tollgate_plugin::{GuestError, frontend, types};
+use tollgate_telemetry::Step;
 use tollgate_wire::{failure::Failure, grpc, source::Source};
 
 use super::{Call, Exchange, Happened, Stage, Stop, drive};
 use crate::{
     attempt::{self, Member},
-    context,
+    calling, context,
     house::Reach,
+    limits::Metered,
     pass,
     reading::{Read, Reader, progress_of},
+    spans, tasks,
 };
 
 /// A response that no guest looks at, and the place at its worker that it takes.
 pub(super) struct Blind {
+    call: u32,
     body: tollgate_upstream::Incoming,
     _assignment: Assignment<Member>,
 }
@@ -47,8 +51,21 @@ impl Exchange<'_> {
         };
         let upstream = upstream.clone();
         let mode = it.response;
-        let head = pass::request_head(asked, &it)
-            .map_err(|reason| Stop::Guest(self.guest.condemn(reason)))?;
+        let mut step = Step::default();
+        if self.step.is_on() {
+            let resolved = call.resolved.as_ref();
+            let served_as = resolved.and_then(|it| calling::served_as(it, &station.handle));
+            let model = served_as.as_deref().unwrap_or_default();
+            let task = tasks::name(&call.ask.task);
+            step = spans::request(&self.step.under(), &station, task, model);
+        }
+        let head = pass::request_head(asked, &it, &step);
+        if step.is_on()
+            && let Some(account) = self.account(it.id)
+        {
+            account.request = step;
+        }
+        let head = head.map_err(|reason| Stop::Guest(self.guest.condemn(reason)))?;
         let edits = it
             .edits
             .into_iter()
@@ -88,6 +105,9 @@ impl Exchange<'_> {
         match response {
             Err(error) => {
                 let failed = attempt::send_failed(&error);
+                if let Some(account) = self.account(it.id) {
+                    account.failed(failed.failure.label());
+                }
                 self.elsewhere(it.id, failed.failure);
                 Ok(None)
             }
@@ -110,9 +130,18 @@ impl Exchange<'_> {
         let Some(assignment) = assignment.take() else {
             return Ok(None);
         };
+        let status = response.head.status.as_u16();
+        if let Some(account) = self.account(id) {
+            account.answered(status);
+        }
         assignment.batch().first_output();
+        if status >= 400
+            && let Some(metered) = Metered::of(&mut self.metered, id)
+        {
+            metered.grant.failed();
+        }
         // It answers, and cannot serve this model now.
-        assignment.met(if response.head.status.as_u16() == 503 {
+        assignment.met(if status == 503 {
             Health::Garbled
         } else {
             Health::Answered
@@ -121,12 +150,12 @@ impl Exchange<'_> {
             let head = pass::response_head(response.head, true);
             self.begin_response(head);
             return Ok(Some(Box::new(Blind {
+                call: id,
                 body: response.body,
                 _assignment: assignment,
             })));
         }
         let tapped = matches!(mode, frontend::ResponseMode::Tap);
-        let status = response.head.status.as_u16();
         let reader = Reader::new(response.body, &response.head.headers, self.limit);
         // Also what a guest is shown is without the headers that were for this hop: a guest
         // that sends the head on as it saw it sends nothing on that was not for the client.
@@ -185,6 +214,7 @@ impl Exchange<'_> {
             Ok(Some(trailers)) => {
                 if let Some(code) = crate::reading::end_of(&trailers).code {
                     self.asked.record.grpc_status(code);
+                    self.ended_with(blind.call, Some(code));
                 }
                 self.responder.trailers(trailers);
             }
@@ -308,6 +338,7 @@ impl Exchange<'_> {
             }
             Read::End(end) => {
                 self.calls.remove(&id);
+                self.ended_with(id, end.code);
                 if tapped {
                     if self.asked.is_grpc {
                         self.grpc_end(end.clone());
@@ -319,6 +350,9 @@ impl Exchange<'_> {
             }
             Read::Cut(cut) => {
                 self.calls.remove(&id);
+                if let Some(account) = self.account(id) {
+                    account.failed("broken");
+                }
                 if tapped {
                     return Err(broke_off(&reader));
                 }
@@ -362,6 +396,13 @@ impl Exchange<'_> {
             if !matches!(read, Read::MoreOfMessage) {
                 return Err(broke_off(reader));
             }
+        }
+    }
+
+    /// A passed response has ended, for gRPC with this status.
+    fn ended_with(&mut self, id: u32, code: Option<u32>) {
+        if let (Some(code), Some(account)) = (code, self.account(id)) {
+            account.ended_with(code);
         }
     }
 

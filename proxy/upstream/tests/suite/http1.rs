@@ -97,6 +97,28 @@ async fn one_connection_carries_one_request_after_another() {
 }
 
 #[tokio::test]
+async fn a_worker_below_a_path_has_it_before_every_path() {
+    within(async {
+        let (address, _) = echo().await;
+        for (base, line) in [
+            ("/ns/model", "GET /ns/model/a?b=c\n"),
+            ("/ns/", "GET /ns/a?b=c\n"),
+            ("/", "GET /a?b=c\n"),
+            ("", "GET /a?b=c\n"),
+        ] {
+            let upstream = Upstream::under(spec(Transport::H1, address), base).unwrap();
+            let mut response = upstream.send(get("/a?b=c"), empty()).await.unwrap();
+            let text = String::from_utf8(collect(&mut response.body).await).unwrap();
+            assert!(text.starts_with(line), "{base}: {text}");
+        }
+        for bad in ["ns", "/a?b", "/a#b", "/a b"] {
+            assert!(Upstream::under(spec(Transport::H1, address), bad).is_err());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_body_read_to_its_last_byte_and_dropped_gives_the_connection_back() {
     within(async {
         let (address, connections) = echo().await;
