@@ -9,6 +9,7 @@ pub mod client;
 pub mod fake;
 pub mod place;
 mod proxy;
+pub mod redis;
 pub mod scene;
 pub mod standin;
 pub mod tls;

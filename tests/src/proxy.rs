@@ -16,13 +16,16 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{
     client::{Request, Response, http1},
-    place, within,
+    place,
+    tls::Certificate,
+    within,
 };
 
 /// A configuration and the files that it names.
@@ -32,10 +35,18 @@ pub struct Setup {
     runtime: String,
     /// More of the section `admin`.
     admin: String,
+    /// How it is asked, where it speaks TLS.
+    admin_tls: Option<Arc<ClientConfig>>,
     /// Schedulers are recorded in this folder beside the configuration.
     recorded: Option<String>,
     /// So are exchanges, with these further arguments.
     exchanges: Option<(String, Vec<String>)>,
+    /// Variables of its environment.
+    environment: Vec<(String, String)>,
+    /// The command that it is an argument of.
+    wrapper: Vec<String>,
+    /// No folder of compiled components is named.
+    uncached: bool,
     folder: Arc<TempDir>,
 }
 
@@ -51,8 +62,12 @@ impl Setup {
             yaml: yaml.to_owned(),
             runtime: String::new(),
             admin: String::new(),
+            admin_tls: None,
             recorded: None,
             exchanges: None,
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            uncached: false,
             folder: Arc::new(TempDir::new().expect("temporary files have a place")),
         }
     }
@@ -70,6 +85,40 @@ impl Setup {
     pub fn admin(mut self, key: &str) -> Self {
         self.admin.push_str(", ");
         self.admin.push_str(key);
+        self
+    }
+
+    /// One more variable of its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has it started by another command, whose last arguments it and its own are.
+    #[must_use]
+    pub fn by(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(|it| (*it).to_owned()).collect();
+        self
+    }
+
+    /// Keeps no compiled components.
+    #[must_use]
+    pub fn uncached(mut self) -> Self {
+        self.uncached = true;
+        self
+    }
+
+    /// The folder of its files.
+    #[must_use]
+    pub fn folder(&self) -> Arc<TempDir> {
+        self.folder.clone()
+    }
+
+    /// The admin port is asked by TLS, with this certificate.
+    #[must_use]
+    pub fn tls_admin(mut self, certificate: &Certificate) -> Self {
+        self.admin_tls = Some(certificate.client(&["http/1.1"]));
         self
     }
 
@@ -106,11 +155,20 @@ impl Setup {
         // The admin port is chosen here and taken there; another may take it in between.
         for _ in 0..3 {
             let mut running = self.spawn();
-            if running.serves().await {
+            if running.serves(self.admin_tls.clone()).await {
                 return running;
             }
         }
         panic!("the admin port was taken three times");
+    }
+
+    /// Starts the proxy and waits for nothing.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn begin(self) -> Proxy {
+        self.spawn()
     }
 
     /// Starts a proxy that is expected to give up; gives what it says.
@@ -135,15 +193,27 @@ impl Setup {
         let admin = &self.admin;
         yaml.push_str(&format!("\nadmin: {{ address: \"{free}\"{admin} }}\n"));
         yaml.push_str("log: { format: json }\n");
-        let cache = place::target().join("tests-cache");
-        yaml.push_str(&format!(
-            "runtime: {{ cache-dir: \"{}\", threads: 2{} }}\n",
-            cache.display(),
-            self.runtime
-        ));
+        let cache = match self.uncached {
+            true => String::new(),
+            false => {
+                let cache = place::target().join("tests-cache");
+                format!("cache-dir: \"{}\", ", cache.display())
+            }
+        };
+        let runtime = &self.runtime;
+        yaml.push_str(&format!("runtime: {{ {cache}threads: 2{runtime} }}\n"));
         let path = self.folder.path().join("tollgate.yaml");
         fs::write(&path, yaml).expect("the folder can be written");
-        let mut command = Command::new(place::binary());
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(place::binary()),
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(place::binary());
+                command
+            }
+        };
+        let environment = self.environment.iter();
+        command.envs(environment.map(|(name, value)| (name, value)));
         if let Some(folder) = &self.recorded {
             command
                 .arg("run")
@@ -173,6 +243,7 @@ impl Setup {
             log,
             admin: free,
             folder: self.folder.clone(),
+            successors: Vec::new(),
         }
     }
 }
@@ -244,6 +315,8 @@ pub struct Proxy {
     log: &'static Log,
     admin: SocketAddr,
     folder: Arc<TempDir>,
+    /// Processes that have taken its place.
+    successors: Vec<Pid>,
 }
 
 /// For a start, which on a bare machine compiles every component that is named, beside other
@@ -257,7 +330,7 @@ impl Proxy {
     }
 
     /// False: the admin port was taken.
-    async fn serves(&mut self) -> bool {
+    async fn serves(&mut self, tls: Option<Arc<ClientConfig>>) -> bool {
         let ready = |line: &str| line.contains(r#""message":"ready""#);
         let found = tokio::time::timeout(STARTING, self.log.find(ready)).await;
         let found = found.unwrap_or_else(|_| panic!("not ready within {STARTING:?}"));
@@ -266,7 +339,12 @@ impl Proxy {
             assert!(text.contains("Address already in use"), "it ended: {text}");
             return false;
         }
-        assert_eq!(self.ask_admin("/readyz").await.status, 200);
+        let ready = Request::get("/readyz");
+        let got = match tls {
+            Some(tls) => http1::ask_tls(self.admin, tls, &ready).await,
+            None => http1::ask(self.admin, &ready).await,
+        };
+        assert_eq!(got.status, 200);
         true
     }
 
@@ -351,9 +429,11 @@ impl Proxy {
         self.ask_admin("/status").await.json()
     }
 
-    /// `/metrics`.
+    /// `/metrics`, as OpenMetrics.
     pub async fn metrics(&self) -> String {
-        self.ask_admin("/metrics").await.text()
+        let accept = "application/openmetrics-text; version=1.0.0";
+        let request = Request::get("/metrics").header("accept", accept);
+        http1::ask(self.admin, &request).await.text()
     }
 
     /// A figure of `/metrics`, by its name without `tollgate_` and with its labels as they are
@@ -410,8 +490,56 @@ impl Proxy {
         fs::write(self.folder.path().join(name), content).expect("the folder can be written");
     }
 
+    /// Has its configuration be another one, put into its place in one step; it is not told.
+    ///
+    /// # Panics
+    /// When the file cannot be read and written, or is as it was.
+    pub fn reconfigure(&self, change: impl FnOnce(&str) -> String) {
+        let (file, next) = (
+            self.folder.path().join("tollgate.yaml"),
+            self.folder.path().join("tollgate.next"),
+        );
+        let before = fs::read_to_string(&file).expect("it is there");
+        let after = change(&before);
+        assert_ne!(before, after, "nothing is changed by this");
+        fs::write(&next, after).expect("the folder can be written");
+        fs::rename(&next, &file).expect("one folder");
+    }
+
+    /// Has it start another process in its place, and awaits that this one serves. From then on that
+    /// is who is asked, signalled and ended. Gives the number of the process that drains.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn upgrade(&mut self) -> u32 {
+        let before = self.successors.len();
+        let former = self.pid();
+        let told = self.order("upgrade", "").await.with_status(200).json();
+        let pid = told["pid"].as_i64().expect("it says which");
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        self.successors
+            .push(pid.expect("it is a number of a process"));
+        assert_eq!(self.successors.len(), before + 1);
+        former
+    }
+
+    /// The number of the process that serves.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        let pid = self.successors.last().copied();
+        let pid = pid.unwrap_or_else(|| Pid::from_child(&self.child));
+        u32::try_from(pid.as_raw_nonzero().get()).expect("it is greater than zero")
+    }
+
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the child runs");
+        let last = self.successors.last().copied();
+        let whom = last.unwrap_or_else(|| Pid::from_child(&self.child));
+        kill_process(whom, signal).expect("it runs");
+    }
+
+    /// Sends SIGUSR2.
+    pub fn ask_for_another(&self) {
+        self.signal(Signal::USR2);
     }
 
     /// Sends SIGHUP.
@@ -447,7 +575,10 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Both fail when it has ended already, and that is as well.
+        // All fail when it has ended already, and that is as well.
+        for successor in &self.successors {
+            let _ = kill_process(*successor, Signal::KILL);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
-use tollgate_edge::{AuthFailure, Authenticator, NoTokens, TokenEntry, Tokens};
+use tollgate_edge::{Admission, AuthFailure, Door, TokenEntry, Tokens};
+use tollgate_identity::{Clock, Grant, Tenant};
 use tollgate_telemetry::TraceContext;
 
 use crate::headers::fields;
@@ -16,14 +17,14 @@ fn tokens() -> &'static Tokens {
     TOKENS.get_or_init(|| {
         let entry = TokenEntry {
             sha256: Sha256::digest(TOKEN).into(),
-            name: "holder".to_owned(),
-            tenant: "tenant".to_owned(),
-            models: vec!["*".to_owned()],
-            tasks: None,
+            tenant: Tenant::plain("tenant"),
+            grant: Grant {
+                name: "holder".to_owned(),
+                ..Grant::default()
+            },
             expires: None,
-            priority: 0,
         };
-        Tokens::with_clock([entry], || 0)
+        Tokens::with_clock([entry], Clock::new(|| 0))
     })
 }
 
@@ -31,9 +32,10 @@ pub(crate) fn door(data: &[u8]) {
     let headers = fields(data.split(|byte| *byte == b'\n'));
     let opened = tokens().authenticate(&headers);
     assert_eq!(opened.is_ok(), opens(&headers));
-    let nobody = NoTokens
-        .authenticate(&headers)
-        .expect_err("nobody comes in");
+    let Admission::Now(nobody) = Door::default().admit(&headers, None) else {
+        panic!("nobody is asked");
+    };
+    let nobody = nobody.expect_err("nobody comes in");
     match opened {
         // What is well formed is judged by the tokens, the rest by its form.
         Ok(_) | Err(AuthFailure::Unknown) => assert_eq!(nobody, AuthFailure::Unknown),

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod caikit;
+mod cluster;
 mod config;
 mod convert;
 mod door;
@@ -18,6 +19,7 @@ mod driver;
 mod embedded;
 mod frames;
 mod headers;
+mod identity;
 mod inflate;
 pub mod input;
 mod json;
@@ -53,6 +55,7 @@ macro_rules! targets {
 targets! {
     "caikit", caikit::exchange, "requests and answers, REST and gRPC: the authorized model, the same at every pace";
     "caikit-options", caikit::options, "options, workers' options and probes' answers";
+    "cluster", cluster::cluster, "lists of a cluster's objects: bounded, the same each time, and no two of one name";
     "config", config::config, "configuration and token files: refused with a place, or explained";
     "convert", convert::convert_bytes, "values between encodings: bounds, ways back, serde_json's numbers";
     "door", door::door, "Authorization and trace context: only the token opens, what leaves is well formed";
@@ -60,6 +63,7 @@ targets! {
     "embedded", embedded::embedded, "the model's tokenizer, stop sequences and tasks: texts come back, splits do not matter";
     "frames", frames::frames, "gRPC frames: the same however they are cut, and as a plain reading has them";
     "headers", headers::headers, "hygiene of heads: what must go is gone, what was accepted reads one way";
+    "identity", identity::identity, "signed tokens, sets of keys, certificates: without a key nobody is let in";
     "inflate", inflate::inflate, "gzip and deflate: as flate2 reads them whole, however they are cut, within the limit";
     "json", json::json, "checking JSON and finding members: as serde_json";
     "kserve", kserve::exchange, "inferences and all else, REST and gRPC, tensors in JSON and raw";

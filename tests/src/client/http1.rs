@@ -162,6 +162,20 @@ pub fn status_of(head: &Head) -> u16 {
     status.and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
+/// One exchange by TLS, on a connection of its own.
+///
+/// # Panics
+/// When the handshake fails, or there is no response.
+pub async fn ask_tls(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    request: &Request,
+) -> Response {
+    let (mut connection, _) = Connection::open_tls(address, config).await;
+    connection.send(request).await;
+    connection.response().await
+}
+
 /// Asks once, on a connection of its own.
 pub async fn ask(address: SocketAddr, request: &Request) -> Response {
     let mut connection = Connection::open(address).await;

@@ -63,6 +63,15 @@ impl Connection {
     /// # Panics
     /// When the connection is gone or the request cannot be written.
     pub async fn begin(&mut self, request: &Request, end: bool) -> Open {
+        let begun = self.try_begin(request, end).await;
+        begun.expect("the connection is open")
+    }
+
+    /// The same; none: the connection takes no more requests.
+    ///
+    /// # Panics
+    /// When the request is none.
+    pub async fn try_begin(&mut self, request: &Request, end: bool) -> Option<Open> {
         let authority = request.host.as_ref().unwrap_or(&self.authority);
         let uri: Uri = format!("{}://{authority}{}", self.scheme, request.path)
             .parse()
@@ -77,13 +86,37 @@ impl Connection {
         let head = head.body(()).expect("a good head");
         let mut requests = within("the connection has room", self.requests.clone().ready())
             .await
-            .expect("the connection is open");
-        let (response, body) = requests.send_request(head, end).expect("it can be sent");
-        Open {
+            .ok()?;
+        let (response, body) = requests.send_request(head, end).ok()?;
+        Some(Open {
             response: Some(response),
             request: body,
             body: None,
+        })
+    }
+
+    /// Sends a request whole and awaits its response; none: the other end has not taken it, and says
+    /// so (GOAWAY, or a refused stream): it may be sent again elsewhere (RFC 9113, section 8.7).
+    ///
+    /// # Panics
+    /// When the request was taken and is not answered.
+    pub async fn try_ask(&mut self, request: &Request) -> Option<Response> {
+        let mut open = self.try_begin(request, request.body.is_none()).await?;
+        if let Some(body) = &request.body {
+            open.write(body.clone(), true).await;
         }
+        let (status, headers) = match open.head().await {
+            Ok(head) => head,
+            Err(error) => {
+                let refused = error.reason() == Some(Reason::REFUSED_STREAM);
+                assert!(
+                    refused || error.is_go_away(),
+                    "it was taken, and lost: {error}"
+                );
+                return None;
+            }
+        };
+        Some(open.rest(status, &headers).await)
     }
 
     /// Sends a request whole.
@@ -199,6 +232,11 @@ impl Open {
     /// When it does not begin.
     pub async fn response(&mut self) -> Response {
         let (status, headers) = self.head().await.expect("a response, not a reset");
+        self.rest(status, &headers).await
+    }
+
+    /// What follows a head.
+    async fn rest(&mut self, status: u16, headers: &HeaderMap) -> Response {
         let mut body = Vec::new();
         let end = loop {
             match self.next().await {

@@ -6,14 +6,20 @@
 //! what a test shows with one holds by specification only. Real servers are compared elsewhere
 //! (`cargo xtask conformance`).
 //!
-//! Each has the same models: [`SERVED`] gives back what it is given, each input as an output of the
+//! Three are no model servers: [`cluster`] and [`reviews`] stand for what a cluster tells and for what it
+//! allows, [`issuer`] for who signs tokens.
+//!
+//! Each of the others has the same models: [`SERVED`] gives back what it is given, each input as an output of the
 //! same name in which `IN` is `OUT`, and makes something of texts ([`computed`]); [`BROKEN`] fails; [`LOADING`] is not there yet; all others are
 //! unknown.
 
+pub mod cluster;
+pub mod issuer;
 pub mod kserve_python;
 pub mod mlserver;
 pub mod modelmesh;
 pub mod ovms;
+pub mod reviews;
 pub mod tensor;
 pub mod triton;
 pub mod vllm;

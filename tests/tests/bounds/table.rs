@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// What has figures only where it is configured: tenants, other ways of telling who asks.
+const WAYS: &str = "tenants: { team: { concurrency: 4 } }
+authentication:
+  house: { jwt: { issuer: house, audiences: [models], keys: { from: keys.json }, tenant: team } }
+  cluster: { kubernetes: { server: \"http://127.0.0.1:1\", token: own-token, tenant: team } }
+";
+/// Likewise; nobody listens there.
+const LOG: &str = "    payload-log: { sink: \"http://127.0.0.1:1/events\" }";
+
 #[tokio::test]
 async fn every_figure_of_the_table_is_on_the_page() {
     let table = std::fs::read_to_string(place::root().join("proxy/BOUNDS.md")).expect("the table");
@@ -19,7 +28,11 @@ async fn every_figure_of_the_table_is_on_the_page() {
         scene::worker("w0", "openai", worker.address, ""),
         awaited.to_owned(),
     ];
-    let proxy = Proxy::start(&scene::workers(&workers, "")).await;
+    let proxy = Setup::new(&(scene::workers(&workers, LOG) + WAYS))
+        .file("keys.json", r#"{"keys": []}"#)
+        .file("own-token", "own")
+        .start()
+        .await;
     worker.release();
     http1::ask(proxy.http(), &scene::completion(false))
         .await

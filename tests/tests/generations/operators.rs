@@ -84,9 +84,13 @@ async fn with_tokens_a_change_needs_one_and_a_look_none() {
         .start()
         .await;
     let swap = || Request::post_bytes("/plugins/bad/swap", "");
-    for request in [swap(), swap().token("let-him")] {
+    for (request, challenge) in [
+        (swap(), "Bearer"),
+        (swap().token("let-him"), "Bearer error=\"invalid_token\""),
+    ] {
         let got = http1::ask(proxy.admin(), &request).await.with_status(401);
-        assert_eq!(got.header("www-authenticate"), Some("Bearer"));
+        let told = got.header("www-authenticate").expect("a challenge");
+        assert!(told.starts_with(challenge), "{told}");
     }
     assert_eq!(standing(&proxy).await["changes"]["swapped"], 0);
     http1::ask(proxy.admin(), &swap().token("let-me"))
@@ -205,4 +209,60 @@ async fn the_binary_does_the_same_by_its_verbs() {
     );
     let (well, said) = say("list --json").await;
     assert!(well && said.contains("\"generation\": 2"), "{said}");
+}
+
+/// What the binary says of a proxy's health, and whether it went well.
+async fn health(words: &[&str]) -> (bool, String) {
+    let words: Vec<String> = words.iter().map(|&it| it.to_owned()).collect();
+    let run = move || {
+        let mut command = std::process::Command::new(place::binary());
+        let out = command.arg("health").args(words).output();
+        let out = out.expect("the binary runs");
+        let said = [out.stdout, out.stderr].concat();
+        (
+            out.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        )
+    };
+    tokio::task::spawn_blocking(run).await.expect("it ends")
+}
+
+#[tokio::test]
+async fn the_binary_tells_how_a_proxy_is() {
+    let proxy = bad("").start().await;
+    let admin = proxy.admin().to_string();
+    let ready = health(&["--admin", &admin]).await;
+    assert_eq!(ready, (true, "ready\n".to_owned()));
+    let alive = health(&["--admin", &admin, "--live"]).await;
+    assert_eq!(alive, (true, "ok\n".to_owned()));
+    drop(proxy);
+    let (well, said) = health(&["--admin", &admin]).await;
+    assert!(!well && said.contains(&admin), "{said}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_ready_or_says_nothing_is_not_well() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let admin = listener.local_addr().unwrap().to_string();
+    let answering = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 256];
+        let read = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 9\r\n\r\ndraining\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        head
+    };
+    let words = ["--admin", admin.as_str()];
+    let (head, (well, said)) = tokio::join!(answering, health(&words));
+    assert!(head.starts_with("GET /readyz HTTP/1.1\r\n"), "{head}");
+    assert!(
+        !well && said.contains("503") && said.contains("draining"),
+        "{said}"
+    );
+    // It is connected to, and nobody answers.
+    let (well, said) = health(&["--admin", &admin, "--timeout", "1"]).await;
+    assert!(!well && said.contains("no answer within 1s"), "{said}");
 }

@@ -9,6 +9,7 @@ mod kserve_python;
 mod mlserver;
 mod modelmesh;
 mod ovms;
+mod sidecars;
 mod texts;
 mod triton;
 mod v1;

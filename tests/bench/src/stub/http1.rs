@@ -81,6 +81,11 @@ async fn answer(
         ("/v1/models", true) => json(openai.models.clone()),
         ("/health" | "/ping" | "/v2/health/live" | "/v2/health/ready", true) => json(Bytes::new()),
         ("/metrics", true) => text(),
+        // A collector of telemetry, which takes what it gets.
+        ("/v1/traces" | "/v1/metrics", false) => {
+            whole(body, 0).await;
+            json(Bytes::new())
+        }
         ("/v2", true) => json(tensors.rest_server.clone()),
         ("/v2/repository/index", false) => json(tensors.rest_index.clone()),
         (path, get) => match (v2_verb(path), get) {
