@@ -156,6 +156,7 @@ impl Proxy {
                 .arg(&url);
             if output(&mut ask).is_ok() {
                 println!("   ready; it logs to {}", log.display());
+                println!("   for a browser on this machine: http://{}/", demo.admin);
                 return Ok(());
             }
         }

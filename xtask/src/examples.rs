@@ -44,6 +44,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<Counts> {
     for (file, text) in examples {
         let folder = file.parent().unwrap_or(&folder);
         materials::certificates(&text, folder, &[])?;
+        materials::placeholders(&text, folder)?;
         for tokens in token_files(&text) {
             let tokens = folder.join(tokens);
             if !tokens.is_file() {
@@ -77,16 +78,20 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The files of tokens that a configuration names: `tokens: { file: … }`, or on the line after.
+/// The files of tokens that a configuration names: `tokens: { file: … }` and `admin: { tokens: … }`,
+/// or on the lines after.
 pub(crate) fn token_files(text: &str) -> Vec<&str> {
     let mut lines = text.lines().peekable();
     let mut files = Vec::new();
     while let Some(line) = lines.next() {
-        if line.starts_with("tokens:") {
-            files.extend(materials::values(line, "file"));
-            while let Some(line) = lines.next_if(|line| line.starts_with([' ', '#'])) {
-                files.extend(materials::values(line, "file"));
-            }
+        let key = match line.split(':').next() {
+            Some("tokens") => "file",
+            Some("admin") => "tokens",
+            _ => continue,
+        };
+        files.extend(materials::values(line, key));
+        while let Some(line) = lines.next_if(|line| line.starts_with([' ', '#'])) {
+            files.extend(materials::values(line, key));
         }
     }
     files
@@ -102,6 +107,10 @@ mod tests {
         assert_eq!(
             token_files("tokens:\n  # ours\n  file: b.yaml\nlog:\n  file: c\n"),
             ["b.yaml"]
+        );
+        assert_eq!(
+            token_files("admin:\n  address: a:1\n  tokens: c.yaml\nlog:\n  tokens: d\n"),
+            ["c.yaml"]
         );
     }
 }

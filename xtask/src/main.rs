@@ -6,6 +6,7 @@ mod bench;
 mod components;
 mod conformance;
 mod demo;
+mod dockerfile;
 mod docs;
 mod examples;
 mod foreign;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+/// What `cargo xtask help` prints; documents are held against it.
 const HELP: &str = "\
 cargo xtask VERB
 
@@ -41,6 +43,7 @@ cargo xtask VERB
                        tests/CONFORMANCE.md; built: with the binary and components at hand;
                        groups: text, tensors, caikit, specification
   demo [--once]        serve a tiny model over TLS, and call it as real clients do
+  docs                 write what of the documents is made: the configuration's reference
   soak [--minutes M | --swaps N] [--out DIR] [--built] [--faults]
                        everything at once, while workers die and plugins change: nothing may
                        grow; into target/soak/DATE/; swaps: so many, and nothing stays behind;
@@ -63,6 +66,7 @@ const VERBS: &[&str] = &[
     "components",
     "conformance",
     "demo",
+    "docs",
     "fuzz",
     "help",
     "miri",
@@ -91,6 +95,7 @@ fn run() -> Result<()> {
         "components" => components::run(&rest),
         "conformance" => conformance::run(&rest),
         "demo" => demo::run(&rest),
+        "docs" => docs::run(&rest),
         "soak" => soak::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "miri" => miri::run(&rest),

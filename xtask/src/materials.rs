@@ -55,6 +55,24 @@ pub(crate) fn certificates(text: &str, folder: &Path, hosts: &[String]) -> Resul
     Ok(())
 }
 
+/// Writes an empty file for every authority and every token of our own that the text names and that is
+/// not there: who checks a configuration only has to find them.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(crate) fn placeholders(text: &str, folder: &Path) -> Result<()> {
+    for name in ["ca", "token"]
+        .into_iter()
+        .flat_map(|key| values(text, key))
+    {
+        let path = folder.join(name);
+        if !path.is_file() {
+            write(&path, "")?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file of tokens that lets in one new random token, and returns that token.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! What the tests need beyond the toolchain, fetched when it is missing: Python with the real
-//! clients, curl, an OCI registry, cargo-deny.
+//! clients, curl, an OCI registry, Redis, Prometheus' tool, cargo-deny.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,42 +25,89 @@ pub(crate) fn curl() -> Result<()> {
     apt(&["curl", "ca-certificates"])
 }
 
-/// Debian's OCI registry, unpacked into `target/tools/docker-registry` and not installed: a test
-/// starts it where it likes, and no service of the system's is left behind. Returns the program.
+/// Debian's OCI registry. Returns the program.
 ///
 /// # Errors
 /// When this is no Debian, or the package cannot be fetched.
 pub(crate) fn registry(workspace: &Workspace) -> Result<PathBuf> {
+    unpacked(
+        workspace,
+        "docker-registry",
+        &["docker-registry"],
+        "docker-registry",
+    )
+}
+
+/// Debian's Redis, with the libraries that a small system lacks. `redis-server` is a link to the
+/// program, which comes in `redis-tools`.
+///
+/// # Errors
+/// When this is no Debian, or the packages cannot be fetched.
+pub(crate) fn redis(workspace: &Workspace) -> Result<PathBuf> {
+    let program = ["redis-server", "redis-tools"];
+    // Who starts it names the folder of these to the loader.
+    let libraries = ["libatomic1", "libjemalloc2", "liblzf1"];
+    unpacked(
+        workspace,
+        "redis-server",
+        &[&program[..], &libraries[..]].concat(),
+        "redis-server",
+    )
+}
+
+/// The tool of Debian's Prometheus that finds fault with pages of metrics. Returns the program.
+///
+/// # Errors
+/// When this is no Debian, or the package cannot be fetched.
+pub(crate) fn promtool(workspace: &Workspace) -> Result<PathBuf> {
+    unpacked(workspace, "prometheus", &["prometheus"], "promtool")
+}
+
+/// A program of these packages of Debian's, unpacked together into a folder in `target/tools` and not
+/// installed: a test starts it where it likes, and no service of the system's is left behind.
+fn unpacked(
+    workspace: &Workspace,
+    name: &str,
+    packages: &[&str],
+    program: &str,
+) -> Result<PathBuf> {
     let tools = workspace.target.join("tools");
-    let folder = tools.join("docker-registry");
-    let program = folder.join("usr/bin/docker-registry");
+    let folder = tools.join(name);
+    let program = folder.join("usr/bin").join(program);
     if program.is_file() {
         return Ok(program);
     }
-    let fetched = tools.join("docker-registry.fetched");
+    let fetched = tools.join(format!("{name}.fetched"));
     fs::remove_dir_all(&fetched).ok();
     fs::create_dir_all(&fetched)?;
     let fetch = || {
         let mut command = Command::new("apt-get");
         command
-            .args(["download", "-qq", "docker-registry"])
+            .args(["download", "-qq"])
+            .args(packages)
             .current_dir(&fetched)
             .stderr(Stdio::null());
         command
     };
-    println!("registry: fetching Debian's docker-registry");
+    println!("clients: fetching Debian's {}", packages.join(", "));
     if run(&mut fetch()).is_err() {
         run(Command::new("apt-get").args(["update", "-qq"]))?;
         run(&mut fetch())?;
     }
-    let package = fs::read_dir(&fetched)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|end| end == "deb"))
-        .context("apt-get downloaded no package")?;
     let unpacked = fetched.join("unpacked");
-    run(Command::new("dpkg-deb")
-        .arg("--extract")
-        .args([&package, &unpacked]))?;
+    let mut found = false;
+    for entry in fs::read_dir(&fetched)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|end| end == "deb") {
+            run(Command::new("dpkg-deb")
+                .arg("--extract")
+                .args([&package, &unpacked]))?;
+            found = true;
+        }
+    }
+    if !found {
+        bail!("apt-get downloaded no package");
+    }
     // Last: a half-unpacked one is fetched again.
     fs::remove_dir_all(&folder).ok();
     fs::rename(&unpacked, &folder)?;
@@ -193,4 +240,17 @@ impl Deny {
 fn is_version(program: &Path) -> bool {
     output(Command::new(program).arg("--version"))
         .is_ok_and(|text| text.split_whitespace().last() == Some(DENY_VERSION))
+}
+
+/// Makes sure that there is a Chromium, for the page of operators, and that it runs.
+///
+/// # Errors
+/// When there is none and it cannot be installed, or it does not start.
+pub(crate) fn chromium() -> Result<()> {
+    if !on_path("chromium") {
+        apt(&["chromium", "fonts-dejavu-core"])?;
+    }
+    let version = output(Command::new("chromium").arg("--version"));
+    version.context("there is a Chromium, and it does not run")?;
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! `test`: everything that a change has to pass, the same for developers and CI.
 //!
 //! 1. Fetch what is missing; cargo-deny compiles aside, at the lowest priority.
-//! 2. Format, components, lints, architecture, documents.
+//! 2. Format, components, lints, architecture, documents, manifests, the image.
 //! 3. Build everything, run every test, and with the binary that was built: check every example
-//!    configuration, play the demonstration.
+//!    configuration, the documents' commands and pieces of configurations, play the demonstration.
 //! 4. Dependencies, when cargo-deny is there.
 //! 5. Add up. A failed stage does not stop the ones that do not stand on it.
 
@@ -19,7 +19,10 @@ use crate::process::{cargo, run as run_command, shown};
 use crate::properties::SEED;
 use crate::stages::{Counts, Stages};
 use crate::workspace::Workspace;
-use crate::{VERBS, arch, components, conformance, demo, docs, examples, foreign, manifests};
+use crate::{
+    HELP, VERBS, arch, components, conformance, demo, dockerfile, docs, examples, foreign,
+    manifests,
+};
 
 /// Runs the stages; `--quick` leaves out lints and the check of dependencies.
 ///
@@ -36,14 +39,18 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 
     let mut deny = None;
     let mut venv = PathBuf::new();
-    let mut registry = PathBuf::new();
+    let (mut registry, mut promtool) = (PathBuf::new(), PathBuf::new());
+    let mut redis = PathBuf::new();
     let clients = stages.check("clients", || {
         needs::curl()?;
+        needs::chromium()?;
         if !quick {
             deny = Some(Deny::start(&workspace)?);
         }
         venv = needs::python(&workspace)?;
         registry = needs::registry(&workspace)?;
+        redis = needs::redis(&workspace)?;
+        promtool = needs::promtool(&workspace)?;
         if quick {
             return Ok(());
         }
@@ -57,7 +64,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     });
     let built = stages.check("components", || components::build(&workspace, Which::All));
     stages.check("architecture", arch::run);
-    stages.check("documents", || docs::check(&workspace.root, VERBS));
+    stages.check("documents", || docs::check(&workspace.root, VERBS, HELP));
+    stages.check("image", || dockerfile::check(&workspace.root));
     if clients {
         stages.check("manifests", || manifests::check(&workspace, &venv));
     } else {
@@ -74,14 +82,21 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         });
         if compiled {
             if clients {
-                stages.counted("tests", || tests(&workspace, &venv, &registry, quick));
+                let tools = [
+                    ("TOLLGATE_VENV", &*venv),
+                    ("TOLLGATE_REGISTRY", &*registry),
+                    ("TOLLGATE_REDIS", &*redis),
+                    ("TOLLGATE_PROMTOOL", &*promtool),
+                ];
+                stages.counted("tests", || tests(&workspace, &tools, quick));
             } else {
                 stages.skip("tests");
             }
             stages.counted("examples", || examples::check(&workspace));
+            stages.counted("commands", || docs::check_with_binary(&workspace));
             stages.check("demo", || demo::serve(&workspace, true));
         } else {
-            for stage in ["tests", "examples", "demo"] {
+            for stage in ["tests", "examples", "commands", "demo"] {
                 stages.skip(stage);
             }
         }
@@ -127,11 +142,10 @@ fn lints(workspace: &Workspace) -> Result<()> {
 /// Runs every test of the workspace and counts them by cargo's own closing lines.
 ///
 /// `quick`: examples in other languages may be missing.
-fn tests(workspace: &Workspace, venv: &Path, registry: &Path, quick: bool) -> Result<Counts> {
+fn tests(workspace: &Workspace, tools: &[(&str, &Path)], quick: bool) -> Result<Counts> {
     let mut command = plain(workspace, &["test", "--workspace", "--no-fail-fast"]);
     command
-        .env("TOLLGATE_VENV", venv)
-        .env("TOLLGATE_REGISTRY", registry)
+        .envs(tools.iter().copied())
         // The same cases in every run, so that one commit has one verdict; `properties` draws new.
         .env(SEED, std::env::var_os(SEED).unwrap_or_else(|| "1".into()))
         .stdin(Stdio::null())

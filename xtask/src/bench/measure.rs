@@ -24,6 +24,7 @@ pub(crate) mod name {
     pub(crate) const CPU: &str = "CPU a request";
     pub(crate) const GUEST: &str = "of it guests";
     pub(crate) const CHECK: &str = "of it token check";
+    pub(crate) const TOLD: &str = "of it telemetry";
     pub(crate) const P: [&str; 3] = ["p50", "p90", "p99"];
     pub(crate) const RSS: &str = "RSS";
     pub(crate) const CPU_TOKEN: &str = "CPU a token";

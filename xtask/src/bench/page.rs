@@ -106,7 +106,7 @@ const LEGEND: &str = "<p class=\"legend\"><span class=\"k ours\"></span> host \
 
 /// The figures with a plot of their own: percentiles share one, parts lie within their whole.
 fn figures(record: &Record) -> Vec<(&str, &str)> {
-    let inside = [name::GUEST, name::CHECK, name::GUEST_TOKEN];
+    let inside = [name::GUEST, name::CHECK, name::TOLD, name::GUEST_TOKEN];
     let together = [name::P, name::FIRST, name::BETWEEN].concat();
     let mut all: Vec<(&str, &str)> = Vec::new();
     for figure in &record.figures {
@@ -158,6 +158,8 @@ fn class(subject: &str) -> &'static str {
         Subject::Open,
         Subject::Swapped,
         Subject::Beside,
+        Subject::Traced,
+        Subject::Silent,
     ]
     .map(Subject::name);
     if ours.contains(&subject) || subject == super::scenarios::guests::SANDBOX {

@@ -9,6 +9,7 @@ mod prompts;
 pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod swap;
+mod telemetry;
 mod tensors;
 pub(crate) mod translations;
 mod unary;
@@ -36,6 +37,12 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "1 KB each way over 32 connections, closed loop, then open loop at a rate that all hold",
         reads: "`CPU a request` is what a proxy costs: a core does as many requests a second as that fits into it. In the closed loop the proxy's core is busy all the time and latencies are those of a queue; at the common rate, behind it, they are those of a proxy that is not.",
         run: unary::run,
+    },
+    Scenario {
+        name: "telemetry",
+        about: "1 KB each way over 32 connections: every request traced and exported, against no traces and no access log",
+        reads: "`of it telemetry` is what spans, their export and the line in the access log cost together; Tollgate by itself has the line and no spans. Metrics are counted in all of them.",
+        run: telemetry::run,
     },
     Scenario {
         name: "stream",

@@ -31,6 +31,10 @@ pub(crate) enum Subject {
     Swapped,
     /// Tollgate while hostile plugins beside the others are asked.
     Beside,
+    /// Tollgate with every request traced, and traces and metrics sent to a collector.
+    Traced,
+    /// Tollgate without traces and without its access log.
+    Silent,
 }
 
 impl Subject {
@@ -48,6 +52,8 @@ impl Subject {
             Self::Open => "Tollgate, no tokens",
             Self::Swapped => "Tollgate, swapped",
             Self::Beside => "Tollgate, attacked",
+            Self::Traced => "Tollgate, traced",
+            Self::Silent => "Tollgate, silent",
         }
     }
 
@@ -55,7 +61,13 @@ impl Subject {
     pub(crate) const fn ours(self) -> bool {
         matches!(
             self,
-            Self::Tollgate | Self::Again | Self::Open | Self::Swapped | Self::Beside
+            Self::Tollgate
+                | Self::Again
+                | Self::Open
+                | Self::Swapped
+                | Self::Beside
+                | Self::Traced
+                | Self::Silent
         )
     }
 }
@@ -156,9 +168,12 @@ impl Way {
     /// Where clients of this way find somebody; none where nobody could answer.
     pub(crate) const fn address(&self, subject: Subject) -> Option<SocketAddr> {
         match subject {
-            Subject::Tollgate | Subject::Again | Subject::Swapped | Subject::Beside => {
-                Some(local(self.port))
-            }
+            Subject::Tollgate
+            | Subject::Again
+            | Subject::Swapped
+            | Subject::Beside
+            | Subject::Traced
+            | Subject::Silent => Some(local(self.port)),
             Subject::Open => Some(local(self.port + OPEN)),
             _ if !self.pass => None,
             Subject::Nobody if self.grpc => Some(STUB_GRPC),
