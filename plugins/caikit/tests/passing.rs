@@ -178,4 +178,27 @@ fn the_work_is_guessed() {
     let ask = Ask::rest(GENERATE, &json!({"inputs": "x"}));
     let intent = &ask.told(vec![Event::End]).intents[0];
     assert_eq!((intent.model.as_deref(), intent.cost.output), (None, 20));
+    for (message, counted) in [
+        (json!({"text": "a"}), 20),
+        (json!({"text": "a", "maxNewTokens": "5000"}), 5000),
+        (json!({"text": "a", "maxNewTokens": "5000000000"}), u32::MAX),
+        (json!({"text": "a", "maxNewTokens": "-1"}), 20),
+    ] {
+        let ask = Ask::grpc("TextGenerationTaskPredict", &message);
+        let intent = &ask.told(vec![Event::End]).intents[0];
+        assert_eq!(intent.cost.output, counted, "{message}");
+    }
+    for (given, counted) in [
+        (json!(null), 20),
+        (json!(0), 20),
+        (json!("5000"), 5000),
+        (json!(5e3), 5000),
+        (json!(u64::MAX), u32::MAX),
+        (json!([]), u32::MAX),
+    ] {
+        let parameters = json!({"max_new_tokens": given});
+        let ask = Ask::rest(GENERATE, &json!({"inputs": "x", "parameters": parameters}));
+        let intent = &ask.told(vec![Event::End]).intents[0];
+        assert_eq!(intent.cost.output, counted, "{given}");
+    }
 }

@@ -107,6 +107,26 @@ fn prompts(task: &Task) -> Vec<&str> {
 }
 
 #[test]
+fn what_is_not_understood_of_a_limit_of_tokens_is_counted() {
+    let cost = |parameters: Value, sampling: &str| {
+        let body = json!({
+            "parameters": parameters,
+            "inputs": [
+                {"name": "PROMPT", "shape": [1], "datatype": "BYTES", "data": ["a"]},
+                {"name": "sampling_parameters", "shape": [1], "datatype": "BYTES",
+                    "data": [sampling]},
+            ],
+        });
+        rest("named", &body, said()).intents[0].cost.output
+    };
+    assert_eq!(cost(json!({}), r#"{"max_tokens": 7}"#), 7);
+    assert_eq!(cost(json!({}), r#"{"max_tokens": "5000", "n": 2}"#), 10_000);
+    assert_eq!(cost(json!({}), r#"{"max_tokens": 1e30}"#), u32::MAX);
+    let known_elsewhere = json!({"max_tokens": 9});
+    assert_eq!(cost(known_elsewhere, r#"{"no_such": {}, "n": "2"}"#), 18);
+}
+
+#[test]
 fn an_inference_is_a_generation_for_a_worker_of_texts() {
     let body = json!({
         "id": "one", "parameters": {"max_tokens": 7, "temperature": 0},

@@ -108,6 +108,31 @@ fn a_models_name_says_no_more_than_a_name() {
 }
 
 #[test]
+fn no_form_of_a_limit_of_tokens_makes_less_of_a_generation_s_cost() {
+    let most = u32::MAX;
+    for (body, counted) in [
+        (json!({"text_input": "a", "max_tokens": 7}), 7),
+        (
+            json!({"text_input": "a", "parameters": {"max_tokens": 7, "n": 3}}),
+            21,
+        ),
+        (json!({"text_input": "a", "max_tokens": "5000"}), 5000),
+        (
+            json!({"prompt": "a", "parameters": {"max_tokens": "50", "n": 2}}),
+            100,
+        ),
+        (json!({"text_input": "a", "max_tokens": u64::MAX}), most),
+        (json!({"text_input": "a", "max_tokens": 1e30}), most),
+        (json!({"text_input": "a", "max_tokens": []}), most),
+        (json!({"prompt": "a"}), 0),
+    ] {
+        let door = "POST /v2/models/{model}/generate";
+        let outcome = rest("", door, &[("model", "m")], &body, translate("m"));
+        assert_eq!(outcome.intents[0].cost.output, counted, "{body}");
+    }
+}
+
+#[test]
 fn a_version_that_is_not_there_is_404_whatever_a_server_says_to_models() {
     let failed = |kind| vec![Event::Failed(tollgate_sdk_protocol::failure::of(kind, "x"))];
     let generate = json!({"text_input": "a"});

@@ -54,6 +54,40 @@ fn a_conversation_has_bounds() {
 }
 
 #[test]
+fn no_form_of_a_limit_of_tokens_makes_less_of_the_cost() {
+    let costs = |endpoint: &str, body: Value, output: u32| {
+        let intent = json!({"output": output});
+        let script = json!({"endpoint": endpoint, "request": body, "intent": intent});
+        // Whether it can be translated is another matter.
+        let _ = taken_apart(&script);
+    };
+    let chat = |body: Value, output| costs("POST /v1/chat/completions", body, output);
+    let most = u32::MAX;
+    for (given, counted) in [
+        (json!(7), 7),
+        (json!(null), 256),
+        (json!("5000"), 5000),
+        (json!(9_223_372_036_854_775_808_u64), most),
+        (json!(1e30), most),
+        (json!(5.5), most),
+        (json!({}), most),
+    ] {
+        chat(json!({"messages": [], "max_tokens": given}), counted);
+    }
+    let body = json!({"messages": [], "max_completion_tokens": 1, "max_tokens": 900});
+    chat(body, 900);
+    let several = |n: Value, best_of: Value, output| {
+        let body = json!({"prompt": ["a", "b"], "max_tokens": 10, "n": n, "best_of": best_of});
+        costs("POST /v1/completions", body, output);
+    };
+    several(json!(null), json!(null), 20);
+    several(json!("3"), json!(null), 60);
+    several(json!(2), json!(5), 100);
+    several(json!(5), json!(2), 100);
+    several(json!([]), json!(2), most);
+}
+
+#[test]
 fn classification_has_bounds() {
     let classify = |body: Value| taken_apart(&script("POST /classify", body));
     let kind = |body: Value| classify(body).unwrap_err().refused.expect("a refusal").kind;

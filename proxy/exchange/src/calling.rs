@@ -22,6 +22,10 @@ use crate::{
     tasks,
 };
 
+/// Tokens that a call is believed to make at most where its worker is chosen. A bound that no worker
+/// reaches counts in full only against a tenant's limits: it says nothing of the work.
+const MOST_OUTPUT: u32 = 1 << 20;
+
 /// What a call is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Ask {
@@ -260,7 +264,7 @@ pub(crate) fn submit(
     submission.eligible = queued.eligible;
     submission.priority = ask.priority.saturating_add(identity.priority());
     submission.input_cost = ask.input_cost;
-    submission.output_cost = ask.output_cost;
+    submission.output_cost = ask.output_cost.min(MOST_OUTPUT);
     submission.deadline = Some(house.clock.at(queued.deadline));
     submission.bytes = ask.bytes;
     submission.affinity = match &ask.affinity {

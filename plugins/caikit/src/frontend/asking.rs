@@ -1,12 +1,14 @@
 //! What comes from a client, as far as a worker must be asked for it.
 //!
-//! A REST body is looked at for its members and their places, a message not at all: its
-//! model stands in the metadata. Everything else waits until the request is taken apart.
+//! A REST body is looked at for its members and their places, a message for its limit of new
+//! tokens alone: its model stands in the metadata. Everything else waits until the request is
+//! taken apart.
 
 use tollgate_sdk_protocol::{
     Bytes,
     actions::{self, intent},
     failure,
+    fields::Reader,
     frontend::{Action, Cost, Intent},
     types::{FailureKind, Progress},
 };
@@ -18,6 +20,27 @@ use crate::{
     manifest::What,
     proto::{MODEL_ID, ModelInfoRequest},
 };
+
+/// The field of a generation's message, streamed or not, that limits new tokens.
+const MAX_NEW_TOKENS: u32 = 2;
+
+/// New tokens that a generation's message allows: all there can be where it cannot be read, none
+/// where it does not say.
+fn allowed(bytes: &dyn Bytes, progress: &Progress) -> Option<u32> {
+    let mut reader = Reader::new(bytes, progress);
+    let (mut at, mut most) = (0, 0);
+    while at < progress.available {
+        let Ok(field) = reader.field(at, progress.available) else {
+            return Some(u32::MAX);
+        };
+        // What is below zero is refused by whoever takes it apart, and has a varint's top bit.
+        if field.number == MAX_NEW_TOKENS && field.varint <= i64::MAX as u64 {
+            most = most.max(field.varint);
+        }
+        at = field.end;
+    }
+    (most > 0).then(|| u32::try_from(most).unwrap_or(u32::MAX))
+}
 
 impl Exchange {
     pub(super) fn body(&mut self, bytes: &dyn Bytes, progress: Progress, out: &mut Vec<Action>) {
@@ -52,6 +75,8 @@ impl Exchange {
         let output = match endpoint {
             Endpoint::Generate | Endpoint::GenerateStream => body
                 .count(bytes, "max_new_tokens")
+                // As when it is taken apart.
+                .filter(|count| *count != 0)
                 .unwrap_or(self.options.default_max_new_tokens),
             _ => 0,
         };
@@ -100,7 +125,9 @@ impl Exchange {
             return self.fail(failure::invalid(message, Some(MODEL_ID)), out);
         }
         let output = match endpoint {
-            Endpoint::Generate | Endpoint::GenerateStream => self.options.default_max_new_tokens,
+            Endpoint::Generate | Endpoint::GenerateStream => {
+                allowed(bytes, &progress).unwrap_or(self.options.default_max_new_tokens)
+            }
             _ => 0,
         };
         let cost = Cost {

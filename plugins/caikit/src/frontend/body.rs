@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
-    Bytes, failure,
+    Bytes, cost, failure,
     frontend::Edit,
     text,
     types::{Segment, Text},
@@ -80,17 +80,18 @@ impl Body {
         self.inputs.as_ref().map_or(0, |at| at.end - at.start)
     }
 
-    /// A parameter that is a number, to guess the work.
+    /// The most that a worker may take a parameter for that is a count, to guess the work.
     pub fn count(&self, bytes: &dyn Bytes, name: &str) -> Option<u32> {
         let at = self.parameters.as_ref()?;
         let keys = [name.to_owned()];
         let members = bytes
             .json_members(0, at.start, at.end - at.start, &keys)
             .ok()?;
-        let member = members.last()?;
-        read(bytes, &(member.offset..member.offset + member.len))
-            .parse()
-            .ok()
+        let counts = members.iter().filter_map(|member| {
+            let json = read(bytes, &(member.offset..member.offset + member.len));
+            cost::at_most(json.as_bytes())
+        });
+        counts.max()
     }
 
     /// The body with the name that the model has at the worker.

@@ -239,6 +239,12 @@ pub fn reason(reason: FinishReason) -> String {
     }
 }
 
+/// New tokens of a request that was not understood.
+fn guessed(body: &[u8]) -> u32 {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    settings::guessed(&[&body, &body["parameters"]])
+}
+
 impl one_call::Ask for Generate {
     fn read(&mut self, bytes: &dyn Bytes, progress: &Progress) -> Result<Read, Failure> {
         if !progress.end {
@@ -248,10 +254,14 @@ impl one_call::Ask for Generate {
         let asked = self.take_apart(&body);
         // What it asks for can be told by whoever speaks this dialect; what it means to
         // others, and what is wrong with it, is looked at when it comes to that.
-        let cost = asked
-            .as_ref()
-            .ok()
-            .and_then(|asked| asked.content.settings.stopping.max_tokens);
+        let output = match &asked {
+            Ok(asked) => {
+                let settings = &asked.content.settings;
+                let each = settings.stopping.max_tokens.unwrap_or(0);
+                each.saturating_mul(settings.n)
+            }
+            Err(_) => guessed(&body),
+        };
         self.asked = Some(asked);
         let mut intent = Intent {
             version: (!self.version.is_empty()).then(|| self.version.clone()),
@@ -259,7 +269,7 @@ impl one_call::Ask for Generate {
             ..intent(CALL, TaskKind::Generate, &self.model)
         };
         intent.cost.input = u32::try_from(body.len() / 4).unwrap_or(u32::MAX);
-        intent.cost.output = cost.unwrap_or(0);
+        intent.cost.output = output;
         Ok(Read::Call(intent))
     }
 

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 use tollgate_sdk_protocol::{
-    failure,
+    cost, failure,
     inference::{Detail, Extra, Sampling, Settings, Stopping, Truncation, TruncationSide},
     types::Failure,
 };
@@ -105,6 +105,19 @@ pub struct Beside {
     pub finish_reason: bool,
     pub input_tokens: bool,
     pub output_tokens: bool,
+}
+
+/// New tokens of a request that was not understood, by the objects in which its limits may stand:
+/// its worker may understand them all the same.
+pub fn guessed(objects: &[&Value]) -> u32 {
+    let most = |name: &str| {
+        let values = objects.iter().filter_map(|object| object.get(name));
+        values
+            .filter_map(|value| cost::at_most(value.to_string().as_bytes()))
+            .max()
+    };
+    let each = most("max_tokens").unwrap_or(0);
+    each.saturating_mul(most("n").unwrap_or(1).max(1))
 }
 
 /// Reads what stands beside a prompt: optional inputs and parameters, by name. `echo` says whether

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tollgate_sdk_protocol::{
-    Bytes, body, failure,
+    Bytes, body, cost, failure,
     types::{Failure, SourceId},
 };
 
@@ -96,10 +96,14 @@ impl Fields {
     /// The JSON of a member.
     pub fn raw(&self, bytes: &dyn Bytes, name: &str) -> Option<Cow<'_, [u8]>> {
         let (offset, len) = self.place(name)?;
-        Some(match &self.body {
+        Some(self.at(bytes, offset, len))
+    }
+
+    fn at(&self, bytes: &dyn Bytes, offset: u64, len: u64) -> Cow<'_, [u8]> {
+        match &self.body {
             Some(body) => Cow::Borrowed(&body[offset as usize..(offset + len) as usize]),
             None => Cow::Owned(bytes.read_all(self.source, offset, len)),
-        })
+        }
     }
 
     /// The JSON of a member as text; none when absent or `null`.
@@ -186,6 +190,14 @@ impl Fields {
             Ok(count) if count >= least => Ok(Some(count)),
             _ => Err(out_of_count(name, &format!("at least {least}"), value)),
         }
+    }
+
+    /// The most that a worker may take a count for: of members of the same name it may read
+    /// any.
+    pub fn at_most(&self, bytes: &dyn Bytes, name: &str) -> Option<u32> {
+        let members = self.found.iter().filter(|member| member.name == name);
+        let counts = members.filter_map(|it| cost::at_most(&self.at(bytes, it.offset, it.len)));
+        counts.max()
     }
 
     /// A boolean.

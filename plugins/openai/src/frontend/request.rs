@@ -205,15 +205,16 @@ impl Request {
     }
 
     /// The question for a worker. Costs are guesses: four bytes a token, and the limit
-    /// of new tokens that the client set.
+    /// of new tokens that the client set, for as many answers as may be made.
     pub fn intent(&self, bytes: &dyn Bytes, options: &Options) -> Intent {
         let task = self.endpoint.task().unwrap_or(TaskKind::Generate);
         let subject = self.subject();
         let input = subject.map_or(0, |(_, len)| u32::try_from(len / 4).unwrap_or(u32::MAX));
-        let count = |name| self.fields.integer(bytes, name).ok().flatten();
+        let count = |name| self.fields.at_most(bytes, name).map(u64::from);
         let output = match self.endpoint {
+            // Old workers know only the second.
             Endpoint::Chat => count("max_completion_tokens")
-                .or_else(|| count("max_tokens"))
+                .max(count("max_tokens"))
                 .unwrap_or(256),
             Endpoint::Completions => count("max_tokens").unwrap_or(match options.clients {
                 Clients::New | Clients::Old => 16,
@@ -223,13 +224,13 @@ impl Request {
             Endpoint::Messages => count("max_tokens").unwrap_or(256),
             _ => 0,
         };
-        let answers = count("n").unwrap_or(1).clamp(1, 1024);
+        // The best of more answers than are given are made, too.
+        let answers = count("n").max(count("best_of")).unwrap_or(1).max(1);
         let prompts = match (self.endpoint, subject) {
             (Endpoint::Completions, Some((offset, len))) => self.prompts(bytes, offset, len),
             _ => 1,
         };
-        let output = output.clamp(0, 1 << 20).saturating_mul(answers);
-        let output = output.saturating_mul(prompts);
+        let output = output.saturating_mul(answers).saturating_mul(prompts);
         let affinity = match (options.affinity, subject) {
             _ if self.sticky.is_some() => {
                 let key = self.sticky.as_ref().map(|sticky| sticky.key.clone());
@@ -259,7 +260,7 @@ impl Request {
     }
 
     /// Prompts of a completion: of a list of texts, or of lists of tokens, as many as it has.
-    fn prompts(&self, bytes: &dyn Bytes, offset: u64, len: u64) -> i64 {
+    fn prompts(&self, bytes: &dyn Bytes, offset: u64, len: u64) -> u64 {
         // What begins otherwise is one, and is not read for it.
         if bytes.read(0, offset, 1) != b"[" {
             return 1;
@@ -268,7 +269,7 @@ impl Request {
         // Elements are stepped over, not built.
         let elements: Vec<&RawValue> = serde_json::from_slice(&raw).unwrap_or_default();
         match elements.first().map(|first| first.get().as_bytes()[0]) {
-            Some(b'"' | b'[') => elements.len() as i64,
+            Some(b'"' | b'[') => elements.len() as u64,
             _ => 1,
         }
     }

@@ -10,6 +10,7 @@
 //! | an upstream request for one call | [`one_attempt`] |
 //! | answers of frontends and backends | [`actions`] |
 //! | calls, settings and events | [`neutral`] |
+//! | how many tokens a request may cost | [`cost`] |
 //! | what texts and their parts are | [`classify`] |
 //! | failures, statuses and codes | [`failure`] |
 //! | texts that the host holds | [`text`] |
@@ -35,6 +36,7 @@ pub mod bindings {
 
 pub mod actions;
 pub mod classify;
+pub mod cost;
 pub mod failure;
 pub mod fields;
 pub mod health;

@@ -90,6 +90,28 @@ pub fn read(
     }
 }
 
+/// New tokens of a generation that was not understood.
+pub fn guessed(bytes: &dyn Bytes, body: &Body) -> u32 {
+    let members = body.parameters.iter();
+    let members: Map<String, Value> = members
+        .map(|it| (it.name.clone(), parameters::to_json(&it.value)))
+        .collect();
+    let tensors = body.tensors.iter().filter(|tensor| tensor.name == SAMPLING);
+    let mut texts: Vec<String> = tensors
+        .filter_map(|tensor| strings(bytes, body, tensor).ok())
+        .flatten()
+        .collect();
+    let named = members.get(SAMPLING).and_then(Value::as_str);
+    texts.extend(named.map(str::to_owned));
+    let mut objects = vec![Value::Object(members)];
+    objects.extend(
+        texts
+            .iter()
+            .filter_map(|text| serde_json::from_str::<Value>(text).ok()),
+    );
+    settings::guessed(&objects.iter().collect::<Vec<_>>())
+}
+
 fn generate(
     bytes: &dyn Bytes,
     default_max_tokens: u32,

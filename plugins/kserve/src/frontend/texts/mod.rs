@@ -26,6 +26,8 @@ use crate::{
 pub struct Texts {
     kind: TaskKind,
     asked: Result<Asked, Failure>,
+    /// New tokens that it may ask for where it was not understood.
+    guessed: u32,
     /// The model, as the client calls it.
     model: String,
     version: String,
@@ -57,12 +59,18 @@ impl Texts {
             "" => default,
             named => named,
         };
+        let asked = asked::read(bytes, options, words, body, pieces);
+        let guessed = match (&asked, words) {
+            (Err(_), options::Texts::Generate(_)) => asked::guessed(bytes, body),
+            _ => 0,
+        };
         Some(Self {
             kind: match words {
                 options::Texts::Generate(_) => TaskKind::Generate,
                 options::Texts::Embed(_) => TaskKind::Embed,
             },
-            asked: asked::read(bytes, options, words, body, pieces),
+            asked,
+            guessed,
             model: model.to_owned(),
             version: body.version.clone(),
             telling: None,
@@ -71,14 +79,17 @@ impl Texts {
 
     /// The intent of an inference, as that of the task that it is.
     pub fn intent(&self, inference: Intent) -> Intent {
-        let intent = Intent {
+        let mut intent = Intent {
             task: self.kind.clone(),
             ..inference
         };
         // One that is wrong here may be right for a worker that knows more of the model.
         match &self.asked {
             Ok(asked) => asked.intent(intent),
-            Err(_) => intent,
+            Err(_) => {
+                intent.cost.output = self.guessed;
+                intent
+            }
         }
     }
 
