@@ -125,7 +125,7 @@ pub(crate) fn load_scheduler(
     name: &str,
     scheduler: &tollgate_config::Scheduler,
 ) -> Result<Arc<Generation>, PluginError> {
-    let generation = loader.load(Order {
+    let order = Order {
         name: name.to_owned(),
         wasm: wasm(
             supply,
@@ -136,7 +136,8 @@ pub(crate) fn load_scheduler(
         )?,
         options: read(&scheduler.options, "scheduler", name)?,
         limits: Limits::default(),
-    })?;
+    };
+    let generation = load(loader, order, &scheduler.options)?;
     if generation.world() != "scheduler" {
         return Err(PluginError::World {
             kind: "scheduler",
@@ -167,7 +168,18 @@ pub(crate) fn load_plugin(
     name: &str,
     plugin: &Plugin,
 ) -> Result<Arc<Generation>, PluginError> {
-    Ok(loader.load(order(supply, name, plugin)?)?)
+    load(loader, order(supply, name, plugin)?, &plugin.options)
+}
+
+/// Whatever a component says when it cannot be loaded comes through here, and it may quote the
+/// options that it was handed.
+fn load(loader: &Loader, order: Order, options: &Options) -> Result<Arc<Generation>, PluginError> {
+    let read = order.options.clone();
+    let loaded = loader.load(order).map_err(|error| {
+        let secrets = options.secrets(&read);
+        error.masked(|text| secrets.masked(text))
+    });
+    Ok(loaded?)
 }
 
 /// How long things last in a plugin's life.

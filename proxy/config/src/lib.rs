@@ -38,6 +38,7 @@ mod references;
 mod registries;
 mod routes;
 mod scalar;
+mod secrets;
 mod section;
 mod sink;
 mod telemetry;
@@ -78,6 +79,7 @@ pub use process::{Admin, Drain, FromElsewhere, Log, LogFormat, LogLevel, Runtime
 pub use registries::{Reference, Registries, RegistryHost};
 pub use routes::{Auth, Queue, Retry, Route, RouteLimits, TOKENS, VisibleModel, VisibleModels};
 pub use scalar::{Count, FilePath, Invalid, ModelName, Name, Period, Size};
+pub use secrets::Secrets;
 pub use sink::Endpoint;
 pub use telemetry::{Attribute, Followed, MetricsExport, Otlp, Share, Telemetry, Traces};
 pub use tenants::Tenant;

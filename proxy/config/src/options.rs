@@ -17,6 +17,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::problem::Position;
 use crate::scalar::{FilePath, MIB};
+use crate::secrets::Secrets;
 use crate::section::{Context, Decode};
 use crate::yaml::{Kind, Node};
 
@@ -109,6 +110,22 @@ impl Options {
             }
         }
         Ok(whole.to_string())
+    }
+
+    /// What nobody may be shown of these options, as [`read`](Self::read) gave them: the component
+    /// that was handed them may quote them in what it says.
+    pub fn secrets(&self, read: &str) -> Secrets {
+        let whole: Value = serde_json::from_str(read).unwrap_or_default();
+        let files = self.files.iter().map(|reference| &reference.pointer);
+        let pointers = self.secrets.iter().chain(files);
+        Secrets::new(
+            pointers.filter_map(|pointer| match whole.pointer(pointer)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                // Of these there are too few to be secret.
+                _ => None,
+            }),
+        )
     }
 }
 
@@ -281,6 +298,11 @@ mod tests {
             "x/y~z": [1, "one \"two\"\n"], "both": {"file": "f", "other": 1}, "file": 7
         });
         assert_eq!(read, wanted);
+        let secrets = options.secrets(&read.to_string());
+        assert_eq!(
+            secrets.masked(r#"got "one \"two\"\n""#),
+            r#"got "(masked)\n""#
+        );
         // What changes is read again.
         std::fs::write(folder.path().join("a b.txt"), "three").unwrap();
         assert!(options.read().unwrap().contains("three"));
@@ -324,6 +346,10 @@ plugins:
         let read: Value = serde_json::from_str(&options.read().unwrap()).unwrap();
         let wanted = serde_json::json!({"auth": ["Bearer swordfish", "${not}"], "plain": 7});
         assert_eq!(read, wanted);
+        let secrets = options.secrets(&read.to_string());
+        let said = "`Bearer swordfish` is none, swordfish is no token, ${not} is 7";
+        let told = "`(masked)` is none, (masked) is no token, ${not} is 7";
+        assert_eq!(secrets.masked(said), told);
         let shown = serde_json::json!({"auth": ["(secret)", "${not}"], "plain": 7});
         assert_eq!(serde_json::to_value(options).unwrap(), shown);
         for told in [

@@ -85,6 +85,37 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// The same without what `mask` takes out of a plugin's own words. What is wrong before it is
+    /// configured cannot tell of its options.
+    #[must_use]
+    pub fn masked(self, mask: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Trial {
+                plugin,
+                step,
+                reason,
+                advice,
+            } => Self::Trial {
+                plugin,
+                step,
+                reason: mask(&reason),
+                advice,
+            },
+            Self::Options { plugin, problems } => {
+                let masked = |it: Problem| Problem {
+                    at: mask(&it.at),
+                    message: mask(&it.message),
+                };
+                let problems = problems.into_iter().map(masked).collect();
+                Self::Options { plugin, problems }
+            }
+            earlier
+            @ (Self::NotAComponent { .. } | Self::Contract { .. } | Self::Import { .. }) => earlier,
+        }
+    }
+}
+
 fn list(problems: &[Problem]) -> String {
     problems
         .iter()
@@ -357,3 +388,33 @@ fn is_too_large(said: &str) -> bool {
 
 const MEMORY: &str = "`limits.memory` bounds it: build it with less (a smaller initial memory, no \
      large tables), or raise the limit";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_s_own_words_are_masked() {
+        let trial = LoadError::Trial {
+            plugin: "p".to_owned(),
+            step: "configure",
+            reason: "not sesame".to_owned(),
+            advice: MEMORY,
+        };
+        let options = LoadError::Options {
+            plugin: "p".to_owned(),
+            problems: vec![Problem {
+                at: "/sesame".to_owned(),
+                message: "no sesame".to_owned(),
+            }],
+        };
+        for error in [trial, options] {
+            let masked = error.masked(|text| text.replace("sesame", "(masked)"));
+            let told = masked.to_string();
+            assert!(
+                told.contains("(masked)") && !told.contains("sesame"),
+                "{told}"
+            );
+        }
+    }
+}

@@ -65,7 +65,7 @@ async fn options_that_do_not_fit_are_refused_with_the_plugins_words() {
         (
             "nothing-we-know",
             "step",
-            &["refuses its options", "/fault"][..],
+            &["refuses its options", "/fault", "(masked)"][..],
         ),
         ("trap", "never", &["refuses its options", "/when"]),
         (
@@ -94,6 +94,8 @@ async fn options_that_do_not_fit_are_refused_with_the_plugins_words() {
         stage.refuses(&format!("{fault} when {when}"), words).await;
     }
     fs::remove_file(stage.path("fault.txt")).unwrap();
+    let log = stage.proxy.log();
+    assert!(!log.contains("nothing-we-know"), "files are secrets");
     stage
         .refuses("no file of an option", &["fault.txt", "No such file"])
         .await;
