@@ -64,8 +64,19 @@ pub(crate) struct Pool {
     /// What was left in the store when it was last asked, and until when.
     pub(crate) room: u64,
     pub(crate) reset: Option<Instant>,
-    /// So much, or more, was refused, and need not be asked for before then.
-    pub(crate) blocked: Option<(u64, Instant)>,
+    /// What the store refused last.
+    pub(crate) blocked: Option<Blocked>,
+}
+
+/// A refusal of the store's that is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocked {
+    /// So much, or more.
+    pub(crate) least: u64,
+    /// Until then the store is not asked: others may have given something back by then.
+    pub(crate) until: Instant,
+    /// When there is room by what the store said: that is what a client is told.
+    pub(crate) room: Instant,
 }
 
 impl Account {
@@ -154,10 +165,10 @@ impl Pool {
         self.reset = now.checked_add(told.reset);
     }
 
-    /// Whether so much would be refused again.
+    /// Whether so much would be refused again, and when it is worth coming back.
     pub(crate) fn is_blocked(&self, need: u64, now: Instant) -> Option<Duration> {
-        let (least, until) = self.blocked?;
-        (need >= least && now < until).then(|| until - now)
+        let blocked = self.blocked?;
+        (need >= blocked.least && now < blocked.until).then(|| blocked.room - now)
     }
 
     /// As a client is told.

@@ -6,7 +6,8 @@
 //!    them holds the others cannot have, for as long as the lease's life after its last use. What
 //!    settlements give back joins it; more than two slices are given back.
 //! 2. **Refusals** are remembered for as long as the store said, at most for the lease's life: who is
-//!    over its limit costs the store no question a request.
+//!    over its limit costs the store no question a request. Clients are told when there is room by
+//!    the store's word, however short that life is.
 //! 3. **Away.** When the store does not answer, the [`Away`] policy decides. What was granted without
 //!    it is told to it when it is back as far as quotas go, and not for rates, which have leaked.
 //! 4. What may or may not have been counted (an answer that did not come) is taken as counted.
@@ -17,7 +18,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::{
-    account::{Account, Pool, slice},
+    account::{Account, Blocked, Pool, slice},
     fields::Fields,
     figures::Outcome,
     grant::{Grant, Via},
@@ -389,9 +390,12 @@ impl Pending {
                 match denied {
                     None => pool.credit += count(told.extra.min(part.extra)),
                     Some((refusing, Some(wait))) if refusing == at => {
-                        let life = limiter.life();
-                        let need = self.cost.of(part.meter.unit());
-                        pool.blocked = now.checked_add(wait.min(life)).map(|until| (need, until));
+                        let wait = wait.min(LONGEST);
+                        pool.blocked = Some(Blocked {
+                            least: self.cost.of(part.meter.unit()),
+                            until: now + wait.min(limiter.life()),
+                            room: now + wait,
+                        });
                     }
                     Some(_) => {}
                 }

@@ -271,6 +271,43 @@ async fn refusals_are_remembered_and_cost_no_question() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_refused_is_told_when_there_is_room() {
+    // A token comes back a minute.
+    let minutes = || {
+        let per = Duration::from_secs(60);
+        let (amount, burst) = (1, 10);
+        let kind = Kind::Rate { amount, per, burst };
+        meter(Unit::Tokens, kind)
+    };
+    let store = Counting::new(Duration::ZERO);
+    let proxy = limiter(&store, vec![minutes()], Away::Deny, 0);
+    spend(ask(&proxy, 10).await.unwrap());
+    let tell = async |passed: u64| {
+        let wait = ask(&proxy, 5).await.unwrap_err().wait.unwrap();
+        let wanted = 300_000 - passed;
+        let told = u64::try_from(wait.as_millis()).unwrap();
+        assert!(told.abs_diff(wanted) < 100, "{told} after {passed} ms");
+    };
+    // By the store, by what is remembered of it, and by the store again.
+    tell(0).await;
+    tell(0).await;
+    sleep(Duration::from_millis(500)).await;
+    tell(500).await;
+    assert_eq!(outcome(&proxy, "blocked"), 2);
+    sleep(Duration::from_millis(1500)).await;
+    tell(2000).await;
+    assert_eq!(store.questions.load(Ordering::Relaxed), 3);
+
+    // Without the store, by the share of it that is counted here.
+    let store = Counting::new(Duration::ZERO);
+    let proxy = limiter(&store, vec![minutes()], Away::Local { percent: 50 }, 0);
+    store.there.store(false, Ordering::Relaxed);
+    spend(ask(&proxy, 5).await.unwrap());
+    let wait = ask(&proxy, 5).await.unwrap_err().wait.unwrap();
+    assert!(wait > Duration::from_secs(290), "{wait:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_policy_holds_while_the_store_is_away_and_ends_when_it_is_back() {
     let window = Window::Month;
     let quota = meter(

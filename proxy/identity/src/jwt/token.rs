@@ -7,7 +7,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::keys::Algorithm;
@@ -103,8 +103,12 @@ fn object(part: &[u8]) -> Option<Map<String, Value>> {
     Some(members.0)
 }
 
-/// A JSON object no name of which stands twice.
+/// A JSON object in which, at any depth, no name stands twice: who reads the first of two and who
+/// reads the last would read different claims. Its depth has `serde_json`'s bound.
 struct Members(Map<String, Value>);
+
+/// A JSON value of the same kind.
+struct Single(Value);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -118,7 +122,7 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Map::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                while let Some((name, Single(value))) = map.next_entry::<String, Single>()? {
                     if members.insert(name, value).is_some() {
                         return Err(A::Error::custom("a name stands twice"));
                     }
@@ -127,6 +131,57 @@ impl<'de> Deserialize<'de> for Members {
             }
         }
         deserializer.deserialize_map(Once)
+    }
+}
+
+impl<'de> Deserialize<'de> for Single {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Single;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Single, E> {
+                Ok(Single(Value::Null))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Single, E> {
+                Ok(Single(value.into()))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Single, E> {
+                Ok(Single(value.into()))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Single, E> {
+                Ok(Single(value.into()))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Single, E> {
+                Ok(Single(value.into()))
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Single, E> {
+                Ok(Single(value.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Single, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Single(value)) = seq.next_element()? {
+                    list.push(value);
+                }
+                Ok(Single(list.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Single, A::Error> {
+                let members = serde::de::value::MapAccessDeserializer::new(map);
+                Members::deserialize(members).map(|members| Single(members.0.into()))
+            }
+        }
+        deserializer.deserialize_any(Any)
     }
 }
 
@@ -157,10 +212,27 @@ mod tests {
             token("[]", "{}", ""),
             token(r#"{"alg":"RS256","alg":"ES256"}"#, "{}", ""),
             token("{}", r#"{"iss":"a","iss":"b"}"#, ""),
+            token("{}", r#"{"access":{"models":[1],"models":[2]}}"#, ""),
+            token("{}", r#"{"list":[1,{"a":{"b":1,"\u0062":2}}]}"#, ""),
+            token(r#"{"alg":"RS256","x":{"y":1,"y":1}}"#, "{}", ""),
+            token(
+                "{}",
+                &format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200)),
+                "",
+            ),
             good.replacen('.', "=.", 1),
         ] {
             assert!(Token::read(other.as_bytes()).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn claims_are_read_as_they_stand() {
+        let text = r#"{"a":[null,true,-1,18446744073709551615,1.5,"é\n",{"a":{"a":[]}}],"b":{}}"#;
+        let token = token("{}", text, "");
+        let wanted: Map<String, Value> = serde_json::from_str(text).unwrap();
+        let token = Token::read(token.as_bytes()).unwrap();
+        assert_eq!(token.claims(), &wanted);
     }
 
     #[test]
