@@ -28,7 +28,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tollgate_config::Admin;
-use tollgate_edge::{BindError, Drain, Listener, ListenerLimits, ListenerSpec, Peer};
+use tollgate_edge::{BindError, Crowd, Drain, Listener, ListenerLimits, ListenerSpec, Peer};
 use tollgate_telemetry::Metrics;
 
 use self::{
@@ -52,6 +52,10 @@ const LIMITS: ListenerLimits = ListenerLimits {
     handshake_timeout: Duration::from_secs(5),
     h2_streams: 16,
 };
+
+/// Of them, so many at once, and so many from one address: then the oldest gives way to the new one.
+/// A probe is answered whoever holds the others, and however.
+const CROWD: (usize, usize) = (48, 32);
 
 /// Errors that are told at once, unless it is said how many.
 const ERRORS: usize = 100;
@@ -84,17 +88,25 @@ pub(crate) async fn bind(
     Ok(listener)
 }
 
+/// Who may be connected at once.
+pub(crate) fn crowd() -> Arc<Crowd> {
+    let (whole, of_one) = CROWD;
+    Arc::new(Crowd::new(whole, of_one))
+}
+
 /// Serves until it is dropped, or the drain that it is given is over.
 pub(crate) async fn serve(listener: Listener, section: Admin, life: Arc<Life>, draining: Drain) {
     let door = Arc::new(Door::new(&section));
+    let living = life.clone();
     let service = move |request, peer: Arc<Peer>| {
-        let (running, door) = (life.current(), door.clone());
+        let (running, door) = (living.current(), door.clone());
         async move {
             let mut response = answer(&running, &door, &peer, request).await;
             answers::guard(&mut response);
             response
         }
     };
+    let listener = listener.giving_way(life.operators().clone());
     listener.serve(service, draining).await;
 }
 

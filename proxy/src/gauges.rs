@@ -31,7 +31,7 @@ pub(crate) fn register(life: &Arc<Life>) {
     }));
 }
 
-/// The configuration in force, and those before it.
+/// The configuration in force, and those before it; who is connected to operate; the end.
 #[expect(clippy::cast_precision_loss, reason = "counts of things in memory")]
 fn configuration(life: &Life, samples: &mut Samples) {
     let told = life.told();
@@ -54,6 +54,18 @@ fn configuration(life: &Life, samples: &mut Samples) {
         "Former configurations that requests are still served by",
         &[],
         life.former() as f64,
+    );
+    samples.gauge(
+        "admin_connections",
+        "Connections to the admin listener",
+        &[],
+        life.operators().open() as f64,
+    );
+    samples.counter(
+        "admin_connections_closed",
+        "Connections to the admin listener that were closed for newer ones",
+        &[],
+        life.operators().closed(),
     );
     samples.gauge(
         "draining",

@@ -7,6 +7,7 @@
 //! | [`terms`] | what can change of a listener while it serves |
 //! | `places` | how many connections there may be |
 //! | `connection` | one connection: handshake, protocol, requests, end |
+//! | [`crowd`] | connections that give way to newer ones |
 //! | `activity` | its time limits |
 //! | `head` | requests that do not keep their connection's buffer |
 //! | `tls` | certificates by the name asked for, reloaded when files change |
@@ -22,6 +23,7 @@ pub mod auth;
 mod body;
 mod clients;
 mod connection;
+pub mod crowd;
 pub mod drain;
 mod head;
 pub mod listener;
@@ -36,6 +38,7 @@ pub mod tokens;
 mod transport;
 
 pub use auth::{Admission, Door, challenge};
+pub use crowd::Crowd;
 pub use drain::{Drain, DrainHandle, drain};
 pub use listener::{BindError, Listener};
 pub use peer::Peer;

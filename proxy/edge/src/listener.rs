@@ -2,6 +2,7 @@
 //!
 //! 1. A place is taken before a connection is accepted: at the bound, new ones wait in the
 //!    system's backlog, where they cost us nothing.
+//!    A listener whose connections give way ([`Crowd`]) closes older ones for new ones before that.
 //! 2. Each connection is a task; a panic in it ends it alone, and is counted.
 //! 3. When the drain begins the socket is closed, so that new connections are refused. What is open
 //!    ends by itself or, at the deadline, is aborted. Only then is the listener over.
@@ -25,6 +26,7 @@ use tollgate_telemetry::Metrics;
 
 use crate::BoxError;
 use crate::connection::{self, Shared};
+use crate::crowd::Crowd;
 use crate::drain::Drain;
 use crate::peer::Peer;
 use crate::spec::ListenerSpec;
@@ -46,6 +48,7 @@ pub struct Listener {
     address: SocketAddr,
     name: Arc<str>,
     control: Control,
+    crowd: Option<Arc<Crowd>>,
     metrics: Arc<Metrics>,
 }
 
@@ -140,8 +143,17 @@ impl Listener {
             address,
             name: spec.name.as_str().into(),
             control,
+            crowd: None,
             metrics,
         })
+    }
+
+    /// Its older connections give way to new ones, within the bounds of a crowd. They are to be below
+    /// that of its connections, which counts those that are still being closed.
+    #[must_use]
+    pub fn giving_way(mut self, crowd: Arc<Crowd>) -> Self {
+        self.crowd = Some(crowd);
+        self
     }
 
     /// What can change of it while it serves.
@@ -179,6 +191,7 @@ impl Listener {
     {
         let name = self.name;
         let control = self.control;
+        let crowd = self.crowd;
         let mut tasks = JoinSet::new();
         let looking = control.clone();
         tasks.spawn(looking.look_after(name.clone(), self.metrics.clone(), drain.clone()));
@@ -229,9 +242,20 @@ impl Listener {
             }
             let connected = self.metrics.connected(&name);
             let (shared, service, drain) = (shared.clone(), service.clone(), drain.clone());
+            let stay = crowd.as_ref().map(|crowd| crowd.join(address.ip()));
             tasks.spawn(async move {
                 // Made here: a future that is moved in has its room twice, before and after.
-                connection::serve(shared, socket, address, service, drain).await;
+                match stay {
+                    None => connection::serve(shared, socket, address, service, drain).await,
+                    Some(stay) => {
+                        let serve = connection::serve(shared, socket, address, service, drain);
+                        let serving = Box::pin(serve);
+                        tokio::select! {
+                            () = serving => {}
+                            () = stay.over() => {}
+                        }
+                    }
+                }
                 drop((connected, place));
             });
         }

@@ -1,7 +1,7 @@
 //! Who may ask what at the admin listener.
 //!
-//! 1. **Probes** (`/livez`, `/readyz`, `/metrics`, `/scale`) and the files of the page, which tell nothing, are
-//!    for whoever reaches the port.
+//! 1. **Probes** (`/livez`, `/readyz`, `/metrics`, `/scale`) are for whoever reaches the port. So are the
+//!    files of the page, which tell nothing, but where `from-elsewhere` says `probes`.
 //! 2. **Names.** A page of another site can give its own name the address of this machine and then
 //!    ask as if it came from here (DNS rebinding): so a request names this proxy by an address, by
 //!    `localhost`, or by a name that is configured.
@@ -114,11 +114,14 @@ impl Door {
         if !open && !self.knows(authority) {
             return Err(Refusal::Name);
         }
-        if matches!(needs, Needs::Probe | Needs::Page) {
+        if needs == Needs::Probe {
             return Ok(None);
         }
         if !here && self.from_elsewhere == FromElsewhere::Probes {
             return Err(Refusal::Elsewhere);
+        }
+        if needs == Needs::Page {
+            return Ok(None);
         }
         if needs == Needs::Change && !is_own(headers, authority, tls) {
             return Err(Refusal::Browser);
@@ -137,7 +140,9 @@ impl Door {
         let Some(authority) = authority else {
             return true;
         };
-        let host = host(authority);
+        let Some(host) = host(authority) else {
+            return false;
+        };
         let is_address = host.parse::<IpAddr>().is_ok();
         is_address
             || host.eq_ignore_ascii_case("localhost")
@@ -156,12 +161,15 @@ fn authority<B>(request: &Request<B>) -> Option<&str> {
     })
 }
 
-/// The host of `host:port`, an IPv6 address without brackets.
-fn host(authority: &str) -> &str {
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    }
+/// The host of `host:port`, an IPv6 address without brackets. None: it is not of that form (RFC 9110,
+/// section 7.2), and somebody else may read another host in it.
+fn host(authority: &str) -> Option<&str> {
+    let (host, rest) = match authority.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?,
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port)).then_some(host)
 }
 
 /// Whether a request comes from no browser, or from the page that this proxy serves.
@@ -283,10 +291,13 @@ mod tests {
             "?",
             "[::1",
             "[evil]:1",
+            "127.0.0.1:9901, evil.example",
+            "127.0.0.1, evil.example",
+            "127.0.0.1:evil.example",
+            "[::1]evil.example",
+            "evil.example@127.0.0.1",
         ] {
-            // An address without its bracket is one all the same.
-            let known = other == "[::1";
-            assert_eq!(door.knows(Some(other)), known, "{other}");
+            assert!(!door.knows(Some(other)), "{other}");
         }
     }
 
@@ -302,7 +313,9 @@ mod tests {
         let named = || Ok(Some("ops".to_owned()));
         for (elsewhere, here, with, headers, needs, wanted) in [
             (Probes, false, false, &none, Probe, Ok(None)),
-            (Probes, false, false, &none, Page, Ok(None)),
+            (Probes, false, false, &none, Page, Err(Refusal::Elsewhere)),
+            (Probes, true, false, &none, Page, Ok(None)),
+            (All, false, true, &none, Page, Ok(None)),
             (Probes, false, false, &none, Look, Err(Refusal::Elsewhere)),
             (Probes, false, true, &good, Look, Err(Refusal::Elsewhere)),
             (Probes, false, true, &good, Change, Err(Refusal::Elsewhere)),

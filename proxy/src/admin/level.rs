@@ -7,16 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tollgate_telemetry::LogsError;
 
-use super::answers::{object, refused};
+use super::answers::{self, object, refused};
 use crate::run::Running;
 
-/// Bytes of a request's body.
-const BODY: usize = 4 << 10;
 /// What to do about a refusal.
 const HOW: &str = "send {\"level\": \"info\"}, another level, or directives like `info,access=off`";
 
@@ -28,11 +26,11 @@ pub(super) async fn answer(
     match *request.method() {
         // No path has any other method here.
         Method::POST => {
-            let body = Limited::new(request.into_body(), BODY).collect().await;
-            let Ok(body) = body else {
-                return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", HOW);
+            let body = match answers::body(request.into_body()).await {
+                Ok(body) => body,
+                Err((status, why)) => return refused(status, why, HOW),
             };
-            let level = match wanted(&body.to_bytes()) {
+            let level = match wanted(&body) {
                 Ok(level) => level,
                 Err(wrong) => return refused(StatusCode::BAD_REQUEST, wrong, HOW),
             };

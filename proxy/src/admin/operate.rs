@@ -13,19 +13,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tollgate_plugin::GenerationChange;
 
-use super::answers::{object, refused};
+use super::answers::{self, object, refused};
 use crate::{
     keeper::{self, KeepError, Loaded, Subject, Wish},
     run::Running,
 };
-
-/// Bytes of a request's body.
-const BODY: usize = 4 << 10;
 
 /// To whom something is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +57,14 @@ pub(super) async fn answer(
     name: &str,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
-    let body = Limited::new(request.into_body(), BODY).collect().await;
-    let Ok(body) = body else {
-        let what = "leave the body out, or send `{\"canary\": PERCENT}` with a swap";
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large", what);
+    let body = match answers::body(request.into_body()).await {
+        Ok(body) => body,
+        Err((status, why)) => {
+            let what = "leave the body out, or send `{\"canary\": PERCENT}` with a swap";
+            return refused(status, why, what);
+        }
     };
-    let canary = match canary(&body.to_bytes()) {
+    let canary = match canary(&body) {
         Ok(canary) => canary,
         Err(problem) => return refused(StatusCode::BAD_REQUEST, &problem, ""),
     };

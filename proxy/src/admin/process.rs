@@ -61,7 +61,9 @@ fn status_of(error: &ReloadError) -> StatusCode {
         ReloadError::Config(_) | ReloadError::Assemble(_) | ReloadError::Certificates { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
-        ReloadError::Fixed(_) | ReloadError::Former(_) => StatusCode::CONFLICT,
+        ReloadError::Fixed(_) | ReloadError::Former(_) | ReloadError::Upgrading => {
+            StatusCode::CONFLICT
+        }
         ReloadError::Ending => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
@@ -73,6 +75,7 @@ fn what_to_do(error: &ReloadError) -> &'static str {
         }
         ReloadError::Fixed(_) => "POST /upgrade, or take it back",
         ReloadError::Former(_) => "reload when requests have ended",
+        ReloadError::Upgrading => "reload when it has failed; once it serves it has read the file",
         ReloadError::Ending => "ask the proxy that comes after it",
     }
 }

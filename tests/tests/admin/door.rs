@@ -21,6 +21,7 @@ async fn a_name_that_was_rebound_reads_and_changes_nothing() {
             ("evil.example".to_owned(), 421),
             (format!("evil.example:{port}"), 421),
             ("127.0.0.1.evil.example".to_owned(), 421),
+            (format!("127.0.0.1:{port}, evil.example"), 421),
             (format!("localhost:{port}"), 200),
             (format!("ops.example.com:{port}"), 200),
             ("10.9.8.7".to_owned(), 200),
@@ -170,4 +171,33 @@ fn in_the_open_it_is_refused_at_once() {
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+/// Connections that have sent so much, and send no more.
+async fn hold(proxy: &Proxy, count: usize, bytes: &str) -> Vec<http1::Connection> {
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut connection = http1::Connection::open(proxy.admin()).await;
+        connection.raw(bytes).await;
+        held.push(connection);
+    }
+    held
+}
+
+/// From the address that the probes come from, too.
+#[tokio::test]
+async fn whoever_holds_connections_takes_the_probes_from_nobody() {
+    let proxy = watched().start().await;
+    let head = "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: ";
+    let body = "POST /log-level HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4000\r\n\r\n{";
+    let silent = "";
+    for (count, bytes) in [(400, head), (200, body), (200, silent)] {
+        let held = hold(&proxy, count, bytes).await;
+        for path in ["/livez", "/readyz"] {
+            ask(&proxy, Request::get(path)).await.with_status(200);
+        }
+        drop(held);
+    }
+    assert!(proxy.figure("admin_connections").await <= Some(48.0));
+    assert!(proxy.figure("admin_connections_closed_total").await >= Some(300.0));
 }
