@@ -515,6 +515,19 @@ fn failures_of_workers_keep_their_kind() {
     );
     assert_eq!(rest(503, "").0, FailureKind::Overloaded);
     assert_eq!(rest(200, "{}").0, FailureKind::UpstreamInvalid);
+    // What a model says to its inputs is no fault of its server's.
+    for word in ["NaN", "-Infinity"] {
+        let body = format!(
+            r#"{{"outputs":[{{"name":"out","datatype":"FP32","shape":[2],"data":[{word},1]}}]}}"#
+        );
+        let (kind, message) = rest(200, &body);
+        assert_eq!(kind, FailureKind::Unprocessable, "{message}");
+        assert!(message.contains("no number"), "{message}");
+    }
+    assert_eq!(
+        rest(200, r#"{"outputs":[None]}"#).0,
+        FailureKind::UpstreamInvalid
+    );
     assert_eq!(rest(302, "").0, FailureKind::UpstreamInvalid);
     let grpc = |answer| ask(station("kserve-grpc", ""), answer);
     assert_eq!(

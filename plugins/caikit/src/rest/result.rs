@@ -336,12 +336,11 @@ pub fn write_piece(generated: &Generated) -> Vec<u8> {
     })
 }
 
-fn odd(error: &serde_json::Error) -> Failure {
-    failure::upstream_invalid(format!("the worker's answer is not this task's: {error}"))
-}
-
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| odd(&error))
+    serde_json::from_slice(body).map_err(|error| {
+        let what = format!("the worker's answer is not this task's: {error}");
+        failure::from_json(body, &error, what)
+    })
 }
 
 /// The reason by its name.

@@ -125,7 +125,8 @@ impl Job for Infer {
         if progress.available < place.head {
             return Err(unreadable("it ends within its JSON"));
         }
-        let body = rest_read::read(bytes, place, Kind::Response).map_err(unreadable)?;
+        let body = rest_read::read(bytes, place, Kind::Response)
+            .map_err(|problem| super::unread(bytes, place, &problem))?;
         self.told = true;
         said.push(told(body, true));
         // JSON that is still to be converted stays until that has been done.

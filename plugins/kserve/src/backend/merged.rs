@@ -187,7 +187,8 @@ impl Merged {
             if progress.available < place.head {
                 return Err(unreadable("it ends within its JSON"));
             }
-            rest_read::read(bytes, place, Kind::Response).map_err(unreadable)?
+            rest_read::read(bytes, place, Kind::Response)
+                .map_err(|problem| super::unread(bytes, place, &problem))?
         };
         let rows = self.members.len();
         let mut bodies = vec![

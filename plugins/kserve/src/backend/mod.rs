@@ -19,7 +19,7 @@ mod v1;
 
 use serde_json::Value;
 use tollgate_sdk_protocol::{
-    Backend, Bytes, actions,
+    Backend, Bytes,
     backend::{Action, Input, MemberEvent, Request, RestSurface, Surface},
     failure,
     inference::{Call, Event, Task},
@@ -27,7 +27,7 @@ use tollgate_sdk_protocol::{
 };
 
 use crate::{
-    codec::Stop,
+    codec::{Stop, rest_read},
     frontend::{Form, model_header},
     options::Target,
     proto,
@@ -302,6 +302,18 @@ fn unreadable(problem: impl std::fmt::Display) -> Failure {
     failure::upstream_invalid(format!("the worker's answer cannot be read: {problem}"))
 }
 
+/// The failure for JSON of tensors that cannot be read: what a model says to its inputs is no fault
+/// of its server's.
+fn unread(bytes: &dyn Bytes, place: rest_read::Place, problem: &str) -> Failure {
+    match rest_read::ends_at_no_number(bytes, place) {
+        true => {
+            let what = format!("the model's answer has a value that is no number: {problem}");
+            failure::of(FailureKind::Unprocessable, what)
+        }
+        false => unreadable(problem),
+    }
+}
+
 /// What a stopped reader needs, or what is wrong with the message.
 fn stopped(stop: Stop, progress: &Progress) -> Result<Option<Need>, Failure> {
     match stop {
@@ -315,6 +327,15 @@ fn stopped(stop: Stop, progress: &Progress) -> Result<Option<Need>, Failure> {
     }
 }
 
+/// As much of an answer as may be of use, and a byte more, by which it is known to be too long.
+fn up_to(progress: &Progress, limit: u64) -> Need {
+    Need {
+        source: progress.source,
+        keep_from: 0,
+        until: tollgate_sdk_protocol::types::Want::AtLeast(limit.saturating_add(1)),
+    }
+}
+
 /// A small answer, once all of it is there.
 fn gathered(
     bytes: &dyn Bytes,
@@ -325,7 +346,7 @@ fn gathered(
         return Err(unreadable("it is too long for what was asked"));
     }
     if !progress.end {
-        return Ok(Err(actions::whole(progress.source)));
+        return Ok(Err(up_to(progress, limit)));
     }
     Ok(Ok(bytes.read_all(progress.source, 0, progress.available)))
 }

@@ -250,7 +250,7 @@ impl Job for Predict {
             return Err(failure::of(FailureKind::Unprocessable, what));
         }
         if !progress.end {
-            return Ok(Some(actions::whole(progress.source)));
+            return Ok(Some(super::up_to(progress, most)));
         }
         let content = self.content()?;
         let mut tensors = self

@@ -5,6 +5,7 @@ use serde_json::Value;
 use tollgate_sdk_protocol::{
     Bytes,
     body::Member,
+    failure,
     inference::{Parameter, ParameterValue, Tensor, TensorData},
     types::{Datatype, Encoding, Held, SourceId, Span},
 };
@@ -99,6 +100,17 @@ pub fn read(bytes: &dyn Bytes, place: Place, kind: Kind) -> Result<Body, String>
         }
     }
     Ok(body)
+}
+
+/// Whether reading a JSON ends at a word for no number, as Python's servers write `NaN`.
+pub(crate) fn ends_at_no_number(bytes: &dyn Bytes, place: Place) -> bool {
+    let Err(problem) = bytes.json_members(place.source, 0, place.head, &[]) else {
+        return false;
+    };
+    // The longest of them, and what may stand before the place.
+    let from = problem.offset.saturating_sub(1);
+    let word = bytes.read_all(place.source, from, (place.head - from).min(10));
+    failure::is_no_number(&word) || word.get(1..).is_some_and(failure::is_no_number)
 }
 
 /// The top level's members, each of which may stand once.

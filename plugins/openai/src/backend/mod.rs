@@ -200,7 +200,10 @@ impl Attempt {
                 Cut::Deadline => {
                     failure::of(FailureKind::DeadlineExceeded, "The worker took too long.")
                 }
-                Cut::Limit => failure::upstream_invalid("The worker's answer is too long."),
+                Cut::Limit => failure::of(
+                    FailureKind::Unprocessable,
+                    "The worker's answer is too long.",
+                ),
                 Cut::Malformed => failure::upstream_invalid("The worker's answer is malformed."),
                 _ => failure::upstream_unavailable("The worker's answer broke off."),
             };

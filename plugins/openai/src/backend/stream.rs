@@ -95,7 +95,8 @@ impl Items {
                 return Ok(true);
             }
             let reply: Reply = serde_json::from_slice(&event.data).map_err(|error| {
-                failure::upstream_invalid(format!("The worker sent a chunk that is none: {error}."))
+                let what = format!("The worker sent a chunk that is none: {error}.");
+                failure::from_json(&event.data, &error, what)
             })?;
             if reply.error.is_some() || reply.object.as_deref() == Some("error") {
                 let value = serde_json::from_slice(&event.data).unwrap_or_default();

@@ -81,8 +81,13 @@ pub fn events(
 
 /// Reads JSON of the API.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| failure::upstream_invalid(format!("The worker's answer is odd: {error}.")))
+    serde_json::from_slice(body).map_err(|error| {
+        failure::from_json(
+            body,
+            &error,
+            format!("The worker's answer is odd: {error}."),
+        )
+    })
 }
 
 /// The failure of an answer with too little in it.

@@ -79,9 +79,43 @@ pub fn from_cut(cut: &Cut) -> Failure {
             FailureKind::DeadlineExceeded,
             "the worker did not answer in time",
         ),
-        Cut::Limit => upstream_invalid("the worker's answer is larger than is allowed"),
+        // How large it is the client's request decides, and what is allowed the configuration.
+        Cut::Limit => of(
+            FailureKind::Unprocessable,
+            "the worker's answer is larger than is allowed",
+        ),
         Cut::Malformed => upstream_invalid("the worker's answer is not framed as it should be"),
     }
+}
+
+/// What it means that a worker's answer cannot be read as JSON; `message` is told.
+///
+/// `NaN` and `Infinity`, which Python's servers write and JSON has not (RFC 8259, section 6), are
+/// what a model says to what it was given: its server is not judged by that.
+#[must_use]
+pub fn from_json(body: &[u8], error: &serde_json::Error, message: impl Into<String>) -> Failure {
+    let lines = body.split_inclusive(|byte| *byte == b'\n');
+    let before: usize = lines
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    let at = before + error.column().saturating_sub(1);
+    // A minus is read before it is known that no number follows.
+    let near = [at.saturating_sub(1), at];
+    let no_number = near
+        .iter()
+        .any(|at| body.get(*at..).is_some_and(is_no_number));
+    match no_number {
+        true => of(FailureKind::Unprocessable, message),
+        false => upstream_invalid(message),
+    }
+}
+
+/// Whether a text begins with one of the words that stand for no number where JSON wants one.
+#[must_use]
+pub fn is_no_number(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    text.starts_with(b"NaN") || text.starts_with(b"Infinity")
 }
 
 /// What an HTTP status from a worker means.
@@ -189,10 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn a_word_for_no_number_is_not_the_workers() {
+        use FailureKind::{Unprocessable, UpstreamInvalid};
+        for (body, kind) in [
+            (r#"{"a":NaN}"#, Unprocessable),
+            ("{\n \"a\":\n [1, Infinity]}", Unprocessable),
+            (r#"{"a":[-Infinity]}"#, Unprocessable),
+            (r#"{"a":Nothing}"#, UpstreamInvalid),
+            (r#"{"NaN":"#, UpstreamInvalid),
+            ("NaN", Unprocessable),
+            ("", UpstreamInvalid),
+        ] {
+            let error = serde_json::from_str::<serde_json::Value>(body).unwrap_err();
+            assert_eq!(
+                from_json(body.as_bytes(), &error, "odd").kind,
+                kind,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
     fn a_cut_is_the_workers_unless_the_time_was_up() {
         for (cut, kind) in [
             (Cut::Closed, FailureKind::UpstreamUnavailable),
-            (Cut::Limit, FailureKind::UpstreamInvalid),
+            (Cut::Limit, FailureKind::Unprocessable),
             (Cut::Malformed, FailureKind::UpstreamInvalid),
             (Cut::Deadline, FailureKind::DeadlineExceeded),
         ] {
