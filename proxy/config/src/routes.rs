@@ -73,7 +73,8 @@ settings! {
         pub timeout: Period<100, 86_400_000> = Period::secs(300),
         /// Requests at once.
         pub concurrency: Count<1, 1_000_000> = Count::of(1024),
-        /// What waits for a slow client; past it a member of a batch fails alone.
+        /// What waits for a slow client, beside what a plugin says at once; a member of a batch that
+        /// is past it when more is said fails alone.
         pub event_buffer: Size<{ 4 * KIB }, { 64 * MIB }> = Size::of(256 * KIB),
     }
 }

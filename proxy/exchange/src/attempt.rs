@@ -267,6 +267,9 @@ impl Running {
         drop(calls);
         let mut inputs = vec![backend::Input::Start];
         loop {
+            for member in self.members.iter().flatten() {
+                member.events.begin_step();
+            }
             let step = || guest.step(&mut self.sources, &inputs, large > LARGE);
             let actions = yielding(large, step).map_err(|error| guest_failed(&error))?;
             self.keep.clear();
@@ -655,9 +658,10 @@ fn held_values(event: &inference::Event) -> Vec<types::Held> {
 
 /// The failure for a request that could not be sent.
 pub(crate) fn send_failed(error: &SendError) -> Failed {
+    let message = format!("no answer of the worker: {error}");
     let failure = match error {
-        SendError::Saturated => Failure::overloaded(error.to_string()),
-        _ => Failure::upstream_unavailable(error.to_string()),
+        SendError::Saturated => Failure::overloaded(message),
+        _ => Failure::upstream_unavailable(message),
     };
     Failed {
         failure,

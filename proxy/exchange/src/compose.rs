@@ -146,6 +146,7 @@ async fn composed(
                 }
                 composition::Action::Events(said) => {
                     events.room().await;
+                    events.begin_step();
                     for event in said {
                         let over =
                             matches!(event, inference::Event::End | inference::Event::Failed(_));

@@ -1,8 +1,9 @@
 //! Events of one call on their way from a worker to a frontend, bounded in bytes.
 //!
 //! A call that is alone on its upstream makes the upstream wait when its frontend is
-//! slow. Members of a merged one cannot: there a member whose queue is past its bound
-//! fails alone ([`EventSender::push`] says so), and the others go on.
+//! slow. Members of a merged one cannot: there a member whose queue is past its bound when a step
+//! begins to speak fails alone ([`EventSender::push`] says so), and the others go on. What one step
+//! says is taken together: it was there at once, and no reader could have taken any of it in between.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -25,6 +26,8 @@ pub(crate) struct Said {
 struct Shared {
     queue: VecDeque<(usize, Said)>,
     bytes: usize,
+    /// Past its bound when the step began that speaks.
+    full: bool,
     closed: bool,
     reader_gone: bool,
 }
@@ -53,12 +56,14 @@ pub(crate) enum Pushed {
     Overflowed,
 }
 
-/// A queue of at most `limit` bytes of events (and one event more).
+/// A queue of at most `limit` bytes of events, and what one step says beside them: as much as a guest
+/// may put out in one call.
 pub(crate) fn channel(limit: usize) -> (EventSender, EventReceiver) {
     let channel = Arc::new(Channel {
         shared: Mutex::new(Shared {
             queue: VecDeque::new(),
             bytes: 0,
+            full: false,
             closed: false,
             reader_gone: false,
         }),
@@ -70,7 +75,13 @@ pub(crate) fn channel(limit: usize) -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// Queues an event; one that is past the bound fails the member.
+    /// Begins a step, whose events are all taken or none.
+    pub(crate) fn begin_step(&self) {
+        let mut shared = self.0.shared.lock();
+        shared.full = shared.bytes > self.0.limit;
+    }
+
+    /// Queues an event; one of a step that began past the bound fails the member.
     pub(crate) fn push(&self, said: Said) -> Pushed {
         let size = weight::of_event(&said.event);
         let mut shared = self.0.shared.lock();
@@ -80,7 +91,7 @@ impl EventSender {
         if shared.closed {
             return Pushed::Overflowed;
         }
-        if shared.bytes > self.0.limit {
+        if shared.full {
             shared.closed = true;
             let failure = crate::failures::failure(
                 "overloaded",
@@ -152,6 +163,7 @@ impl EventReceiver {
                 let mut shared = self.0.shared.lock();
                 if !shared.queue.is_empty() || shared.closed {
                     shared.bytes = 0;
+                    shared.full = false;
                     let taken = shared.queue.drain(..).map(|(_, said)| said).collect();
                     drop(shared);
                     self.0.room.notify_waiters();
@@ -196,13 +208,27 @@ mod tests {
     #[tokio::test]
     async fn a_member_past_its_bound_fails_once_and_keeps_what_came_before() {
         let (sender, receiver) = channel(100);
+        sender.begin_step();
+        // What one step says is taken whole.
         assert_eq!(sender.push(said(200)), Pushed::Queued);
+        assert_eq!(sender.push(said(1)), Pushed::Queued);
+        sender.begin_step();
         assert_eq!(sender.push(said(1)), Pushed::Overflowed);
         assert_eq!(sender.push(said(1)), Pushed::Overflowed);
         let taken = receiver.take().await;
-        assert_eq!(taken.len(), 2);
-        assert!(matches!(&taken[1].event, inference::Event::Failed(_)));
+        assert_eq!(taken.len(), 3);
+        assert!(matches!(&taken[2].event, inference::Event::Failed(_)));
         assert!(receiver.take().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_in_time_misses_nothing() {
+        let (sender, receiver) = channel(100);
+        for _ in 0..3 {
+            sender.begin_step();
+            assert_eq!(sender.push(said(200)), Pushed::Queued);
+            assert_eq!(receiver.take().await.len(), 1);
+        }
     }
 
     #[tokio::test]

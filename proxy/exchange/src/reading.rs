@@ -14,7 +14,7 @@ use tollgate_plugin::types;
 use tollgate_wire::{
     budget::{Budgets, NoRoom},
     failure::Failure,
-    source::{Feeder, Source},
+    source::{Abandoned, Feeder, Source},
 };
 
 use crate::{
@@ -183,7 +183,8 @@ where
                 }
                 fresh += bytes.len();
                 chunks.push(bytes.clone());
-                if feed.push(bytes).await.is_err() || source.progress().cut.is_some() {
+                if fill(feed, source, want, bytes).await.is_err() || source.progress().cut.is_some()
+                {
                     return Read::Cut(types::Cut::Limit);
                 }
                 if fresh >= COALESCED && satisfied(want, source) {
@@ -214,6 +215,30 @@ where
             }
         }
     }
+}
+
+/// Fills a source whose reader's wish is known to it while it waits for room: one that waits for more
+/// than the source can ever hold has it cut, where it would wait for ever.
+async fn fill(
+    feed: &mut Feeder,
+    source: &Source,
+    want: &types::Want,
+    bytes: Bytes,
+) -> Result<(), Abandoned> {
+    let until = match want {
+        types::Want::More => 0,
+        types::Want::AtLeast(wanted) => *wanted,
+        types::Want::All => u64::MAX,
+    };
+    let filled = feed.push(bytes);
+    let wished = source.reach(until);
+    tokio::pin!(filled, wished);
+    tokio::select! {
+        biased;
+        filled = &mut filled => return filled,
+        _ = &mut wished => {}
+    }
+    filled.await
 }
 
 fn no_status() -> types::ResponseEnd {
@@ -293,6 +318,25 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
+
+    /// Whoever wants all of what cannot be held is told so, and does not wait for it.
+    #[tokio::test]
+    async fn a_wish_that_cannot_be_fulfilled_cuts() {
+        for want in [types::Want::All, types::Want::AtLeast(5000)] {
+            let body = Full::new(Bytes::from(vec![b'x'; 8192]));
+            let mut reader = Reader::plain(body, None, 4096);
+            let source = reader.source().cloned().expect("it has one");
+            let need = types::Need {
+                source: 0,
+                keep_from: 0,
+                until: want,
+            };
+            make_room(&source, &need, 4096);
+            let read =
+                tokio::time::timeout(std::time::Duration::from_secs(5), reader.next(&want)).await;
+            assert!(matches!(read, Ok(Read::Cut(types::Cut::Limit))), "{want:?}");
+        }
+    }
 
     /// The end comes with the body's last bytes, or behind them where they have been told already:
     /// whoever wants all of it must see that it is complete.

@@ -107,6 +107,7 @@ async fn serve(
             return Ok(());
         }
         events.room().await;
+        events.begin_step();
         if events.left() {
             return Ok(());
         }
