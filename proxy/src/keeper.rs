@@ -364,6 +364,10 @@ fn tell(running: &Running, subject: &Subject, changes: &[GenerationChange]) {
             Change::Withdrawn { why, .. } => tracing::error!(
                 %subject, generation, digest, why = why.label(), "a canary is taken back"
             ),
+            Change::RolledBack { from, why, .. } if !why.is_blame() => tracing::info!(
+                %subject, generation, digest, from = from.number(), why = why.label(),
+                "an earlier generation is in force again"
+            ),
             Change::RolledBack { from, why, .. } => tracing::error!(
                 %subject, generation, digest, from = from.number(), why = why.label(),
                 "an earlier generation is in force again"

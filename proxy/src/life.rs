@@ -30,13 +30,14 @@ use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
 };
-use tollgate_edge::Control;
+use tollgate_edge::{Control, Crowd};
 use tollgate_exchange::{House, Router};
 use tollgate_telemetry::LogLevel;
 
 pub(crate) use reload::{Cause, ReloadError, changing_front};
 
 use crate::{
+    admin,
     assemble::Assembled,
     handover::{self, Doors, UpgradeError},
     history::History,
@@ -132,6 +133,10 @@ pub(crate) struct Life {
     couriers: Mutex<JoinSet<()>>,
     /// What goes on beside requests where tenants' limits are counted together.
     counting: Mutex<JoinSet<()>>,
+    /// Connections of operators.
+    operators: Arc<Crowd>,
+    /// Another process is being started.
+    upgrading: AtomicBool,
     draining: AtomicBool,
     /// Whether somebody has taken our place.
     replaced: watch::Sender<bool>,
@@ -220,6 +225,8 @@ impl Life {
             timers: Mutex::new(timers),
             couriers: Mutex::new(couriers),
             counting: Mutex::new(counting),
+            operators: admin::crowd(),
+            upgrading: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             replaced: watch::Sender::new(false),
         })
@@ -238,6 +245,11 @@ impl Life {
     /// Who started us.
     pub(crate) fn supervisor(&self) -> &Supervisor {
         &self.origin.supervisor
+    }
+
+    /// Connections of operators.
+    pub(crate) fn operators(&self) -> &Arc<Crowd> {
+        &self.operators
     }
 
     /// What is told of configurations.
@@ -384,9 +396,11 @@ impl Life {
         if self.is_draining() {
             return Err(UpgradeError::Ending);
         }
-        tracing::info!("another process is started to take this one's place");
         let doors = handover::copies(&self.sockets.lock())?;
+        self.upgrading.store(true, Ordering::Relaxed);
+        tracing::info!("another process is started to take this one's place");
         let started = handover::start(&self.origin.program, doors).await;
+        self.upgrading.store(false, Ordering::Relaxed);
         match &started {
             Ok(pid) => {
                 tracing::info!(pid, "another process serves in this one's place");

@@ -109,7 +109,13 @@ impl Origin {
             },
             _ => (rest, usual(*tls)),
         };
-        given == port.unwrap_or(usual(*tls)) && !name.ends_with('.') && host.matches(name)
+        // Where a wildcard stands a browser may have put anything that ends as the name does: what is
+        // no host's name, `evil.com/.a.b` for one, is no subdomain.
+        let of_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+        given == port.unwrap_or(usual(*tls))
+            && !name.ends_with('.')
+            && host.matches(name)
+            && (!host.is_wildcard() || name.bytes().all(of_host))
     }
 }
 
@@ -215,6 +221,7 @@ mod tests {
             ("https://a.b:443", "https://a.b"),
             ("https://A.b", "https://a.b:443"),
             ("https://*.a.b", "https://x.y.a.b"),
+            ("https://*.a.b", "https://X-1.a.b"),
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:3000", "http://[::1]:3000"),
         ] {
@@ -231,6 +238,15 @@ mod tests {
             ("https://*.a.b", "https://xa.b"),
             ("https://*.a.b", "https://x.a.b.evil.com"),
             ("https://*.a.b", "null"),
+            ("https://*.a.b", "https://evil.com/.a.b"),
+            ("https://*.a.b", "https://evil.com#.a.b"),
+            ("https://*.a.b", "https://evil.com?.a.b"),
+            ("https://*.a.b", "https://evil.com\\.a.b"),
+            ("https://*.a.b", "https://evil.com,.a.b"),
+            ("https://*.a.b", "https://evil.com .a.b"),
+            ("https://*.a.b", "https://evil.com%2f.a.b"),
+            ("https://*.a.b", "https://user@x.a.b"),
+            ("https://*.a.b", "https://evil.com:1.a.b"),
             ("https://a.b", "https://a.b:x"),
             ("https://a.b", "https://user@a.b"),
         ] {

@@ -41,6 +41,8 @@ pub struct Courier {
 
 struct Sink {
     upstream: Arc<Upstream>,
+    /// Its host and port.
+    address: String,
     uri: Uri,
     timeout: Duration,
     content: Content,
@@ -74,6 +76,7 @@ impl Courier {
         });
         let sink = Sink {
             upstream: upstream.map_err(|error| wrong(&error))?,
+            address: spec.authority.clone(),
             uri: spec.path.parse::<Uri>().map_err(|error| wrong(&error))?,
             timeout: spec.timeout,
             content: spec.content,
@@ -108,7 +111,8 @@ impl Courier {
                             alone_until = Instant::now() + pause(failures - PATIENCE);
                         }
                         if failures == PATIENCE {
-                            tracing::warn!(sink = %self.sink.uri, problem, "payloads are not taken by their sink");
+                            let Sink { address, uri, .. } = &*self.sink;
+                            tracing::warn!(sink = %format_args!("{address}{uri}"), problem, "payloads are not taken by their sink");
                         }
                     }
                 },

@@ -1,8 +1,12 @@
 //! Reads the configuration again, and takes it in whole or not at all.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use arc_swap::ArcSwap;
+use tokio::sync::MutexGuard;
 use tollgate_config::{Config, Errors};
 use tollgate_edge::{CertificateError, Control, Prepared};
 
@@ -47,6 +51,8 @@ pub(crate) enum ReloadError {
         listener: String,
         source: CertificateError,
     },
+    #[error("another process is being started to take this one's place")]
+    Upgrading,
     #[error("the proxy is ending")]
     Ending,
 }
@@ -56,10 +62,13 @@ impl Life {
     /// and workers that are looked for. Gives what of the configuration has changed.
     ///
     /// # Errors
-    /// See [`ReloadError`]: then the configuration in force stays; the rest has been taken in.
+    /// See [`ReloadError`]: then the configuration in force stays; the rest has been taken in, unless
+    /// another process is being started.
     pub(crate) async fn take_in(&self, cause: Cause) -> Result<Vec<String>, ReloadError> {
+        let turn = self.next_turn(cause).await?;
         self.supervisor().reloading();
-        let taken = self.reload(cause).await;
+        let taken = self.read_again(cause).await;
+        drop(turn);
         let running = self.current();
         tokens::reload_all(&running);
         running.assembled.fleet.look_again();
@@ -81,7 +90,29 @@ impl Life {
     /// # Errors
     /// See [`ReloadError`]: then nothing has changed.
     pub(crate) async fn reload(&self, cause: Cause) -> Result<Vec<String>, ReloadError> {
-        let _one_at_a_time = self.turning.lock().await;
+        let _one_at_a_time = self.next_turn(cause).await?;
+        self.read_again(cause).await
+    }
+
+    /// Waits for its turn. While another process is started that can take minutes: an operator is told
+    /// so at once, and nobody waits for the others.
+    async fn next_turn(&self, cause: Cause) -> Result<MutexGuard<'_, ()>, ReloadError> {
+        if let Ok(turn) = self.turning.try_lock() {
+            return Ok(turn);
+        }
+        if self.upgrading.load(Ordering::Relaxed) {
+            if cause == Cause::Asked {
+                return Err(ReloadError::Upgrading);
+            }
+            tracing::info!(
+                ?cause,
+                "the configuration is read again when the other process serves or has failed"
+            );
+        }
+        Ok(self.turning.lock().await)
+    }
+
+    async fn read_again(&self, cause: Cause) -> Result<Vec<String>, ReloadError> {
         let taken = self.turn().await;
         let mut told = self.told.lock();
         match &taken {

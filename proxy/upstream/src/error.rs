@@ -1,4 +1,6 @@
 //! Why a request could not be sent or a body not be read to its end.
+//!
+//! The words name no peer: it is a worker, a collector, a cluster's API. Whoever asked names it.
 
 use std::io;
 
@@ -14,23 +16,23 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum SendError {
     /// No connection could be made: name resolution, TCP, TLS or ALPN.
-    #[error("cannot connect to the worker: {0}")]
+    #[error("cannot connect: {0}")]
     Connect(#[source] io::Error),
     /// No connection was made within [`Spec::connect_timeout`](crate::Spec::connect_timeout).
-    #[error("cannot connect to the worker in time")]
+    #[error("cannot connect in time")]
     Timeout,
     /// Every connection is in use and [`Bounds::max_waiting`](crate::Bounds::max_waiting)
     /// requests wait already.
-    #[error("too many requests wait for a connection to the worker")]
+    #[error("too many requests wait for a connection")]
     Saturated,
     /// [`Upstream::close`](crate::Upstream::close) was called.
-    #[error("the connections to the worker have been closed")]
+    #[error("the connections have been closed")]
     Closed,
     /// The request cannot be put into the worker's HTTP version.
     #[error("not a request that can be sent: {0}")]
     Invalid(&'static str),
     /// The worker turned this one request away, by RST_STREAM or GOAWAY.
-    #[error("the worker refused the request: {reason}")]
+    #[error("the request was refused: {reason}")]
     Refused {
         /// The worker says that it has not begun it: REFUSED_STREAM, or GOAWAY with a last stream
         /// below this one (RFC 9113 sections 6.8 and 8.7).
@@ -95,19 +97,19 @@ impl From<ConnectError> for SendError {
 #[non_exhaustive]
 pub enum BodyError {
     /// The worker reset the stream (RFC 9113 section 6.4).
-    #[error("the worker reset the stream: {0}")]
+    #[error("the stream was reset: {0}")]
     Reset(Reason),
     /// The worker is going away and will not answer this stream (RFC 9113 section 6.8).
-    #[error("the worker went away: {0}")]
+    #[error("the other end went away: {0}")]
     GoAway(Reason),
     /// The worker closed the connection inside the message (RFC 9112 section 8).
-    #[error("the worker closed the connection inside the message")]
+    #[error("the connection was closed inside the message")]
     Truncated,
     /// The connection failed.
-    #[error("the connection to the worker failed: {0}")]
+    #[error("the connection failed: {0}")]
     Connection(#[source] io::Error),
     /// The worker sent what HTTP does not allow, or more than the bounds allow.
-    #[error("the worker broke the protocol: {0}")]
+    #[error("the other end broke the protocol: {0}")]
     Protocol(#[source] BoxError),
     /// The request's body failed, and with it the exchange.
     #[error("the request's body failed: {0}")]

@@ -258,6 +258,7 @@ async fn a_sink_that_is_not_there_is_counted_and_nobody_waits_for_it() {
     let worker = named("one").await;
     let gone = sink().await;
     let log = logging(&gone, ", queue: 4, timeout: 1s");
+    let address = gone.address.to_string();
     drop(gone);
     let proxy = started(&worker, &log).await;
     for _ in 0..20 {
@@ -267,9 +268,11 @@ async fn a_sink_that_is_not_there_is_counted_and_nobody_waits_for_it() {
         (outcome(&proxy, "failed").await >= 3.0).then_some(())
     })
     .await;
-    proxy
+    let line = proxy
         .logged(|line| line.contains("payloads are not taken by their sink"))
         .await;
+    assert!(line.contains(&address), "{line}");
+    assert!(!line.contains("the worker"), "{line}");
     eventually("every event has come to an end", async || {
         let mut all = 0.0;
         for end in ["failed", "queue-full"] {

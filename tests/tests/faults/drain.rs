@@ -82,6 +82,8 @@ async fn the_drain_does_not_wait_for_ever() {
     proxy.ask_to_end();
     let exit = proxy.exit().await;
     assert_eq!(exit.code, Some(0));
+    let outcome = r#""outcome":"drained""#;
+    assert!(exit.log.contains(outcome), "{}", exit.log);
     client.head().await;
     let end = loop {
         if let Err(end) = client.piece().await {

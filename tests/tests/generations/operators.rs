@@ -19,6 +19,10 @@ async fn an_operator_swaps_and_goes_back() {
 
     let happened = done(&proxy, "plugins/bad/rollback", "").await;
     assert_eq!(happened[0]["what"], "rolled-back", "{happened}");
+    let line = proxy
+        .logged(|line| line.contains("an earlier generation is in force again"))
+        .await;
+    assert!(line.contains(r#""level":"INFO""#), "{line}");
     let third = standing(&proxy).await;
     assert_eq!(third["generation"], first);
     assert_eq!(third["barred"][0]["why"], "asked");

@@ -1,6 +1,7 @@
 //! Another process takes the place of the one that serves, and nobody is refused.
 
 use std::{
+    io::Write as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -232,4 +233,44 @@ async fn the_next_process_has_what_takes_another_one() {
         let got = http1::ask(address, &scene::completion(false)).await;
         assert_eq!(text(&got), "one");
     }
+}
+
+#[tokio::test]
+async fn while_another_process_is_started_an_operator_is_told_so_and_others_wait() {
+    let worker = named("one").await;
+    let proxy = Setup::new(&scene::one("openai", worker.address, "", ""))
+        .runtime("watch: 0s")
+        .start()
+        .await;
+    let path = proxy.folder().path().join("tollgate.yaml");
+    let yaml = std::fs::read_to_string(&path).expect("it is there");
+    std::fs::remove_file(&path).expect("it can be removed");
+    // Who reads it waits until somebody writes.
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let mut upgrade = http1::Connection::open(proxy.admin()).await;
+    upgrade.send(&Request::post_bytes("/upgrade", "")).await;
+    proxy
+        .logged(|line| line.contains("another process is started"))
+        .await;
+    let told = proxy.order("reload", "").await.with_status(409).text();
+    assert!(told.contains("another process is being started"), "{told}");
+    proxy.hangup();
+    proxy
+        .logged(|line| line.contains("read again when the other process"))
+        .await;
+
+    let pipe = path.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(pipe));
+    let opened = within("the other process reads", opened).await;
+    let mut pipe = opened.expect("no panic").expect("it can be written");
+    std::fs::remove_file(&path).expect("it can be removed");
+    std::fs::write(&path, yaml).expect("it can be written");
+    pipe.write_all(b"nonsense: [").expect("it is read");
+    drop(pipe);
+    assert_eq!(upgrade.response().await.status, 409);
+    proxy
+        .becomes("config_reloads_total{outcome=\"good\"}", 1.0)
+        .await;
 }

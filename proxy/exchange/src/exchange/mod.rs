@@ -577,6 +577,10 @@ impl Exchange<'_> {
         let failure = Closing::failure();
         let shown = |call: &Call| matches!(call.stage, Stage::Shown { .. });
         let begun = self.responder.begun() || self.head.is_some();
+        if begun {
+            // What it is told is for its client; nothing was too full.
+            self.asked.record.failed("drained");
+        }
         if !begun || self.calls.is_empty() || self.calls.values().any(shown) {
             return Err(Stop::Failed(failure));
         }

@@ -13,7 +13,7 @@
 
 mod api;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -84,6 +84,8 @@ pub struct Kubernetes {
     rights: Cache<([u8; 32], [u8; 32]), Kept<Right>>,
     waiting: Semaphore,
     most_waiting: usize,
+    /// When it was last said that the API does not answer.
+    complained: Mutex<Option<Instant>>,
     clock: Clock,
 }
 
@@ -125,6 +127,8 @@ enum Right {
 
 /// For how long nobody asks again what the API has not answered.
 const AWAY: Duration = Duration::from_secs(1);
+/// How often it is said that the API does not answer: requests ask for it again and again.
+const COMPLAINTS: Duration = Duration::from_secs(30);
 
 impl<T: Clone> Kept<T> {
     fn fresh(&self) -> Option<T> {
@@ -149,6 +153,7 @@ impl Kubernetes {
             rights: Cache::new(remembered),
             waiting: Semaphore::new(spec.waiting),
             most_waiting: spec.waiting,
+            complained: Mutex::default(),
             clock,
         }
     }
@@ -275,9 +280,26 @@ impl Kubernetes {
     }
 
     fn complain(&self, what: &str, error: &ApiError) {
+        // Who finds it locked need not say it too.
+        let Ok(mut last) = self.complained.try_lock() else {
+            return;
+        };
+        if !is_due(&mut last, Instant::now()) {
+            return;
+        }
+        drop(last);
         let cluster = self.name.as_str();
         tracing::warn!(cluster, what, %error, "a cluster's API did not answer; nobody is let in");
     }
+}
+
+/// Whether something is to be said that was last said at that time.
+fn is_due(last: &mut Option<Instant>, now: Instant) -> bool {
+    let due = last.is_none_or(|last| now.duration_since(last) >= COMPLAINTS);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 impl KubernetesWay {
@@ -351,5 +373,20 @@ impl Way for KubernetesWay {
             let asked = timeout(longest, self.ask(digest, token)).await;
             asked.unwrap_or(Err(AuthFailure::Away))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_api_that_is_away_is_complained_of_now_and_then() {
+        let (mut last, first) = (None, Instant::now());
+        let said = (0..90).filter(|&second| {
+            let now = first + Duration::from_secs(second);
+            (0..100).filter(|_| is_due(&mut last, now)).count() > 0
+        });
+        assert_eq!(said.count(), 3);
     }
 }
