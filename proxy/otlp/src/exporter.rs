@@ -17,7 +17,7 @@ use prost::Message;
 use tollgate_telemetry::{Metrics, Samples, Tracer, page};
 
 use crate::client::{Client, Signal};
-use crate::messages::{KeyValue, Resource, Value};
+use crate::messages::{KeyValue, Resource, Value, text};
 use crate::spec::{Spec, SpecError};
 use crate::{metrics, traces};
 
@@ -58,8 +58,8 @@ impl Exporter {
     pub fn new(spec: Spec) -> Result<Arc<Self>, SpecError> {
         let attributes = spec.resource.iter();
         let attributes = attributes.map(|(name, value)| {
-            let value = Value::Text(value.clone());
-            KeyValue::new(name, value)
+            let value = Value::Text(text(value.clone().into()));
+            KeyValue::new(name.clone().into(), value)
         });
         Ok(Arc::new(Self {
             resource: Resource {

@@ -3,6 +3,9 @@
 //! `opentelemetry.proto.collector.{trace,metrics}.v1`. What is not sent is left out, as protobuf
 //! allows.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use prost::{Message, Oneof};
 
 #[derive(Clone, PartialEq, Message)]
@@ -13,8 +16,8 @@ pub(crate) struct AnyValue {
 
 #[derive(Clone, PartialEq, Oneof)]
 pub(crate) enum Value {
-    #[prost(string, tag = "1")]
-    Text(String),
+    #[prost(bytes = "bytes", tag = "1")]
+    Text(Text),
     #[prost(bool, tag = "2")]
     Truth(bool),
     #[prost(int64, tag = "3")]
@@ -23,16 +26,28 @@ pub(crate) enum Value {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct KeyValue {
-    #[prost(string, tag = "1")]
-    pub(crate) key: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: Text,
     #[prost(message, optional, tag = "2")]
     pub(crate) value: Option<AnyValue>,
 }
 
+/// A `string` of an attribute. It looks the same as `bytes` on the wire, and these can be had of a
+/// name in our own source, or of a `String`, without a copy: a request has some sixty of them.
+pub(crate) type Text = Bytes;
+
+/// As an attribute holds it.
+pub(crate) fn text(text: Cow<'static, str>) -> Text {
+    match text {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
+
 impl KeyValue {
-    pub(crate) fn new(key: &str, value: Value) -> Self {
+    pub(crate) fn new(key: Cow<'static, str>, value: Value) -> Self {
         Self {
-            key: key.to_owned(),
+            key: text(key),
             value: Some(AnyValue { value: Some(value) }),
         }
     }
@@ -104,14 +119,14 @@ pub(crate) mod flags {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Span {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) trace_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) span_id: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) trace_id: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) span_id: Bytes,
     #[prost(string, tag = "3")]
     pub(crate) trace_state: String,
-    #[prost(bytes = "vec", tag = "4")]
-    pub(crate) parent_span_id: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) parent_span_id: Bytes,
     #[prost(string, tag = "5")]
     pub(crate) name: String,
     #[prost(int32, tag = "6")]
@@ -132,10 +147,10 @@ pub(crate) struct Span {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Link {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) trace_id: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) span_id: Vec<u8>,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) trace_id: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) span_id: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -4,11 +4,13 @@
 //! writes them down for Prometheus again makes the same of them. Those of the conventions for
 //! generative AI get their own spelling back.
 
+use std::borrow::Cow;
+
 use tollgate_telemetry::page::{Family, Kind, Point, Reading};
 
 use crate::messages::{
     Buckets, CUMULATIVE, Data, ExportMetrics, Gauge, Histogram, KeyValue, Metric, Number, Resource,
-    ResourceMetrics, Scope, ScopeMetrics, Sum, Value,
+    ResourceMetrics, Scope, ScopeMetrics, Sum, Value, text,
 };
 use crate::spec::SCHEMA;
 
@@ -145,8 +147,8 @@ fn buckets(point: Point, span: Span) -> Option<Buckets> {
 fn attributes(labels: Vec<(String, String)>) -> Vec<KeyValue> {
     let labels = labels.into_iter().map(|(name, value)| {
         let named = LABELS.iter().find(|(page, _)| *page == name);
-        let name = named.map_or(name.as_str(), |(_, named)| named);
-        KeyValue::new(name, Value::Text(value))
+        let name = named.map_or_else(|| name.into(), |(_, named)| Cow::Borrowed(*named));
+        KeyValue::new(name, Value::Text(text(value.into())))
     });
     labels.collect()
 }
@@ -187,13 +189,14 @@ mod tests {
             panic!("a histogram");
         };
         let input = &usage.data_points[0];
-        let keys: Vec<_> = input.attributes.iter().map(|it| it.key.as_str()).collect();
+        let keys: Vec<_> = input.attributes.iter().map(|it| &it.key[..]).collect();
         let expected = [
             "gen_ai.operation.name",
             "gen_ai.provider.name",
             "gen_ai.request.model",
             "gen_ai.token.type",
         ];
+        let expected = expected.map(str::as_bytes);
         assert_eq!(keys, expected);
         assert_eq!(of("gen_ai.client.operation.duration").unit, "s");
         let counted: usize = metrics

@@ -1,11 +1,14 @@
 //! What was recorded of requests, as OTLP's messages.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use opentelemetry::trace::SpanId;
 use tollgate_telemetry::spans::{self, Attribute, Kind, Recorded};
 
 use crate::messages::{
     ERROR, ExportTraces, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, Span, Status,
-    Value, flags, kind,
+    Value, flags, kind, text,
 };
 use crate::spec::SCHEMA;
 
@@ -33,6 +36,7 @@ fn of_request(recorded: Recorded) -> impl Iterator<Item = Span> {
         spans,
         left_out,
     } = recorded;
+    let trace = id(&trace.to_bytes());
     spans.into_iter().map(move |mut span| {
         if left_out > 0 && span.kind == Kind::Server {
             let left_out = spans::Value::from(left_out);
@@ -41,12 +45,12 @@ fn of_request(recorded: Recorded) -> impl Iterator<Item = Span> {
         }
         let remote = if span.remote { flags::IS_REMOTE } else { 0 };
         Span {
-            trace_id: trace.to_bytes().to_vec(),
-            span_id: span.id.to_bytes().to_vec(),
+            trace_id: trace.clone(),
+            span_id: id(&span.id.to_bytes()),
             trace_state: state.clone(),
             parent_span_id: match span.parent {
-                SpanId::INVALID => Vec::new(),
-                parent => parent.to_bytes().to_vec(),
+                SpanId::INVALID => Bytes::new(),
+                parent => id(&parent.to_bytes()),
             },
             name: span.name.into_owned(),
             kind: match span.kind {
@@ -56,13 +60,13 @@ fn of_request(recorded: Recorded) -> impl Iterator<Item = Span> {
             },
             start_time_unix_nano: span.began,
             end_time_unix_nano: span.ended,
-            attributes: attributes(span.attributes, span.error.as_deref()),
+            attributes: attributes(span.attributes, span.error.as_ref()),
             links: span
                 .links
                 .into_iter()
                 .map(|(trace, span)| Link {
-                    trace_id: trace.to_bytes().to_vec(),
-                    span_id: span.to_bytes().to_vec(),
+                    trace_id: id(&trace.to_bytes()),
+                    span_id: id(&span.to_bytes()),
                 })
                 .collect(),
             status: span.error.map(|error| Status {
@@ -74,19 +78,23 @@ fn of_request(recorded: Recorded) -> impl Iterator<Item = Span> {
     })
 }
 
+fn id(id: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(id)
+}
+
 /// With `error.type`, where it is not told already.
-fn attributes(told: Vec<Attribute>, error: Option<&str>) -> Vec<KeyValue> {
+fn attributes(told: Vec<Attribute>, error: Option<&Cow<'static, str>>) -> Vec<KeyValue> {
     const TYPE: &str = "error.type";
     let known = told.iter().any(|(name, _)| name == TYPE);
     let error = error.filter(|_| !known);
-    let error = error.map(|error| KeyValue::new(TYPE, Value::Text(error.to_owned())));
+    let error = error.map(|error| KeyValue::new(TYPE.into(), Value::Text(text(error.clone()))));
     let told = told.into_iter().map(|(name, value)| {
         let value = match value {
-            spans::Value::Text(text) => Value::Text(text.into_owned()),
+            spans::Value::Text(told) => Value::Text(text(told)),
             spans::Value::Number(number) => Value::Number(number),
             spans::Value::Truth(truth) => Value::Truth(truth),
         };
-        KeyValue::new(&name, value)
+        KeyValue::new(name, value)
     });
     told.chain(error).collect()
 }
