@@ -343,8 +343,22 @@ fn shelve(
     let mut fresh = config.clone();
     if let Some(former) = former {
         fresh.plugins.retain(|name, plugin| {
+            let plugin = &*plugin;
             let same = former.config.plugins.get(name) == Some(plugin);
-            !(same && shelf.take_over(&former.house.shelf, name.as_str()))
+            let stays = same && shelf.take_over(&former.house.shelf, name.as_str());
+            if stays && let Some(told) = shelf.report(name.as_str()) {
+                // They may speak to other workers now. Until then, and for requests that go on, to
+                // the same ones.
+                let both = [config, &*former.config];
+                let beside = told.candidate.map(|(candidate, _)| candidate);
+                let before = told.earlier.into_iter().chain(told.leaving);
+                for generation in [told.force].into_iter().chain(beside).chain(before) {
+                    let (name, read) = (name.as_str(), generation.options());
+                    let secrets = plugins::secrets(&both, name, &plugin.options, read);
+                    generation.mask().set(secrets);
+                }
+            }
+            !stays
         });
     }
     for generation in plugins::load_all(loader, supply, &fresh)? {

@@ -1,17 +1,30 @@
 //! `tollgate check`: what is wrong with a configuration, what it does, and what one request would meet.
 
-use std::{fmt::Write as _, path::Path, sync::Arc};
+use std::{error::Error, fmt::Write as _, path::Path, sync::Arc};
 
 use clap::Args;
 use http::{Method, Uri};
 use tollgate_config::{Config, WorkerAddress, match_order};
 use tollgate_exchange::{Explained, Route};
+use tollgate_plugin::Cache;
 
 use crate::{
     assemble::{Assembled, assemble},
+    life::terms,
     records::Records,
     say,
 };
+
+/// How far a configuration is looked into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// It is read.
+    Read,
+    /// And put together as `run` would, plugins with their options and all.
+    Load,
+    /// And what came of it is told.
+    Explain,
+}
 
 /// One request to be explained.
 #[derive(Args)]
@@ -77,22 +90,24 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Reads a configuration, and says what there is to say of it; whether it is right.
-pub(crate) fn check(path: &Path, explain: bool, one: &One) -> bool {
-    let config = match Config::load(path) {
+pub(crate) fn check(path: &Path, depth: Depth, one: &One) -> bool {
+    let mut config = match Config::load(path) {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
             return false;
         }
     };
-    if !explain {
-        return say(&format!("{}: ok\n", path.display()));
+    let good = format!("{}: ok\n", path.display());
+    if depth == Depth::Read {
+        return say(&good);
     }
-    let mut text = match one.request {
-        Some(_) => String::new(),
-        None => tollgate_config::explain(&config),
+    let mut text = match (depth, &one.request) {
+        (Depth::Explain, None) => tollgate_config::explain(&config),
+        _ => String::new(),
     };
-    let assembled = match assemble(Arc::new(config), &Records::none(), None) {
+    leave_what_is_kept_to_its_owner(&mut config);
+    let assembled = match put_together(config) {
         Ok(assembled) => assembled,
         Err(error) => {
             say(&text);
@@ -100,6 +115,9 @@ pub(crate) fn check(path: &Path, explain: bool, one: &One) -> bool {
             return false;
         }
     };
+    if depth == Depth::Load {
+        return say(&good);
+    }
     match &one.request {
         None => answers(&assembled, &mut text),
         Some(words) => {
@@ -112,6 +130,27 @@ pub(crate) fn check(path: &Path, explain: bool, one: &One) -> bool {
         }
     }
     say(&text)
+}
+
+/// In the one way that `run` and a reload have: what they would refuse is refused here.
+fn put_together(config: Config) -> Result<Assembled, Box<dyn Error>> {
+    let assembled = assemble(Arc::new(config), &Records::none(), None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(terms(&assembled.config))?;
+    Ok(assembled)
+}
+
+/// What is kept from one start to the next belongs to the user who serves. Whoever checks may be
+/// another one: the folder is used where that is right, and made for nobody.
+fn leave_what_is_kept_to_its_owner(config: &mut Config) {
+    let bound = config.runtime.cache_size.get_u64();
+    let usable = |folder: &Path| folder.is_dir() && Cache::open(folder, bound).is_ok();
+    let kept = config.runtime.cache_dir.as_ref();
+    if kept.is_some_and(|folder| !usable(folder.as_path())) {
+        config.runtime.cache_dir = None;
+    }
 }
 
 /// What each route answers.

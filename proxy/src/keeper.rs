@@ -106,6 +106,8 @@ pub(crate) struct Loads {
 pub(crate) struct Keeper {
     /// Held while something is loaded.
     loading: tokio::sync::Mutex<()>,
+    /// Held while an operator's swap goes on. By subject, which the configuration bounds.
+    swapping: Mutex<BTreeMap<Subject, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while routes and pools are brought in line with the shelves.
     following: Mutex<()>,
     /// By subject, which the configuration bounds.
@@ -119,6 +121,7 @@ impl Keeper {
     pub(crate) fn new(bell: Arc<Notify>, watches: Watches) -> Self {
         Self {
             loading: tokio::sync::Mutex::default(),
+            swapping: Mutex::default(),
             following: Mutex::default(),
             loads: Mutex::default(),
             watches: Mutex::new(watches),
@@ -129,6 +132,17 @@ impl Keeper {
     /// Nothing is loaded as long as this is held.
     pub(crate) async fn at_rest(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.loading.lock().await
+    }
+
+    /// Nobody else's swap of this subject goes on as long as this is held.
+    async fn alone(&self, subject: &Subject) -> tokio::sync::OwnedMutexGuard<()> {
+        let swapping = self
+            .swapping
+            .lock()
+            .entry(subject.clone())
+            .or_default()
+            .clone();
+        swapping.lock_owned().await
     }
 
     /// Looks at the files; see [`Watches::changed`].
@@ -145,6 +159,9 @@ impl Keeper {
     pub(crate) fn turn(&self, config: &Config, watches: Watches) {
         self.watches.lock().turn(watches);
         let known = subjects(config);
+        self.swapping
+            .lock()
+            .retain(|subject, _| known.contains(subject));
         self.loads
             .lock()
             .retain(|subject, _| known.contains(subject));
@@ -216,6 +233,30 @@ pub(crate) async fn load(
         loaded
     });
     loading.await.unwrap_or(Err(KeepError::Ending))
+}
+
+/// Loads a subject as an operator wants it, who may leave: what has begun for him goes on to its end. That
+/// is one of each subject; the next one waits in his own request, and is given up with it.
+///
+/// # Errors
+/// See [`KeepError`]; then nothing has changed.
+pub(crate) async fn swap(
+    running: &Arc<Running>,
+    subject: Subject,
+    canary: Option<u32>,
+) -> Result<Loaded, KeepError> {
+    let shelf = subject.shelf(&running.assembled);
+    if shelf.get(subject.name()).is_none() {
+        return Err(KeepError::Unknown(subject));
+    }
+    let alone = running.keeper.alone(&subject).await;
+    let running = running.clone();
+    let swapping = tokio::spawn(async move {
+        let loaded = load(&running, subject, Wish::Asked(canary)).await;
+        drop(alone);
+        loaded
+    });
+    swapping.await.unwrap_or(Err(KeepError::Ending))
 }
 
 /// Puts a subject's canary in force, or takes it back, or the generation in force.

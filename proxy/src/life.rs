@@ -34,7 +34,7 @@ use tollgate_edge::{Control, Crowd};
 use tollgate_exchange::{House, Router};
 use tollgate_telemetry::LogLevel;
 
-pub(crate) use reload::{Cause, ReloadError, changing_front};
+pub(crate) use reload::{Cause, ReloadError, changing_front, terms};
 
 use crate::{
     admin,

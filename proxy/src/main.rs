@@ -45,6 +45,8 @@ use std::{
 use clap::{Parser, Subcommand};
 use tollgate_config::{Config, LogFormat};
 
+use crate::explain::Depth;
+
 /// A proxy takes much memory for moments: bodies, waves of clients, the compiling of components.
 /// The C library's allocator keeps what it was once given for each of its threads' arenas; this one
 /// returns what lies unused, by a thread of its own (`.cargo/config.toml` says how soon).
@@ -68,11 +70,18 @@ enum Command {
         #[command(flatten)]
         records: records::Records,
     },
-    /// Reads configurations and says what is wrong with them; opens nothing.
+    /// Says what is wrong with configurations.
+    ///
+    /// They are read, and what they name is loaded as `run` would load it. No listener is opened, and
+    /// nobody is asked but registries of components.
     Check {
-        /// Also loads the plugins, and prints what requests would meet.
+        /// Also prints what requests would meet.
         #[arg(long)]
         explain: bool,
+        /// Reads the configurations alone: no component is loaded, so that none says what is wrong
+        /// with its options. For where components, registries or keys are out of reach.
+        #[arg(long, conflicts_with_all = ["explain", "request"])]
+        no_load: bool,
         #[command(flatten)]
         one: explain::One,
         /// The configurations.
@@ -123,11 +132,16 @@ fn main() -> ExitCode {
         Command::Plugin(arguments) => plugin::run(&arguments),
         Command::Check {
             explain,
+            no_load,
             one,
             configs,
         } => {
-            let explain = explain || one.is_asked();
-            let check = |config: &PathBuf| explain::check(config, explain, &one);
+            let depth = match no_load {
+                true => Depth::Read,
+                false if explain || one.is_asked() => Depth::Explain,
+                false => Depth::Load,
+            };
+            let check = |config: &PathBuf| explain::check(config, depth, &one);
             success(configs.iter().filter(|config| !check(config)).count() == 0)
         }
         Command::Reload(arguments) => orders::reload(&arguments),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tollgate_config::{
-    Config, Isolation, OnError, Options, OptionsError, Plugin, PluginLimits, Quarantine, Scheduler,
-    Source, tokens::Digest,
+    Config, Discovery, Isolation, Name, OnError, Options, OptionsError, Plugin, PluginLimits,
+    Quarantine, Scheduler, Secrets, Source, Worker, WorkerAddress, tokens::Digest,
 };
 use tollgate_dispatch::policy::{Policy, PolicyGone};
 use tollgate_plugin::{
-    Cache, CacheError, CanarySpec, CanarySpecError, EngineError, Generation, GuestPolicy,
-    HostLimits, LifeSpec, Limits, LoadError, Loader, Order, QuarantineSpec, Sandbox, TimeLimits,
+    Cache, CacheError, CanarySpec, CanarySpecError, EngineError, Generation, GuestPolicy, Hide,
+    HostLimits, LifeSpec, Limits, LoadError, Loader, Mask, Order, QuarantineSpec, Sandbox,
+    TimeLimits,
 };
 
 use crate::supply::{Supply, SupplyError};
@@ -125,6 +126,7 @@ pub(crate) fn load_scheduler(
     name: &str,
     scheduler: &tollgate_config::Scheduler,
 ) -> Result<Arc<Generation>, PluginError> {
+    let options = read(&scheduler.options, "scheduler", name)?;
     let order = Order {
         name: name.to_owned(),
         wasm: wasm(
@@ -134,10 +136,11 @@ pub(crate) fn load_scheduler(
             &scheduler.source,
             scheduler.sha256.as_ref(),
         )?,
-        options: read(&scheduler.options, "scheduler", name)?,
+        mask: Mask::new(hide(scheduler.options.secrets(&options))),
+        options,
         limits: Limits::default(),
     };
-    let generation = load(loader, order, &scheduler.options)?;
+    let generation = loader.load(order)?;
     if generation.world() != "scheduler" {
         return Err(PluginError::World {
             kind: "scheduler",
@@ -168,18 +171,49 @@ pub(crate) fn load_plugin(
     name: &str,
     plugin: &Plugin,
 ) -> Result<Arc<Generation>, PluginError> {
-    load(loader, order(supply, name, plugin)?, &plugin.options)
+    Ok(loader.load(order(supply, name, plugin)?)?)
 }
 
-/// Whatever a component says when it cannot be loaded comes through here, and it may quote the
-/// options that it was handed.
-fn load(loader: &Loader, order: Order, options: &Options) -> Result<Arc<Generation>, PluginError> {
-    let read = order.options.clone();
-    let loaded = loader.load(order).map_err(|error| {
-        let secrets = options.secrets(&read);
-        error.masked(|text| secrets.masked(text))
-    });
-    Ok(loaded?)
+/// What a plugin may not tell anybody, whatever it says: the secrets of the options that it is handed, its
+/// own (as they were `read`) and those of the workers that it speaks to. None: there are none.
+pub(crate) fn secrets(
+    configs: &[&Config],
+    name: &str,
+    own: &Options,
+    read: &str,
+) -> Option<Arc<Hide>> {
+    let mut secrets = own.secrets(read);
+    let workers = configs.iter().flat_map(|config| &config.workers);
+    for (_, options) in workers.flat_map(told).filter(|(it, _)| it.as_str() == name) {
+        // A file that cannot be read is missed by who makes the worker.
+        if let Ok(read) = options.read() {
+            secrets = secrets.and(options.secrets(&read));
+        }
+    }
+    hide(secrets)
+}
+
+fn hide(secrets: Secrets) -> Option<Arc<Hide>> {
+    match secrets.is_empty() {
+        true => None,
+        false => Some(Arc::new(move |text: &str| secrets.masked(text))),
+    }
+}
+
+/// Who is told which options of a worker, or of the runtimes that it may turn out to have.
+pub(crate) fn told(worker: &Worker) -> impl Iterator<Item = (&Name, &Options)> {
+    let own = match &worker.address {
+        WorkerAddress::Component(name) => Some(name),
+        _ => worker.protocol.as_ref(),
+    };
+    let cluster = match &worker.address {
+        WorkerAddress::Discovered(Discovery::Cluster(cluster)) => Some(cluster),
+        _ => None,
+    };
+    let runtimes = cluster.into_iter().flat_map(|it| it.runtimes.values());
+    own.map(|name| (name, &worker.options))
+        .into_iter()
+        .chain(runtimes.map(|it| (&it.protocol, &it.options)))
 }
 
 /// How long things last in a plugin's life.
@@ -232,6 +266,8 @@ fn order(supply: &Supply, name: &str, plugin: &Plugin) -> Result<Order, PluginEr
         bypass: matches!(plugin.on_error, OnError::Bypass),
         ..limits(&plugin.limits, &plugin.quarantine)
     };
+    let options = read(&plugin.options, "plugin", name)?;
+    let secrets = secrets(&[supply.config()], name, &plugin.options, &options);
     Ok(Order {
         name: name.to_owned(),
         wasm: wasm(
@@ -241,7 +277,8 @@ fn order(supply: &Supply, name: &str, plugin: &Plugin) -> Result<Order, PluginEr
             &plugin.source,
             plugin.sha256.as_ref(),
         )?,
-        options: read(&plugin.options, "plugin", name)?,
+        options,
+        mask: Mask::new(secrets),
         limits: match plugin.isolation {
             Isolation::Shared => limits,
             Isolation::Exchange => limits.isolated(),

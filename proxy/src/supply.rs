@@ -104,6 +104,11 @@ impl Supply {
         })
     }
 
+    /// Whose components these are.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Knows what another one has pulled, of what it would pull itself.
     pub(crate) fn remember(&self, former: &Self) {
         let plugins = self.config.plugins.values().map(|it| &it.source);

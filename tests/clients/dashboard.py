@@ -59,6 +59,19 @@ class Dashboard:
         equal(len(complaints), 1, f"complaints of {status}")
         self.page.complaints.remove(complaints[0])
 
+    def ran(self, seconds):
+        """Waits until the proxy has so many samples, of a second each."""
+        until = time.monotonic() + 60
+        while self.api("/overview")["history"]["next"] < seconds:
+            expect(time.monotonic() < until, "the samples come")
+            self.page.evaluate("new Promise((done) => setTimeout(done, 500))")
+
+    def minute(self):
+        """The last minute is shown, so that a short run fills the charts."""
+        self.page.until("!document.getElementById('ask').open", "the dialog closes")
+        self.page.click("#window label:nth-of-type(1)")
+        self.page.until("document.querySelector('#window input[value=\"60\"]').checked", "a minute is shown")
+
     def shoot(self, name):
         """The whole page, as high as it is."""
         width = self.page.evaluate("innerWidth")
@@ -124,24 +137,6 @@ def errors_are_shown_without_what_was_asked(dash):
         body = dash.page.evaluate(f"fetch('{path}').then((it) => it.text())")
         expect(dash.canary not in body, f"{path} tells what was asked")
     expect(dash.canary not in dash.page.evaluate("document.documentElement.innerHTML"), "the page tells it")
-
-
-@check
-def pictures_of_it_are_kept(dash):
-    """Wide, light and dark; as wide as a phone; nothing has to be scrolled sideways."""
-    for width, phone, scheme in [(WIDE, False, "light"), (WIDE, False, "dark"), (NARROW, True, "light"), (NARROW, True, "dark")]:
-        dash.page.prefers(scheme, still=True)
-        dash.page.size(width, 900, phone=phone)
-        dash.page.until(f"innerWidth === {width}", "the page has that width")
-        wide = dash.page.evaluate("document.documentElement.scrollWidth")
-        expect(wide <= width, f"{scheme} at {width} is too wide", wide)
-        over = dash.page.evaluate(
-            f"""[...document.querySelectorAll('body *')].filter((it) => !it.closest('.hidden, .skip, thead, dialog'))
-            .filter((it) => it.getBoundingClientRect().right > {width} + 1).map((it) => it.outerHTML.slice(0, 80)).slice(0, 5)"""
-        )
-        equal(over, [], f"what stands out at {width}")
-        dash.shoot(f"dashboard-{scheme}-{width}")
-    dash.page.size(WIDE, 900)
 
 
 @check
@@ -291,7 +286,9 @@ def a_roll_back_too(dash):
     dash.page.until("document.getElementById('ask-outcome').textContent.startsWith('Done: rolled-back')", "it is done")
     expect(dash.generation() != before, "the generation is the same", before)
     dash.page.click("#ask-yes")
+    dash.minute()
     dash.shoot("dashboard-after-swap")
+    dash.page.click("#window label:nth-of-type(2)")
 
 
 @check
@@ -351,6 +348,38 @@ def a_draining_worker_is_shown_and_comes_back(dash):
     dash.page.until("document.getElementById('ask-outcome').textContent.startsWith('Done')", "it is back")
     equal(dash.api("/workers")["workers"][0]["accepting"], True, "accepting")
     dash.page.click("#ask-yes")
+
+
+@check
+def pictures_of_it_are_kept(dash):
+    """Wide, light and dark; as wide as a phone; nothing has to be scrolled sideways. By now it was busy
+    for so long that there is something to be seen."""
+    dash.ran(25)
+    dash.minute()
+    overview = dash.api("/overview")
+    sizes = [it["size"] for it in overview["batch-sizes"] if it["requests"]]
+    expect(len(sizes) >= 3, "batches of several sizes", sizes)
+    columns = overview["history"]["columns"]
+    expect(max(columns["queued"]) > 0, "nobody waited", columns["queued"])
+    points = sum(it is not None for it in columns["took"]["p99"])
+    expect(points >= 15, "the percentiles make a curve", points)
+    expect(dash.page.evaluate("document.querySelectorAll('[data-chart=latency] [data-change]').length") > 0, "changes are marked")
+    expect(dash.page.evaluate("document.querySelectorAll('#failures tbody tr').length") > 1, "errors are shown")
+    for width, phone, scheme in [(WIDE, False, "light"), (WIDE, False, "dark"), (NARROW, True, "light"), (NARROW, True, "dark")]:
+        dash.page.prefers(scheme, still=True)
+        dash.page.size(width, 900, phone=phone)
+        dash.page.until(f"innerWidth === {width}", "the page has that width")
+        wide = dash.page.evaluate("document.documentElement.scrollWidth")
+        expect(wide <= width, f"{scheme} at {width} is too wide", wide)
+        over = dash.page.evaluate(
+            f"""[...document.querySelectorAll('body *')].filter((it) => !it.closest('.hidden, .skip, thead, dialog'))
+            .filter((it) => it.getBoundingClientRect().right > {width} + 1).map((it) => it.outerHTML.slice(0, 80)).slice(0, 5)"""
+        )
+        equal(over, [], f"what stands out at {width}")
+        dash.shoot(f"dashboard-{scheme}-{width}")
+    dash.page.size(WIDE, 900)
+    dash.page.prefers("light", still=True)
+    dash.page.click("#window label:nth-of-type(2)")
 
 
 @check

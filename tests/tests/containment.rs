@@ -7,9 +7,10 @@ use std::{fs, net::SocketAddr, path::Path};
 use serde_json::json;
 use tollgate_tests::{
     Proxy, Setup,
-    client::{Request, Response, http1},
+    client::{Request, Response, grpc, http1},
+    eventually,
     fake::{Seen, http1 as fake},
-    place,
+    fmaas, place, scene,
 };
 
 fn bad(options: &str, worker: Option<SocketAddr>) -> String {
@@ -199,6 +200,65 @@ async fn a_plugin_that_fails_on_trial_is_not_served() {
         .refused()
         .await;
     assert!(said.contains("refuses its options"), "{said}");
+}
+
+/// It may quote its options in what it says: what a reference in them stands for is told to nobody.
+#[tokio::test]
+async fn what_a_plugin_says_while_it_serves_keeps_its_secrets() {
+    let options = "{ note: \"${env:TOLLGATE_TEST_NOTE}\", marked: true }";
+    let proxy = Setup::new(&bad(options, None))
+        .variable("TOLLGATE_TEST_NOTE", "open-sesame")
+        .start()
+        .await;
+    assert_eq!(ask(&proxy, "/bad/echo").await.status, 200);
+    let told = ask(&proxy, "/bad/echo?bad").await.with_status(400).text();
+    assert!(told.contains("my note is (masked)"), "{told}");
+    proxy
+        .logged(|line| line.contains("my note is (masked)"))
+        .await;
+    assert!(!proxy.log().contains("sesame"), "{}", proxy.log());
+}
+
+/// The same of a worker's options, of which the plugin thinks only when it is asked for.
+#[tokio::test]
+async fn what_a_plugin_says_of_a_worker_keeps_its_secrets() {
+    let worker = worker().await;
+    for probe in ["off", "{ interval: 1s, timeout: 5s }"] {
+        let yaml = format!(
+            r#"
+plugins:
+  openai: {{ source: "bundled:openai" }}
+  tgis: {{ source: "bundled:tgis" }}
+workers:
+  - {{ name: w, address: "http://{}", protocol: openai, options: {{ generation: "${{file:generation.txt}}" }}, models: [{{ name: m }}], probe: {probe} }}
+routes:
+  - {{ name: all, frontends: [tgis], workers: [w], auth: open, default-model: m }}
+"#,
+            worker.address
+        );
+        let proxy = Setup::new(&yaml)
+            .file("generation.txt", "open-sesame\n")
+            .start()
+            .await;
+        let told = if probe == "off" {
+            let (_, status) = grpc::ask::<fmaas::BatchedGenerationResponse>(
+                proxy.http(),
+                &scene::tgis("Generate"),
+                &scene::batch("m", &["x"]),
+            )
+            .await;
+            status.message
+        } else {
+            eventually("the worker is judged", async || {
+                let status = proxy.status().await.to_string();
+                status.contains("options are wrong").then_some(status)
+            })
+            .await
+        };
+        assert!(told.contains("unknown variant `(masked)`"), "{told}");
+        let log = proxy.log();
+        assert!(!told.contains("sesame") && !log.contains("sesame"), "{log}");
+    }
 }
 
 fn wat(name: &str) -> Vec<u8> {

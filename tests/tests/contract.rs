@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::DirBuilderExt,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -36,6 +37,12 @@ fn err(output: &Output) -> String {
 /// Where the other tests have left compiled components.
 fn cached() -> String {
     let cache = place::target().join("tests-cache");
+    // `check` makes none.
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&cache);
+    made.expect("it can be made");
     format!("\nruntime: {{ cache-dir: \"{}\" }}\n", cache.display())
 }
 
@@ -119,6 +126,8 @@ fn claims_of_an_example_are_told() {
         "ingress.yaml",
         "kserve.yaml",
         "fleet.yaml",
+        "limits.yaml",
+        "compositions.yaml",
     ] {
         let checked = tollgate(&["check", config], folder.path());
         assert!(checked.status.success(), "{config}: {}", err(&checked));
@@ -266,6 +275,107 @@ async fn options_that_a_plugin_does_not_know_are_refused_by_name() {
         log.contains("openai") && log.contains("no-such-option"),
         "{log}"
     );
+}
+
+/// What `check` takes, `run` takes: both hand every component its options.
+#[test]
+fn options_are_refused_before_anything_serves() {
+    let yaml = r#"
+listeners: [{ name: l, address: "127.0.0.1:0" }]
+plugins:
+  openai: { source: "bundled:openai", options: { clients: new } }
+  compose: { source: "bundled:compose", options: { fan-out: 512 } }
+  embedded: { source: "bundled:embedded" }
+schedulers:
+  s: { source: "bundled:fcfs", options: { max-pending: 7 } }
+workers: [{ name: w, address: "component:embedded" }]
+routes:
+  - { name: a, frontends: [openai], compositions: [compose], workers: [w], scheduler: s, auth: open }
+"#;
+    let folder = TempDir::new().unwrap();
+    let asked = |arguments: &[&str]| {
+        let arguments = [arguments, &["c.yaml"]].concat();
+        tollgate(&arguments, folder.path())
+    };
+    let put = |yaml: String| fs::write(folder.path().join("c.yaml"), yaml + &cached()).unwrap();
+    fs::write(folder.path().join("text.wasm"), "nothing of the kind").unwrap();
+    put(yaml.to_owned());
+    let good = asked(&["check"]);
+    assert!(good.status.success(), "{}", err(&good));
+
+    for (from, to, words) in [
+        (
+            "clients: new",
+            "cleints: new",
+            ["plugin openai refuses its options", "`cleints`"],
+        ),
+        (
+            "fan-out: 512",
+            "fan-uot: 512",
+            ["plugin compose refuses its options", "`fan-uot`"],
+        ),
+        (
+            "max-pending: 7",
+            "max-pending: 0",
+            ["plugin s refuses its options", "0 is not between 1 and"],
+        ),
+        (
+            "bundled:compose",
+            "text.wasm",
+            ["plugin compose", "not a WebAssembly component"],
+        ),
+    ] {
+        put(yaml.replace(from, to));
+        for verb in ["check", "run"] {
+            let refused = asked(&[verb]);
+            assert_eq!(refused.status.code(), Some(1), "{verb}: {to}");
+            for word in words {
+                let told = err(&refused);
+                assert!(told.contains(word), "{verb}: no {word:?} in: {told}");
+            }
+        }
+    }
+    // Of options nothing is said where no component is there to say it.
+    put(yaml.replace("clients: new", "cleints: new"));
+    let read = asked(&["check", "--no-load"]);
+    assert!(read.status.success(), "{}", err(&read));
+    assert_eq!(out(&read), "c.yaml: ok\n");
+}
+
+/// Certificates are read, as a listener would read them.
+#[test]
+fn a_certificate_that_is_none_is_refused_before_anything_serves() {
+    let folder = TempDir::new().unwrap();
+    let yaml = r#"
+listeners:
+  - name: l
+    address: "127.0.0.1:0"
+    tls: { certificates: [{ cert: cert.pem, key: key.pem }] }
+"#;
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let certificate = Certificate::new(&["localhost"]);
+    fs::write(folder.path().join("key.pem"), &certificate.key).unwrap();
+    for (cert, good) in [("nothing", false), (certificate.cert.as_str(), true)] {
+        fs::write(folder.path().join("cert.pem"), cert).unwrap();
+        let checked = tollgate(&["check", "c.yaml"], folder.path());
+        assert_eq!(checked.status.success(), good, "{}", err(&checked));
+        assert_eq!(err(&checked).contains("listener l: "), !good);
+    }
+}
+
+/// Who checks may be somebody else than who serves: what the one makes the other could not use.
+#[test]
+fn a_check_leaves_nothing_behind() {
+    let folder = TempDir::new().unwrap();
+    let yaml = r#"
+listeners: [{ name: l, address: "127.0.0.1:0" }]
+plugins: { embedded: { source: "bundled:embedded" } }
+runtime: { cache-dir: cache }
+"#;
+    fs::write(folder.path().join("c.yaml"), yaml).unwrap();
+    let checked = tollgate(&["check", "c.yaml"], folder.path());
+    assert!(checked.status.success(), "{}", err(&checked));
+    assert!(!folder.path().join("cache").exists());
 }
 
 #[tokio::test]

@@ -9,6 +9,10 @@ use serde_json::Value;
 const MASK: &str = "(masked)";
 /// Bytes of the shortest that is hidden: a shorter one keeps nothing secret, and stands in any text.
 const SHORTEST: usize = 4;
+/// The same of one line of several: a template has lines that are words of any sentence.
+const SHORTEST_LINE: usize = 8;
+/// Words of a text that may be told alone: what has more is a sentence or a program.
+const MOST_WORDS: usize = 4;
 
 /// Texts that nobody may be shown.
 pub struct Secrets {
@@ -18,15 +22,22 @@ pub struct Secrets {
 
 impl Secrets {
     /// Hides these texts, and what of them is likely to be told alone: each line, such as one of a
-    /// key in PEM, and each word of a single line, such as a token after `Bearer`.
+    /// key in PEM, and each word of a single short one, such as a token after `Bearer`.
     pub(crate) fn new(texts: impl IntoIterator<Item = String>) -> Self {
         let mut forms = BTreeSet::new();
         for text in texts {
             let text = text.trim();
-            let single = if text.contains('\n') { "" } else { text };
-            let parts = [text].into_iter().chain(text.lines());
-            for part in parts.chain(single.split_whitespace()) {
-                let part = part.trim();
+            let long = text.lines().map(str::trim);
+            let long = long.filter(|line| line.len() >= SHORTEST_LINE);
+            let words = match text.contains('\n') || text.split_whitespace().count() > MOST_WORDS {
+                true => "",
+                false => text,
+            };
+            for part in [text]
+                .into_iter()
+                .chain(long)
+                .chain(words.split_whitespace())
+            {
                 if part.len() >= SHORTEST {
                     // As it is, as JSON has it and as Rust does.
                     forms.insert(part.to_owned());
@@ -35,9 +46,25 @@ impl Secrets {
                 }
             }
         }
+        Self::of(forms)
+    }
+
+    fn of(forms: BTreeSet<String>) -> Self {
         let mut forms: Vec<String> = forms.into_iter().collect();
         forms.sort_by_key(|form| Reverse(form.len()));
         Self { forms }
+    }
+
+    /// Hides what others do, too.
+    #[must_use]
+    pub fn and(self, others: Self) -> Self {
+        Self::of(self.forms.into_iter().chain(others.forms).collect())
+    }
+
+    /// Whether there is nothing to be hidden.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.forms.is_empty()
     }
 
     /// What somebody says, without them.
@@ -78,5 +105,23 @@ mod tests {
         ] {
             assert_eq!(secrets.masked(said), shown);
         }
+    }
+
+    #[test]
+    fn words_of_a_sentence_are_no_secrets() {
+        let template = "{{ raise('Roles must alternate, as users and assistants do') }}";
+        let secrets = Secrets::new([template.to_owned(), "user\n{{ content }}".to_owned()]);
+        let said = "Roles must alternate: no user spoke";
+        assert_eq!(secrets.masked(said), said);
+        assert_eq!(secrets.masked(template), MASK);
+        assert_eq!(secrets.masked("in {{ content }}"), "in (masked)");
+    }
+
+    #[test]
+    fn secrets_of_several_are_hidden_the_longest_first() {
+        let of = |text: &str| Secrets::new([text.to_owned()]);
+        assert!(of("abc").is_empty() && of("abc").and(of("")).is_empty());
+        let secrets = of("fish").and(of("swordfish"));
+        assert_eq!(secrets.masked("fish, swordfish"), "(masked), (masked)");
     }
 }

@@ -29,6 +29,7 @@ use tollgate_wire::{failure::Failure, source::Source};
 
 use crate::{
     context::{Trace, visible},
+    courtesy::Courtesy,
     events::{EventSender, Pushed, Said},
     failures,
     house::Station,
@@ -206,16 +207,6 @@ struct Running {
     time_limit: Option<Instant>,
 }
 
-/// A call into a guest for so many bytes. It may compute for a while where they are many:
-/// the thread's other tasks move on.
-pub(crate) fn yielding<T>(bytes: u64, call: impl FnOnce() -> T) -> T {
-    if bytes > LARGE {
-        tokio::task::block_in_place(call)
-    } else {
-        call()
-    }
-}
-
 fn guest_failed(error: &GuestError) -> Failed {
     Failed {
         failure: failures::of_plugin(error),
@@ -263,15 +254,21 @@ impl Running {
                 &mut self.sources,
             )
         };
-        let guest = yielding(large, new).map_err(|error| guest_failed(&error))?;
+        let mut courtesy = Courtesy::default();
+        let guest = courtesy
+            .call(large, false, new)
+            .map_err(|error| guest_failed(&error))?;
         drop(calls);
         let mut inputs = vec![backend::Input::Start];
+        let mut more = false;
         loop {
             for member in self.members.iter().flatten() {
                 member.events.begin_step();
             }
             let step = || guest.step(&mut self.sources, &inputs, large > LARGE);
-            let actions = yielding(large, step).map_err(|error| guest_failed(&error))?;
+            let actions = courtesy
+                .call(large, more, step)
+                .map_err(|error| guest_failed(&error))?;
             self.keep.clear();
             for action in actions {
                 if let backend::Action::Request(_) | backend::Action::Events(_) = action {
@@ -286,6 +283,12 @@ impl Running {
                 return Ok(());
             }
             inputs = self.wait().await?;
+            more = inputs.iter().all(|input| match input {
+                backend::Input::Bytes(progress) | backend::Input::Message(progress) => {
+                    !progress.end
+                }
+                _ => false,
+            });
             // What it was shown it may work on at a later step, such as the end.
             large = inputs.iter().fold(large, |most, input| match input {
                 backend::Input::Bytes(progress) | backend::Input::Message(progress) => {

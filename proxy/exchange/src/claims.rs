@@ -36,6 +36,13 @@ pub(crate) struct Claimed {
     pub(crate) pattern: Arc<str>,
 }
 
+impl Claimed {
+    /// Whether a body that was read for another claim is what this one wants.
+    pub(crate) fn takes_body_as(&self, other: &Self) -> bool {
+        self.gathering == other.gathering && self.client_streaming == other.client_streaming
+    }
+}
+
 /// What was found for a head.
 pub(crate) enum Found {
     Claim(Arc<Claimed>, Vec<(String, String)>),
@@ -62,6 +69,7 @@ struct Rest {
 /// Claims of a route.
 #[derive(Debug, Default)]
 pub(crate) struct ClaimTable {
+    frontends: Vec<Arc<Generation>>,
     fixed: HashMap<String, Vec<Rest>>,
     patterns: Vec<Rest>,
     grpc: HashMap<String, Arc<Claimed>>,
@@ -81,7 +89,10 @@ struct Candidate {
 impl ClaimTable {
     /// The claims of these frontends; where two claim the same, the first has it.
     pub(crate) fn new(frontends: &[Arc<Generation>]) -> Self {
-        let mut table = Self::default();
+        let mut table = Self {
+            frontends: frontends.to_vec(),
+            ..Self::default()
+        };
         if let Some(first) = frontends.first() {
             table.wording = Wording::new(first.manifest(), None);
         }
@@ -120,6 +131,11 @@ impl ClaimTable {
             }
         }
         table
+    }
+
+    /// Whether these are a generation's claims, among others.
+    pub(crate) fn is_of(&self, generation: &Arc<Generation>) -> bool {
+        self.frontends.contains(generation)
     }
 
     /// Has a frontend's canary, if there is one, take its share of those claims that both have:

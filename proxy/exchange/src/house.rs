@@ -121,6 +121,9 @@ pub struct Route {
     pub(crate) spec: RouteSpec,
     pub(crate) claims: ArcSwap<ClaimTable>,
     pub(crate) reflection: ArcSwap<Reflection>,
+    /// Held while it is brought in line with a shelf: what was looked at first may not be put in
+    /// force last. A generation's number: with that one it could not be, and no request tries again.
+    following: Mutex<Option<u64>>,
     running: Arc<AtomicUsize>,
 }
 
@@ -175,6 +178,7 @@ impl Route {
             spec,
             claims: ArcSwap::from_pointee(ClaimTable::default()),
             reflection: ArcSwap::from_pointee(Reflection::default()),
+            following: Mutex::default(),
             running: Arc::new(AtomicUsize::new(0)),
         };
         route.refresh(shelf)?;
@@ -197,6 +201,36 @@ impl Route {
     /// # Errors
     /// See [`RouteError`]; then nothing has changed.
     pub fn refresh(&self, shelf: &Shelf) -> Result<(), RouteError> {
+        let mut refused = self.following.lock();
+        self.follow(shelf)?;
+        *refused = None;
+        Ok(())
+    }
+
+    /// Whether another generation claims here in the place of one that is out. Who looks after the
+    /// plugins brings the routes in line a moment later than their shelf; what meets the generation
+    /// before that brings this one in line itself.
+    pub(crate) fn has_instead(&self, shelf: &Shelf, out: &Arc<Generation>) -> bool {
+        let instead = shelf.instead_of(out);
+        if instead == *out {
+            return false;
+        }
+        let mut refused = self.following.lock();
+        if self.claims.load().is_of(&instead) {
+            return true;
+        }
+        if *refused == Some(instead.number()) {
+            return false;
+        }
+        let followed = self.follow(shelf);
+        if let Err(error) = &followed {
+            tracing::error!(%error, "the route keeps its claims");
+            *refused = Some(instead.number());
+        }
+        followed.is_ok()
+    }
+
+    fn follow(&self, shelf: &Shelf) -> Result<(), RouteError> {
         let frontends = self.frontends(shelf)?;
         let reflection = self.reflection(&frontends)?;
         let mut claims = ClaimTable::new(&frontends);
@@ -406,7 +440,7 @@ impl House {
 
     /// The backend in force for a station that is reached over the network.
     pub(crate) fn backend(&self, station: &Station) -> Option<Arc<Generation>> {
-        self.shelf.get(station.protocol.as_ref()?)
+        self.shelf.in_service(station.protocol.as_ref()?)
     }
 
     /// The backend that the next attempt at such a station begins with.

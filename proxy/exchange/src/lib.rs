@@ -15,6 +15,7 @@ mod closing;
 mod compose;
 mod context;
 mod cors;
+mod courtesy;
 mod events;
 mod exchange;
 mod failures;

@@ -40,7 +40,8 @@ pub async fn probe(house: &House, station: &Station, timeout: Duration) -> Repor
 async fn ask(house: &House, station: &Station) -> Result<Report, String> {
     let upstream = match &station.reach {
         Reach::Component(name) => {
-            let generation = house.shelf.get(name).ok_or("its plugin is not there")?;
+            let generation = house.shelf.in_service(name);
+            let generation = generation.ok_or("its plugin is not there")?;
             let models = generation.models().map_err(|error| error.to_string())?;
             return Ok(Report {
                 ready: true,

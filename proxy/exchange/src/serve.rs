@@ -21,7 +21,7 @@ use tollgate_dispatch::driver::Full;
 use tollgate_edge::{Admission, Identity, Peer, challenge};
 use tollgate_limits::Fields;
 use tollgate_payloads::Tap;
-use tollgate_plugin::{frontend, manifest::Gathering, types};
+use tollgate_plugin::{GuestError, frontend, manifest::Gathering, types};
 use tollgate_telemetry::{Record, RecordStart, Tracer, Trail, ids, trace::TraceContext};
 use tollgate_wire::{
     budget::Budgets,
@@ -98,6 +98,7 @@ struct Arrived {
     body: Option<Incoming>,
     /// Whether an answer that needs none of the body waits until it has come.
     patient: bool,
+    h2: bool,
     /// Whether the connection ends with a refusal: where what follows on it may be no request.
     closing: bool,
     /// The methods that the path has, for a refusal of the method (RFC 9110, section 15.5.6).
@@ -110,7 +111,8 @@ struct Arrived {
 
 /// A body that is read past before a refusal, and how long it may take to come. Over HTTP/2 a
 /// refusal ends the stream, and there are clients (curl 7.88 is one) that lose the answer when
-/// that happens before they have sent all of a request.
+/// that happens before they have sent all of a request. Over HTTP/1.1 a connection ends on which a
+/// body was not read: who is not told loses the next request (RFC 9112, section 9.3).
 const READ_PAST: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -144,9 +146,9 @@ async fn way(
         responder,
         record,
         body: Some(body),
-        patient: peer.h2
-            && !parts.headers.contains_key(header::EXPECT)
+        patient: !parts.headers.contains_key(header::EXPECT)
             && context::content_length(&parts.headers).is_some_and(|length| length <= READ_PAST),
+        h2: peer.h2,
         closing,
         allow: None,
         fields: None,
@@ -290,7 +292,13 @@ async fn way(
     // A frontend's canary takes its share.
     let drawn = claims.drawn(&claimed);
     let drawn = drawn.and_then(|canary| claim(canary, is_grpc, &parts.method, &path));
-    let (claimed, parameters) = drawn.unwrap_or((claimed, parameters));
+    let drawn = drawn.unwrap_or((claimed, parameters));
+    // Before anything is read for it: one that is out gives way.
+    let (claimed, parameters) =
+        instead(&house, &route, &drawn.0, is_grpc, &parts.method, &path).unwrap_or(drawn);
+    // They name the generation of every frontend of the route: none of the others is kept for as
+    // long as this request takes.
+    drop(claims);
     note_claim(&arrived.record, &claimed);
 
     // What has a body and came this far may be told to a sink, as far as it is REST.
@@ -388,41 +396,77 @@ fn claim(claims: &ClaimTable, is_grpc: bool, method: &Method, path: &str) -> Opt
     }
 }
 
+/// The claim on a request of the generation that serves in the place of one that is kept out of
+/// service, or has lost its place since the claims were looked at: who begins with that one may fail,
+/// or finds few instances left. None: neither is so, which takes a look at two numbers, or there is
+/// nobody else who claims it.
+fn instead(
+    house: &House,
+    route: &Route,
+    claimed: &Claimed,
+    is_grpc: bool,
+    method: &Method,
+    path: &str,
+) -> Option<Claim> {
+    let out = &claimed.frontend;
+    if !out.is_out() || !route.has_instead(&house.shelf, out) {
+        return None;
+    }
+    claim(&route.claims.load(), is_grpc, method, path)
+}
+
+/// Runs of one request: the first, one for what was lost, and one for who is refused that one because
+/// the generation has been taken out of service just then.
+const RUNS: usize = 3;
+
 /// Runs the exchange; a request that is lost with its plugin's instance, is still held
 /// and has not been answered runs once more, alone, with the generation that is in force by then:
 /// what a canary lost is nothing that its client notices.
-async fn converse(mut asked: Asked, body: ClientBody, mut responder: Responder) {
-    let again = match &body {
-        ClientBody::Nothing => Some(ClientBody::Nothing),
-        ClientBody::Whole(source) => Some(ClientBody::Whole(source.clone())),
-        ClientBody::Arriving(..) => None,
-    };
-    let Ended::Lost(first) = exchange::run(&asked, false, body, responder.clone()).await else {
-        return asked.claimed.frontend.ended(asked.record.has_failed());
-    };
-    asked.claimed.frontend.ended(true);
-    let lost = match again {
-        Some(body) => {
-            asked.record.retried();
-            claim_again(&mut asked);
-            match exchange::run(&asked, true, body, responder.clone()).await {
-                Ended::Done => {
-                    return asked.claimed.frontend.ended(asked.record.has_failed());
-                }
-                Ended::Lost(second) => {
-                    asked.claimed.frontend.ended(true);
-                    second
-                }
-            }
+async fn converse(mut asked: Asked, mut body: ClientBody, mut responder: Responder) {
+    // The body may have taken its time.
+    give_way(&mut asked);
+    let mut runs = 0;
+    let lost = loop {
+        runs += 1;
+        let held = body.again();
+        let lost = match exchange::run(&asked, runs > 1, body, responder.clone()).await {
+            Ended::Done => return asked.claimed.frontend.ended(asked.record.has_failed()),
+            Ended::Lost(lost) => lost,
+        };
+        let tried = asked.claimed.frontend.clone();
+        tried.ended(true);
+        let refused = matches!(lost, GuestError::Quarantined { .. });
+        let Some(again) = held.filter(|_| runs == 1 || refused && runs < RUNS) else {
+            break lost;
+        };
+        claim_again(&mut asked);
+        if runs > 1 && asked.claimed.frontend == tried {
+            break lost;
         }
-        None => first,
+        asked.record.retried();
+        body = again;
     };
     let failure = failures::of_plugin(&lost);
     exchange::refuse(&asked, &failure, &mut responder).await;
 }
 
+/// Another generation serves the request from the beginning, where its own is out.
+fn give_way(asked: &mut Asked) {
+    let found = instead(
+        &asked.house,
+        &asked.route,
+        &asked.claimed,
+        asked.is_grpc,
+        &asked.parts.method,
+        &asked.head.path,
+    );
+    take(asked, found);
+}
+
 /// The generation in force serves the request from the beginning, if it claims it still.
 fn claim_again(asked: &mut Asked) {
+    // First, since it has the route follow its plugins, where that cannot wait.
+    give_way(asked);
     let claims = asked.route.claims.load_full();
     let found = claim(
         &claims,
@@ -430,6 +474,12 @@ fn claim_again(asked: &mut Asked) {
         &asked.parts.method,
         &asked.head.path,
     );
+    take(asked, found);
+}
+
+/// Has a claim that was found serve the request, as long as it wants of the body what was read of it.
+fn take(asked: &mut Asked, found: Option<Claim>) {
+    let found = found.filter(|(claimed, _)| claimed.takes_body_as(&asked.claimed));
     let Some((claimed, parameters)) = found else {
         return;
     };
@@ -467,9 +517,12 @@ impl Arrived {
     }
 
     async fn refuse(&mut self, wording: &Wording, failure: Failure) {
-        if let (true, Some(mut body)) = (self.patient, self.body.take()) {
-            let read_past = async { while let Some(Ok(_)) = body.frame().await {} };
-            let _ = tokio::time::timeout(PATIENCE, read_past).await;
+        if let Some(mut body) = self.body.take() {
+            if self.patient {
+                let read_past = async { while let Some(Ok(_)) = body.frame().await {} };
+                let _ = tokio::time::timeout(PATIENCE, read_past).await;
+            }
+            self.closing |= !self.h2 && !body.is_end_stream();
         }
         let (mut head, body) = wording.response(&failure, self.is_grpc, &self.request_id);
         head.headers_mut()

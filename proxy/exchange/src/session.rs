@@ -8,6 +8,7 @@ use tollgate_wire::{convert, failure::Failure};
 
 use crate::{
     attempt::{self, Member},
+    courtesy::Courtesy,
     events::{EventSender, Pushed, Said},
     failures,
 };
@@ -87,7 +88,9 @@ async fn serve(
 ) -> Result<(), Failure> {
     let failed = |error: tollgate_plugin::GuestError| failures::of_plugin(&error);
     let new = || Session::new(generation, bytes, context, call);
-    let session = attempt::yielding(bytes, new).map_err(failed)?;
+    let session = Courtesy::default()
+        .call(bytes, false, new)
+        .map_err(failed)?;
     // A guest has no clock: the host ends a call that has a limit of its own.
     let out_of_time = attempt::time_limit(call).map(|limit| Instant::now() + limit);
     let mut open = items(call);

@@ -2,7 +2,10 @@
 //! and read when an operator asks.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -81,9 +84,33 @@ pub struct Counters {
     /// Time that they waited, in nanoseconds.
     pub waited: AtomicU64,
     traps: [AtomicU64; TrapKind::ALL.len()],
+    /// Held for what its end does.
+    _alive: Alive,
+}
+
+/// A generation among those of its loader that are in memory, until the last that is left of it is
+/// gone: itself, its instances, and who holds one of them.
+#[derive(Debug, Default)]
+struct Alive(Option<Arc<AtomicU64>>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if let Some(alive) = &self.0 {
+            alive.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Counters {
+    /// Those of a generation that is one of `alive` for as long as there are any.
+    pub(crate) fn among(alive: &Arc<AtomicU64>) -> Self {
+        alive.fetch_add(1, Ordering::Relaxed);
+        Self {
+            _alive: Alive(Some(alive.clone())),
+            ..Self::default()
+        }
+    }
+
     /// Stores ended by a trap or limit.
     #[must_use]
     pub fn traps(&self) -> u64 {
@@ -177,6 +204,19 @@ mod tests {
         assert_eq!(counts[11..], [1, 2]);
         assert_eq!(counts.iter().sum::<u64>(), 6);
         assert!(BOUNDS.is_sorted());
+    }
+
+    #[test]
+    fn a_generation_is_in_memory_until_the_last_of_it_is_gone() {
+        let alive = Arc::default();
+        let first = Arc::new(Counters::among(&alive));
+        let (held, second) = (first.clone(), Counters::among(&alive));
+        let count = || alive.load(Ordering::Relaxed);
+        assert_eq!(count(), 2);
+        drop((first, second));
+        assert_eq!(count(), 1);
+        drop(held);
+        assert_eq!(count(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::{
     counters::Counters,
     life::Signs,
     manifest::{Claim, Manifest},
+    mask::Mask,
     quarantine::Quarantine,
     slot::SlotPool,
     tap::Watch,
@@ -29,6 +30,7 @@ pub struct Generation {
     pub(crate) kind: Kind,
     pub(crate) options: Arc<str>,
     pub(crate) watch: Watch,
+    pub(crate) mask: Mask,
 }
 
 /// The instances, by world.
@@ -97,6 +99,12 @@ impl Generation {
         &self.options
     }
 
+    /// What it may not tell anybody.
+    #[must_use]
+    pub fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
     /// Whether another generation is of the same component with the same options.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
@@ -143,6 +151,13 @@ impl Generation {
     #[must_use]
     pub fn quarantine(&self) -> Option<&Quarantine> {
         each!(&self.kind, pool => Some(pool.quarantine()), None)
+    }
+
+    /// Whether nothing is to begin with it: it is kept out of service, or has lost its place. A look
+    /// at two numbers.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        each!(&self.kind, pool => pool.is_out(), false)
     }
 
     /// It is no longer in force: instances are kept for what they serve, and then no more.
@@ -230,6 +245,7 @@ impl Generation {
             kind: Kind::None,
             options: Arc::from(""),
             watch: Watch::default(),
+            mask: Mask::default(),
         })
     }
 }

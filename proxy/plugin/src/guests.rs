@@ -12,7 +12,9 @@ use wasmtime::component::ResourceAny;
 use crate::{
     Generation, backend, composition, frontend,
     generation::Kind,
-    inference, serving,
+    inference,
+    mask::Says,
+    serving,
     slot::{GuestError, Lease, Scope, SlotPool},
     sources::Sources,
     tap::{Answer, Begun, Inputs, Transcript},
@@ -77,8 +79,9 @@ impl<W: World> Handle<W> {
         })
     }
 
-    /// Steps this resource: whoever watches is told what goes in and what comes out.
-    fn call<T>(
+    /// Steps this resource: whoever watches is told what goes in and what comes out. Nobody is told
+    /// the plugin's secrets.
+    fn call<T: Says>(
         &self,
         sources: &mut Sources,
         large: bool,
@@ -98,9 +101,12 @@ impl<W: World> Handle<W> {
         if let Some(transcript) = &mut transcript {
             transcript.inputs(inputs, scope.sources);
         }
-        let result = self
+        let mut result = self
             .lease
             .call(scope, |world, store| call(world, store, self.resource));
+        if let Ok(answer) = &mut result {
+            self.lease.mask().answer(answer);
+        }
         if let Some(transcript) = &mut transcript {
             transcript.answer(result.as_ref().map(answer));
         }
@@ -488,10 +494,12 @@ impl Generation {
         let Kind::Protocol(pool) = &self.kind else {
             return Err(wrong_world(self));
         };
-        once(pool, &mut Sources::default(), |world, store| {
+        let mut health = once(pool, &mut Sources::default(), |world, store| {
             world
                 .tollgate_plugin_backend()
                 .call_judge(store, worker, responses)
-        })
+        })?;
+        self.mask.answer(&mut health);
+        Ok(health)
     }
 }

@@ -308,6 +308,26 @@ impl<G: Clone + PartialEq> Life<G> {
         Ok(changes)
     }
 
+    /// Takes from those that do nothing but fail what a look at everybody would take from them, and
+    /// no more: for whom cannot wait for that look.
+    pub(crate) fn relieve(&mut self, now: Duration, signs: impl Fn(&G) -> Signs) -> Vec<Change<G>> {
+        let mut changes = Vec::new();
+        let candidate = self.candidate.as_ref();
+        if candidate.is_some_and(|trial| signs(&trial.generation).quarantines > 0) {
+            self.withdraw(now, Reason::Failing, &mut changes);
+        }
+        if self.fails(&signs) {
+            self.go_back(now, Reason::Failing, &signs, &mut changes);
+        }
+        changes
+    }
+
+    /// Whether the one in force, on probation, does nothing but fail.
+    fn fails(&self, signs: impl Fn(&G) -> Signs) -> bool {
+        let force = &self.force;
+        !force.proven && signs(&force.generation).since(&force.before).quarantines > 0
+    }
+
     /// Looks at how everybody fares, and at the time.
     pub(crate) fn tend(&mut self, now: Duration, signs: impl Fn(&G) -> Signs) -> Vec<Change<G>> {
         let mut changes = Vec::new();
@@ -323,13 +343,10 @@ impl<G: Clone + PartialEq> Life<G> {
                 Verdict::Withdraw(why) => self.withdraw(now, why, &mut changes),
             }
         }
-        if !self.force.proven {
-            let fares = signs(&self.force.generation).since(&self.force.before);
-            if fares.quarantines > 0 {
-                self.go_back(now, Reason::Failing, &signs, &mut changes);
-            } else if now >= self.force.since.saturating_add(self.spec.probation) {
-                self.force.proven = true;
-            }
+        if self.fails(&signs) {
+            self.go_back(now, Reason::Failing, &signs, &mut changes);
+        } else if now >= self.force.since.saturating_add(self.spec.probation) {
+            self.force.proven = true;
         }
         self.leaving.retain(|(generation, until)| {
             if signs(generation).exchanges == 0 {

@@ -23,6 +23,7 @@ use crate::{
     host::Guest,
     limits::Limits,
     manifest::{Claim, Manifest, Problem},
+    mask::Mask,
     precompiled::{self, Cache},
     rehearsal::{Rehearse, Stage},
     shape::{Shape, WorldName},
@@ -89,7 +90,7 @@ impl LoadError {
     /// The same without what `mask` takes out of a plugin's own words. What is wrong before it is
     /// configured cannot tell of its options.
     #[must_use]
-    pub fn masked(self, mask: impl Fn(&str) -> String) -> Self {
+    fn masked(self, mask: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Trial {
                 plugin,
@@ -132,6 +133,8 @@ pub struct Order {
     pub wasm: bytes::Bytes,
     /// Options, as JSON.
     pub options: String,
+    /// What of them nobody may be told.
+    pub mask: Mask,
     /// Bounds.
     pub limits: Limits,
 }
@@ -149,6 +152,7 @@ pub struct Loader {
     sandbox: Sandbox,
     cache: Option<Cache>,
     numbers: AtomicU64,
+    alive: Arc<AtomicU64>,
     watch: Watch,
     alarm: Alarm,
 }
@@ -161,6 +165,7 @@ impl Loader {
             sandbox,
             cache,
             numbers: AtomicU64::new(1),
+            alive: Arc::default(),
             watch: Watch::default(),
             alarm: Alarm::default(),
         }
@@ -189,6 +194,13 @@ impl Loader {
     #[must_use]
     pub fn cache(&self) -> Option<&Cache> {
         self.cache.as_ref()
+    }
+
+    /// Generations in memory, those included that are loaded at this moment and those that are
+    /// gone from their shelves and not yet from who serves with them.
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        self.alive.load(Ordering::Relaxed)
     }
 
     fn compile(&self, plugin: &str, wasm: &[u8]) -> Result<(Component, Shape), LoadError> {
@@ -230,6 +242,12 @@ impl Loader {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&self, order: Order) -> Result<Arc<Generation>, LoadError> {
+        let mask = order.mask.clone();
+        self.tried(order)
+            .map_err(|error| error.masked(|text| mask.text(text.to_owned())))
+    }
+
+    fn tried(&self, order: Order) -> Result<Arc<Generation>, LoadError> {
         let digest = hex::encode(Sha256::digest(&order.wasm));
         let (component, shape) = self.compile(&order.name, &order.wasm)?;
         shape.check_imports(&order.name)?;
@@ -241,7 +259,7 @@ impl Loader {
             component: &component,
             shape: &shape,
         };
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::among(&self.alive));
         let (manifest, claims, kind) = match world {
             WorldName::Protocol => {
                 let (manifest, claims, pool) = trial.run::<protocol::Protocol>(&counters)?;
@@ -272,6 +290,7 @@ impl Loader {
             kind,
             options: order.options.into(),
             watch: self.watch.clone(),
+            mask: order.mask,
         }))
     }
 }
@@ -297,7 +316,8 @@ impl Trial<'_> {
             .map_err(|error| self.contract(&error))?;
         // `InstancePre` alone does not check the types of exported functions: only an
         // instance does.
-        let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits, counters)
+        let noting = (counters, &self.order.mask);
+        let (mut store, world) = instantiate_bare::<W>(sandbox, &pre, &plugin, limits, noting)
             .map_err(|error| self.contract(&error))?;
         let _running = prepare(&mut store, limits, true);
         store.set_hostcall_fuel(limits.output.min(MANIFEST));
@@ -325,7 +345,7 @@ impl Trial<'_> {
             plugin,
             sandbox.clone(),
             pre,
-            self.order.options.as_str().into(),
+            (self.order.options.as_str().into(), self.order.mask.clone()),
             limits.clone(),
             counters.clone(),
             self.loader.alarm.clone(),

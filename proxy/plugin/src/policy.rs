@@ -9,6 +9,7 @@ use crate::{
     Generation,
     bindings::scheduler::{Scheduler, exports::tollgate::plugin::scheduling as guest},
     generation::Kind,
+    mask::Mask,
     slot::{GuestError, Lease, Scope},
     sources::Sources,
 };
@@ -107,7 +108,8 @@ impl Policy for GuestPolicy {
         let actions = self.call(false, |policy, store| {
             policy.call_step(store, resource, now, &events)
         })?;
-        Ok(actions.into_iter().map(action).collect())
+        let mask = self.lease.mask();
+        Ok(actions.into_iter().map(|it| action(it, mask)).collect())
     }
 }
 
@@ -214,7 +216,7 @@ fn event(it: policy::Event) -> guest::Event {
     }
 }
 
-fn action(it: guest::Action) -> policy::Action {
+fn action(it: guest::Action, mask: &Mask) -> policy::Action {
     match it {
         guest::Action::Dispatch(it) => policy::Action::Dispatch {
             worker: it.worker,
@@ -226,10 +228,10 @@ fn action(it: guest::Action) -> policy::Action {
                 guest::RejectReason::Overloaded => policy::RejectReason::Overloaded,
                 guest::RejectReason::OverShare => policy::RejectReason::OverShare,
                 guest::RejectReason::TooLate => policy::RejectReason::TooLate,
-                guest::RejectReason::Other(why) => policy::RejectReason::Other(why),
+                guest::RejectReason::Other(why) => policy::RejectReason::Other(mask.text(why)),
             },
         },
         guest::Action::WakeAt(at) => policy::Action::WakeAt(at),
-        guest::Action::Other(it) => policy::Action::Other(it.name),
+        guest::Action::Other(it) => policy::Action::Other(mask.text(it.name)),
     }
 }

@@ -2,7 +2,10 @@
 //! leaving.
 //!
 //! Who serves a request takes a look ([`Shelf::begin`]) and no lock. What changes goes through the
-//! lives ([`crate::life`]), one change at a time, and is then there to be looked at.
+//! lives ([`crate::life`]), one change at a time, and is then there to be looked at. Only who meets a
+//! generation that is out ([`Generation::is_out`]) does not wait until somebody looks after the lives:
+//! the one that serves in its place is found at once ([`Shelf::instead_of`]), and where a quarantine
+//! is to cost a generation its place, it loses it then.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -99,6 +102,9 @@ struct Kept {
     life: Life<Arc<Generation>>,
     barred: VecDeque<Barred>,
     happened: Happened,
+    /// Changes that came of requests, until [`Shelf::tend`] tells of them. One takes a canary or one
+    /// that was kept, so that there are no more than of those.
+    untold: Vec<GenerationChange>,
 }
 
 /// How often what happened in a plugin's life.
@@ -161,6 +167,7 @@ impl Shelf {
             life: Life::new(spec, generation, self.origin.elapsed()),
             barred: VecDeque::new(),
             happened: Happened::default(),
+            untold: Vec::new(),
         };
         self.show(&name, &kept.life);
         lives.insert(name, Arc::new(Mutex::new(kept)));
@@ -198,18 +205,50 @@ impl Shelf {
     }
 
     /// Looks at how everybody fares and at the time: to be called now and then, and when
-    /// something has failed.
+    /// something has failed. Tells also what has come of requests since.
     pub fn tend(&self) -> Vec<GenerationChange> {
         let now = self.origin.elapsed();
-        let lives = self.lives.lock();
+        let lives: Vec<_> = {
+            let lives = self.lives.lock();
+            lives
+                .iter()
+                .map(|it| (it.0.clone(), it.1.clone()))
+                .collect()
+        };
         let mut changes = Vec::new();
-        for (name, kept) in lives.iter() {
+        for (name, kept) in lives {
             let mut kept = kept.lock();
+            let untold = std::mem::take(&mut kept.untold);
             let changed = kept.life.tend(now, |it| it.signs());
-            self.carry_out(name, &mut kept, &changed);
+            self.carry_out(&name, &mut kept, &changed);
+            if !untold.is_empty() {
+                // It may have been shown on a shelf before this one.
+                self.show(&name, &kept.life);
+            }
+            changes.extend(untold);
             changes.extend(changed);
         }
+        cut(&changes);
         changes
+    }
+
+    /// Who serves in the place of a generation that is out; that one itself where there is nobody.
+    #[must_use]
+    pub fn instead_of(&self, out: &Arc<Generation>) -> Arc<Generation> {
+        let name = out.name();
+        let Some(kept) = self.lives.lock().get(name).cloned() else {
+            return out.clone();
+        };
+        let mut kept = kept.lock();
+        let changes = kept.life.relieve(self.origin.elapsed(), |it| it.signs());
+        self.carry_out(name, &mut kept, &changes);
+        kept.untold.extend(changes);
+        let force = kept.life.force().clone();
+        // Its place may have been taken on a shelf after this one.
+        if self.get(name).as_ref() != Some(&force) {
+            self.show(name, &kept.life);
+        }
+        force
     }
 
     /// The generation in force.
@@ -224,7 +263,21 @@ impl Shelf {
     #[must_use]
     pub fn begin(&self, name: &str) -> Option<Arc<Generation>> {
         let standings = self.standings.load();
-        Some(standings.get(name)?.begin().clone())
+        Some(self.unless_out(standings.get(name)?.begin()))
+    }
+
+    /// The generation in force, for who asks its instances something without beginning an exchange.
+    #[must_use]
+    pub fn in_service(&self, name: &str) -> Option<Arc<Generation>> {
+        let standings = self.standings.load();
+        Some(self.unless_out(standings.get(name)?.force()))
+    }
+
+    fn unless_out(&self, generation: &Arc<Generation>) -> Arc<Generation> {
+        match generation.is_out() {
+            true => self.instead_of(generation),
+            false => generation.clone(),
+        }
     }
 
     /// How its generations stand.
@@ -294,21 +347,23 @@ impl Shelf {
             Duration,
         ) -> Result<Vec<GenerationChange>, LifeError>,
     ) -> Result<Vec<GenerationChange>, ShelfError> {
-        let lives = self.lives.lock();
-        let kept = lives
-            .get(name)
-            .ok_or_else(|| ShelfError::Unknown(name.to_owned()))?;
-        let mut kept = kept.lock();
-        let changes =
-            change(&mut kept.life, self.origin.elapsed()).map_err(|error| ShelfError::Life {
+        let kept = self.lives.lock().get(name).cloned();
+        let kept = kept.ok_or_else(|| ShelfError::Unknown(name.to_owned()))?;
+        let changes = {
+            let mut kept = kept.lock();
+            let changed = change(&mut kept.life, self.origin.elapsed());
+            let changes = changed.map_err(|error| ShelfError::Life {
                 name: name.to_owned(),
                 error,
             })?;
-        self.carry_out(name, &mut kept, &changes);
+            self.carry_out(name, &mut kept, &changes);
+            changes
+        };
+        cut(&changes);
         Ok(changes)
     }
 
-    /// Does to the generations what follows from their places.
+    /// Does to the generations what follows from their places, but for [`cut`].
     fn carry_out(&self, name: &str, kept: &mut Kept, changes: &[GenerationChange]) {
         if changes.is_empty() {
             return;
@@ -329,9 +384,6 @@ impl Shelf {
                     kept.bar(from, why);
                 }
             }
-            if let Change::Overdue { generation } = change {
-                generation.cut();
-            }
         }
     }
 
@@ -342,6 +394,16 @@ impl Shelf {
             standings.insert(name.into(), standing.clone());
             standings
         });
+    }
+}
+
+/// Ends what those whose time is over still serve. A call into one may be running, which is waited
+/// for: without a lock that a request could want.
+fn cut(changes: &[GenerationChange]) {
+    for change in changes {
+        if let Change::Overdue { generation } = change {
+            generation.cut();
+        }
     }
 }
 
@@ -470,6 +532,31 @@ mod tests {
         let count = |name| report.happened.iter().find(|(it, _)| *it == name);
         assert_eq!(count("swapped"), Some(&("swapped", 2)));
         assert_eq!(count("rolled-back"), Some(&("rolled-back", 1)));
+    }
+
+    #[test]
+    fn who_meets_one_that_failed_is_given_another_before_anybody_looks_after_it() {
+        let (former, first) = shelf();
+        let next = Shelf::after(&former);
+        assert!(next.take_over(&former, "p"));
+        for shelf in [&former, &next] {
+            let second = Generation::empty_of("p", "second");
+            shelf.put(second.clone(), None).expect("it is known");
+            assert_eq!(shelf.instead_of(&second), second, "nothing is wrong");
+            second.replaced();
+            // A request may stand on the former shelf, and meet it from there.
+            assert_eq!(former.instead_of(&second), first);
+            assert_eq!(former.get("p").as_ref(), Some(&first));
+            assert_eq!(former.instead_of(&first), first, "there is nobody else");
+            // Those who look after the one in use show it there too, and tell of it, once.
+            let why = Reason::Failing;
+            let (from, to) = (second, first.clone());
+            assert_eq!(next.tend(), [Change::RolledBack { from, to, why }]);
+            assert_eq!(next.get("p").as_ref(), Some(&first));
+            assert_eq!(next.tend(), []);
+        }
+        let stranger = Generation::empty("q");
+        assert_eq!(next.instead_of(&stranger), stranger);
     }
 
     #[test]

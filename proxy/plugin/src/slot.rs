@@ -25,6 +25,7 @@ use crate::{
     engine::{Place, Sandbox},
     host::Guest,
     limits::Limits,
+    mask::Mask,
     quarantine::Quarantine,
     sources::{Misuse, Sources},
     world::World,
@@ -101,6 +102,7 @@ pub(crate) struct SlotPool<W: World> {
     sandbox: Sandbox,
     pre: W::Pre,
     options: Arc<str>,
+    mask: Mask,
     limits: Limits,
     slots: RwLock<Vec<Arc<Slot<W>>>>,
     counters: Arc<Counters>,
@@ -117,7 +119,7 @@ impl<W: World> SlotPool<W> {
         plugin: Arc<str>,
         sandbox: Sandbox,
         pre: W::Pre,
-        options: Arc<str>,
+        (options, mask): (Arc<str>, Mask),
         limits: Limits,
         counters: Arc<Counters>,
         alarm: Alarm,
@@ -127,6 +129,7 @@ impl<W: World> SlotPool<W> {
             sandbox,
             pre,
             options,
+            mask,
             quarantine: Quarantine::new(limits.quarantine),
             limits,
             slots: RwLock::new(Vec::new()),
@@ -155,6 +158,11 @@ impl<W: World> SlotPool<W> {
     /// Is as it was before it was retired.
     pub(crate) fn revive(&self) {
         self.retired.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether nothing is to begin here.
+    pub(crate) fn is_out(&self) -> bool {
+        self.retired.load(Ordering::Relaxed) || self.quarantine.is_on()
     }
 
     /// Ends every instance, whatever it serves.
@@ -266,6 +274,10 @@ impl<W: World> SlotPool<W> {
             return Ok(None);
         }
         slot.live.store(1, Ordering::Relaxed);
+        // While it was made, `retire` may have gone over the others.
+        if self.retired.load(Ordering::SeqCst) {
+            slot.remaining.store(0, Ordering::SeqCst);
+        }
         slots.push(slot.clone());
         Ok(Some(self.leased(slot)))
     }
@@ -280,7 +292,7 @@ impl<W: World> SlotPool<W> {
             &self.plugin,
             &self.options,
             &self.limits,
-            &self.counters,
+            (&self.counters, &self.mask),
         )
         .map_err(|error| self.trapped(&error))?;
         self.counters.instantiated.fetch_add(1, Ordering::Relaxed);
@@ -303,6 +315,9 @@ impl<W: World> SlotPool<W> {
     }
 
     fn failed(&self, kind: TrapKind, reason: String) -> GuestError {
+        // Before it is cut: nobody would find a piece of a secret.
+        let mut reason = self.mask.text(reason);
+        reason.truncate(reason.floor_char_boundary(REASON));
         self.counters.trapped(kind);
         tracing::warn!(plugin = &*self.plugin, kind = kind.label(), %reason, "a plugin failed");
         if let Some(time) = self.quarantine.trapped() {
@@ -329,9 +344,9 @@ pub(crate) fn instantiate<W: World>(
     plugin: &Arc<str>,
     options: &str,
     limits: &Limits,
-    counters: &Arc<Counters>,
+    noting: (&Arc<Counters>, &Mask),
 ) -> wasmtime::Result<(Store<Guest>, W)> {
-    let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits, counters)?;
+    let (mut store, world) = instantiate_bare::<W>(sandbox, pre, plugin, limits, noting)?;
     let _running = prepare(&mut store, limits, true);
     world
         .configure(&mut store, options)?
@@ -346,9 +361,15 @@ pub(crate) fn instantiate_bare<W: World>(
     pre: &W::Pre,
     plugin: &Arc<str>,
     limits: &Limits,
-    counters: &Arc<Counters>,
+    (counters, mask): (&Arc<Counters>, &Mask),
 ) -> wasmtime::Result<(Store<Guest>, W)> {
-    let guest = Guest::new(plugin.clone(), limits, sandbox.pacer(), counters.clone());
+    let guest = Guest::new(
+        plugin.clone(),
+        limits,
+        sandbox.pacer(),
+        counters.clone(),
+        mask.clone(),
+    );
     let mut store = Store::new(sandbox.engine(), guest);
     store.limiter(|guest| &mut guest.meter);
     store.epoch_deadline_callback(|mut context| {
@@ -385,13 +406,13 @@ pub(crate) fn classify(error: &wasmtime::Error) -> TrapKind {
     }
 }
 
+/// Bytes of a reason that are kept.
+const REASON: usize = 300;
+
 /// The innermost words of an error, which say what happened; the backtrace of frames
 /// without names in between does not help an operator.
 fn reason(error: &wasmtime::Error) -> String {
-    let mut reason = format!("{:#}", error.root_cause());
-    let end = reason.floor_char_boundary(300);
-    reason.truncate(end);
-    reason
+    format!("{:#}", error.root_cause())
 }
 
 /// Between half and one and a half of the mean.
@@ -453,6 +474,11 @@ impl<W: World> Lease<W> {
             self.end(&mut inner);
             self.pool.trapped(&error)
         })
+    }
+
+    /// What the guest may not tell.
+    pub(crate) fn mask(&self) -> &Mask {
+        &self.pool.mask
     }
 
     /// Linear memory of its instance, in bytes; 0 when that has ended.

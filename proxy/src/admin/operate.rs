@@ -2,7 +2,8 @@
 //! service and back, and end the proxy in order.
 //!
 //! `POST /plugins/NAME/swap` loads the plugin anew from where it comes from, also when that has not
-//! changed, and answers when it is in force or why it is not. `{"canary": 25}` has it begin with a
+//! changed, and answers when it is in force or why it is not; who does not wait for that finds it in the
+//! log and among the changes. `{"canary": 25}` has it begin with a
 //! quarter of the requests; `{"canary": 0}` with all of them, whatever is configured. The others take
 //! no body. The same goes for `/schedulers/NAME`, without canaries.
 //!
@@ -20,7 +21,7 @@ use tollgate_plugin::GenerationChange;
 
 use super::answers::{self, object, refused};
 use crate::{
-    keeper::{self, KeepError, Loaded, Subject, Wish},
+    keeper::{self, KeepError, Loaded, Subject},
     run::Running,
 };
 
@@ -79,7 +80,7 @@ pub(super) async fn answer(
         Kind::Proxy => return end(running),
     };
     let done = match order.deed {
-        Deed::Swap => match keeper::load(running, subject.clone(), Wish::Asked(canary)).await {
+        Deed::Swap => match keeper::swap(running, subject.clone(), canary).await {
             Ok(Loaded::Put(changes)) => Ok(changes),
             // Neither is said to one who asks.
             Ok(Loaded::Same | Loaded::Barred(_)) => Ok(Vec::new()),

@@ -46,6 +46,12 @@ pub(super) fn collect(running: &Running, samples: &mut Samples) {
         }
     }
     samples.gauge(
+        "generations_alive",
+        "Generations in memory, those included that are loaded now or left to what they serve",
+        &[],
+        assembled.loader.alive() as f64,
+    );
+    samples.gauge(
         "watched_files",
         "Files of plugins, schedulers and their options that are watched",
         &[],

@@ -167,16 +167,7 @@ impl Life {
         let watches = Watches::of(&config);
         let (records, base, ours) = (self.origin.records.clone(), former.clone(), config.clone());
         let assembled = blocking(move || assemble(ours, &records, Some(&base.assembled))).await??;
-        let mut terms = Vec::new();
-        for listener in &config.listeners {
-            let spec = run::listener_spec(listener);
-            let prepared = Control::prepare(spec.limits, spec.tls.as_ref()).await;
-            let prepared = prepared.map_err(|source| ReloadError::Certificates {
-                listener: listener.name.to_string(),
-                source,
-            })?;
-            terms.push((listener.name.to_string(), prepared));
-        }
+        let terms = terms(&config).await?;
         self.put(&former, assembled, terms, watches).await;
         Ok(changes.iter().map(ToString::to_string).collect())
     }
@@ -245,6 +236,24 @@ impl Life {
         self.tend();
         fleet.bring_in(fresh).await;
     }
+}
+
+/// On which terms each listener accepts connections under a configuration: its certificates are read.
+///
+/// # Errors
+/// Some of them cannot be used.
+pub(crate) async fn terms(config: &Config) -> Result<Vec<(String, Prepared)>, ReloadError> {
+    let mut terms = Vec::new();
+    for listener in &config.listeners {
+        let spec = run::listener_spec(listener);
+        let prepared = Control::prepare(spec.limits, spec.tls.as_ref()).await;
+        let prepared = prepared.map_err(|source| ReloadError::Certificates {
+            listener: listener.name.to_string(),
+            source,
+        })?;
+        terms.push((listener.name.to_string(), prepared));
+    }
+    Ok(terms)
 }
 
 /// What requests of a listener begin with under a configuration.

@@ -111,6 +111,18 @@ const TAKEN: [&str; 7] = [
     "test",
 ];
 
+/// Words that Rust keeps to itself: no file could name a library that has one for its name.
+const KEYWORDS: [&str; 51] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// Packages of the SDK: a package cannot stand on itself.
+const SDK: &str = "tollgate-sdk";
+
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let name = Name::new(&arguments.name)?;
     let template = TEMPLATES
@@ -170,34 +182,24 @@ impl Name {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !text.ends_with('-')
             && !text.contains("--")
-            && !TAKEN.contains(&text);
+            && !TAKEN.contains(&text)
+            && !KEYWORDS.contains(&text)
+            && !text.starts_with(SDK);
         match good {
             true => Ok(Self(text.to_owned())),
             false => Err(format!(
                 "{text:?} is no name for a plugin: lower-case letters, digits and single hyphens, \
-                 beginning with a letter, and none of {}",
+                 beginning with a letter, no keyword of Rust, and none of {}, {SDK}…",
                 TAKEN.join(", ")
             )),
         }
     }
 
-    /// As the name of a type.
-    fn camel(&self) -> String {
-        self.0
-            .split('-')
-            .map(|word| {
-                let mut letters = word.chars();
-                let first = letters.next().map(|c| c.to_ascii_uppercase());
-                first.into_iter().chain(letters).collect::<String>()
-            })
-            .collect()
-    }
-
-    /// The text of a template, with this name in the place of its own.
+    /// The text of a template, with this name in the place of its own. No type has a name made of it:
+    /// it could be that of another type there.
     fn put(&self, old: &str, text: &str) -> String {
         let own = [
             (format!("tollgate_example_{old}"), self.0.replace('-', "_")),
-            (Self(old.to_owned()).camel(), self.camel()),
             (old.to_owned(), self.0.clone()),
         ];
         // In one go: a name that was put in may have the old one within it.
@@ -320,33 +322,38 @@ mod tests {
     #[test]
     fn a_name_is_put_everywhere() {
         let name = Name::new("post-card2").ok().unwrap();
-        assert_eq!(name.camel(), "PostCard2");
-        let text = "use tollgate_example_quill::Quill; // quill, \"/quill/v1\"";
+        let text = "use tollgate_example_quill::Plugin; // quill, \"/quill/v1\"";
         assert_eq!(
             name.put("quill", text),
-            "use post_card2::PostCard2; // post-card2, \"/post-card2/v1\""
+            "use post_card2::Plugin; // post-card2, \"/post-card2/v1\""
         );
         let longer = Name::new("my-quill").ok().unwrap();
         assert_eq!(
             longer.put("quill", text),
-            "use my_quill::MyQuill; // my-quill, \"/my-quill/v1\""
+            "use my_quill::Plugin; // my-quill, \"/my-quill/v1\""
         );
         for template in &TEMPLATES {
             let here = WORLDS.contains(&template.world);
             assert!(here, "{}", template.world);
             for (file, text) in template.files {
                 let made = name.put(template.name, text);
-                let old = Name(template.name.to_owned());
-                let left = made.contains(&old.0) || made.contains(&old.camel());
-                assert!(!left, "{file} of {}", old.0);
+                let left = made.to_lowercase().contains(template.name);
+                assert!(!left, "{file} of {}", template.name);
             }
         }
     }
 
     #[test]
     fn a_bad_name_is_refused() {
-        for bad in ["", "A", "1a", "a_b", "a--b", "a-", "serde", "a/b", "é"] {
+        for bad in [
+            "", "A", "1a", "a_b", "a--b", "a-", "serde", "a/b", "é", "match",
+        ] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(Name::new("tollgate-sdk-worker").is_err());
+        // Of what the templates have types and traits of.
+        for good in ["plugin", "worker", "policy", "health", "option"] {
+            assert!(Name::new(good).is_ok(), "{good}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
-use tollgate_plugin::{Generation, HostLimits, Limits, Loader, Order, Sandbox, TimeLimits};
+use tollgate_plugin::{Generation, HostLimits, Limits, Loader, Mask, Order, Sandbox, TimeLimits};
 
 use crate::bundled;
 
@@ -99,6 +99,7 @@ pub(crate) fn load(
         name: source.to_owned(),
         wasm: read(source)?,
         options: options.to_owned(),
+        mask: Mask::default(),
         limits,
     })?)
 }

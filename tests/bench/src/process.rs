@@ -22,6 +22,9 @@ pub struct Usage {
     pub cpu_stat_ns: u64,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
+    /// Of it what no file is behind: the heap, stacks, compiled code, instances. Pages of the program
+    /// itself come and go as the kernel likes.
+    pub anon_bytes: Option<u64>,
     /// Resident memory, shared pages by their share, in bytes; none where it may not be read.
     pub pss_bytes: Option<u64>,
     /// Threads.
@@ -70,6 +73,7 @@ impl Usage {
             cpu_source,
             cpu_stat_ns,
             rss_bytes: kib(&status, "VmRSS:").unwrap_or(0),
+            anon_bytes: kib(&status, "RssAnon:"),
             pss_bytes: fs::read_to_string(folder.join("smaps_rollup"))
                 .ok()
                 .and_then(|rollup| kib(&rollup, "Pss:")),
@@ -185,6 +189,8 @@ mod tests {
         let later = Usage::of(std::process::id()).unwrap();
         assert!(later.since(&earlier).cpu_ns > 0);
         assert!(later.rss_bytes > 0 && later.threads > 0);
+        let anon = later.anon_bytes.expect("Linux tells");
+        assert!((1..later.rss_bytes).contains(&anon), "{anon}");
         assert!(later.fds.unwrap() > 0 && later.pss_bytes.unwrap() > 0);
         assert!(Usage::of(u32::MAX).is_err());
     }

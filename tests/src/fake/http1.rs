@@ -28,6 +28,8 @@ pub enum Act {
     Write(Bytes),
     /// Waits until it is released, or the proxy has gone, which ends the script.
     Hold,
+    /// Takes its time, as a model does.
+    Work(Duration),
     /// Closes the connection.
     Close,
     /// Resets the connection (RST).
@@ -218,6 +220,7 @@ async fn serve(stream: TcpStream, desk: Arc<Desk>) {
                         }
                     }
                 }
+                Act::Work(time) => tokio::time::sleep(time).await,
                 Act::Close => return,
                 Act::Reset => {
                     let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));

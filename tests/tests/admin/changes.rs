@@ -62,6 +62,35 @@ async fn a_swap_is_among_the_changes() {
     }
 }
 
+/// Who asks may leave, even before it is his swap's turn: another component is compiled first.
+#[tokio::test]
+async fn a_swap_goes_on_when_its_operator_leaves() {
+    let proxy = watched().uncached().start().await;
+    let swap = async |name: &str| {
+        let mut operator = http1::Connection::open(proxy.admin()).await;
+        let head = "HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+        operator
+            .raw(format!("POST /plugins/{name}/swap {head}"))
+            .await;
+        // It has been read by the time that this is answered.
+        look(&proxy, "/plugins").await;
+        operator
+    };
+    let stays = swap("openai").await;
+    drop(swap("embedded").await);
+    eventually("both are in force", async || {
+        let told = look(&proxy, "/plugins").await;
+        let plugins = told["plugins"].as_array().expect("a list");
+        let swapped = |name: &str| {
+            let mut plugins = plugins.iter();
+            plugins.any(|it| it["name"] == name && it["changes"]["swapped"] == 1)
+        };
+        (swapped("openai") && swapped("embedded")).then_some(())
+    })
+    .await;
+    drop(stays);
+}
+
 #[tokio::test]
 async fn an_operator_ends_the_proxy_in_order() {
     let mut proxy = watched().start().await;

@@ -25,8 +25,12 @@ fn watched() -> Setup {
 
 /// The same with a file of tokens of operators.
 fn guarded() -> Setup {
+    guard(watched())
+}
+
+fn guard(setup: Setup) -> Setup {
     let file = tokens::file(&[tokens::entry("ops", TOKEN, "models: [\"*\"]")]);
-    watched()
+    setup
         .file("operators.yaml", file)
         .admin("tokens: operators.yaml")
 }

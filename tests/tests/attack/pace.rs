@@ -278,3 +278,48 @@ async fn clients_that_come_and_go_at_once_leave_nothing() {
     }
     house.rest().await;
 }
+
+/// RFC 9112, section 9.3: what comes late of a request that is refused is read past, so that the next
+/// one is answered; and whoever sends more than that is told that the connection ends.
+#[tokio::test]
+async fn after_a_refusal_a_connection_goes_on_or_says_that_it_ends() {
+    let prey = ready_worker().await;
+    let mut house = Plan::openai(prey.address).guarded().start().await;
+    let small = format!("{POST}content-length: {}\r\n\r\n", BODY.len());
+    let large = format!("{POST}content-length: 100000\r\n\r\n");
+    let good = format!(
+        "{POST}authorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{BODY}",
+        house::TOKEN,
+        BODY.len()
+    );
+
+    let mut socket = connect(house.address()).await;
+    socket.write_all(small.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    socket.write_all(BODY.as_bytes()).await.unwrap();
+    let refused = until(&mut socket, "\r\n\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(!refused.contains("connection: close"), "{refused}");
+    socket.write_all(good.as_bytes()).await.unwrap();
+    until(&mut socket, "HTTP/1.1 200 ").await;
+    drop(socket);
+
+    let mut socket = connect(house.address()).await;
+    socket.write_all(large.as_bytes()).await.unwrap();
+    let refused = until(&mut socket, "\r\n\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    assert!(refused.contains("connection: close"), "{refused}");
+
+    drop(socket);
+    house.unharmed().await;
+    house.rest().await;
+}
+
+/// What comes, up to this.
+async fn until(socket: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        read.push(within("an answer", socket.read_u8()).await.unwrap());
+    }
+    String::from_utf8(read).unwrap()
+}

@@ -111,12 +111,87 @@ async fn hundreds_of_swaps_leave_nothing_behind() {
     })
     .await;
     assert!(proxy.figure("instances").await.expect("it is told") <= instances);
+    // Of those that were dropped nothing is left in memory, no code and no instance. `tgis` stayed.
+    let kept = 3.0 * names.len() as f64 + 1.0;
+    eventually("they are gone", async || {
+        let alive = proxy.figure("generations_alive").await;
+        (alive == Some(kept)).then_some(())
+    })
+    .await;
     // Series of generations that are gone are gone.
     let page = proxy.metrics().await;
     let series = page
         .lines()
         .filter(|line| line.starts_with("tollgate_generation_slots{") && line.contains("openai"));
     assert_eq!(series.count(), 1, "{page}");
+}
+
+#[tokio::test]
+async fn what_has_not_begun_begins_with_the_one_in_force() {
+    let proxy = bad("").start().await;
+    let body = "{\"hello\": \"there\"}";
+    let mut connection = http1::Connection::open(proxy.http()).await;
+    connection
+        .raw(format!(
+            "POST /bad/echo HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        ))
+        .await;
+    // Its claim is found, and its body is waited for.
+    eventually("it is there", async || {
+        let running = proxy.figure("route_requests{route=\"bad\"}").await;
+        (running == Some(1.0)).then_some(())
+    })
+    .await;
+    let happened = done(&proxy, "plugins/bad/swap", "").await;
+    connection.raw(body).await;
+    connection.response().await.with_status(200);
+    eventually("the new one has served it", async || {
+        let stands = standing(&proxy).await;
+        assert_eq!(stands["generation"], happened[0]["to"], "{stands}");
+        (stands["served"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_keeps_no_generation_but_its_own() {
+    let worker = slow().await;
+    let yaml = format!(
+        r#"
+plugins:
+  bad: {{ source: bad.wasm }}
+  other: {{ source: bad.wasm }}
+workers:
+  - {{ name: w, address: "http://{}", protocol: bad, models: [{{ name: m }}], probe: off }}
+routes:
+  - {{ name: bad, frontends: [bad, other], workers: [w], auth: open, default-model: m }}
+"#,
+        worker.address
+    );
+    let setup = Setup::new(&yaml).file("bad.wasm", component("fixtures/bad"));
+    let proxy = setup.start().await;
+    let swap = async || {
+        for _ in 0..3 {
+            done(&proxy, "plugins/other/swap", "").await;
+        }
+    };
+    swap().await;
+    let address = proxy.http();
+    let request = Request::post("/bad/tap", &json!({}));
+    let asking = tokio::spawn(async move { http1::ask(address, &request).await });
+    worker.journal.holding(0).await;
+    swap().await;
+    // The one of `bad`; of the other frontend of its route those that are kept in any case.
+    eventually("the others are gone", async || {
+        let alive = proxy.figure("generations_alive").await;
+        (alive == Some(1.0 + 3.0)).then_some(())
+    })
+    .await;
+    worker.release();
+    let got = asking.await.expect("it is answered").with_status(200);
+    assert!(got.text().contains("two"), "{got:?}");
 }
 
 /// A worker that holds its first answer back in the middle.

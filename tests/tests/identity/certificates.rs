@@ -1,10 +1,11 @@
 //! Clients with certificates, by the names in them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -40,6 +41,17 @@ impl Authority {
         names: &[SanType],
         common: &str,
     ) -> Arc<ClientConfig> {
+        self.holder(server, names, common, |_| {})
+    }
+
+    /// The same of one whose certificate is changed before it is signed.
+    fn holder(
+        &self,
+        server: &tls::Certificate,
+        names: &[SanType],
+        common: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Arc<ClientConfig> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         if !common.is_empty() {
@@ -47,6 +59,7 @@ impl Authority {
         }
         params.subject_alt_names = names.to_vec();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let held = params.signed_by(&key, &self.issuer).unwrap();
         let mut roots = RootCertStore::empty();
@@ -60,6 +73,25 @@ impl Authority {
             .with_client_auth_cert(vec![held.der().clone()], key);
         Arc::new(config.unwrap())
     }
+
+    /// The list of the serial numbers that it has revoked, good until the first day of a year.
+    fn revoked(&self, serials: &[u64], year: i32) -> String {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
 }
 
 fn uri(text: &str) -> SanType {
@@ -72,6 +104,13 @@ fn dns(text: &str) -> SanType {
 
 /// A proxy that tells clients by their certificates, and by tokens where they have none.
 async fn proxy(authority: &Authority, server: &tls::Certificate, demand: &str) -> Proxy {
+    setup(authority, server, &format!("demand: {demand}"))
+        .start()
+        .await
+}
+
+/// The same before it starts, with what is said of clients beside who signs their certificates.
+fn setup(authority: &Authority, server: &tls::Certificate, clients: &str) -> Setup {
     embedded(
         "[mesh, tokens]",
         &format!(
@@ -81,7 +120,7 @@ async fn proxy(authority: &Authority, server: &tls::Certificate, demand: &str) -
     address: \"127.0.0.1:0\"
     tls:
       certificates: [{{ cert: cert.pem, key: key.pem }}]
-      clients: {{ ca: clients.pem, demand: {demand} }}
+      clients: {{ ca: clients.pem, {clients} }}
 tokens: {{ file: tokens.yaml }}
 tenants:
   team: {{}}
@@ -102,8 +141,6 @@ authentication:
         "tokens.yaml",
         tokens::file(&[tokens::entry("static", "a-static-token", "models: [\"*\"]")]),
     )
-    .start()
-    .await
 }
 
 async fn completion(proxy: &Proxy, client: &Arc<ClientConfig>, token: Option<&str>) -> Response {
@@ -114,6 +151,25 @@ async fn completion(proxy: &Proxy, client: &Arc<ClientConfig>, token: Option<&st
     let (mut connection, _) = http1::Connection::open_tls(secret, client.clone()).await;
     connection.send(&request).await;
     connection.response().await
+}
+
+/// Whether a client does not get past the handshake, though it has a good token. Over TLS 1.3 it learns
+/// that after its own side of it.
+async fn refused(proxy: &Proxy, client: &Arc<ClientConfig>) -> bool {
+    let secret = proxy.listener("secret");
+    let (mut connection, _) = http1::Connection::open_tls(secret, client.clone()).await;
+    connection
+        .send(&Request::get("/v1/models").token("a-static-token"))
+        .await;
+    connection.try_response().await.is_none()
+}
+
+/// Waits until a client is let in, or is not: the files are looked at from time to time.
+async fn becomes_refused(proxy: &Proxy, client: &Arc<ClientConfig>, wanted: bool) {
+    eventually("the files are taken in", async || {
+        (refused(proxy, client).await == wanted).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -172,17 +228,107 @@ async fn a_client_without_one_has_its_token_where_that_is_let() {
 async fn where_one_is_demanded_nobody_comes_in_without() {
     let (authority, server) = (Authority::new(), tls::Certificate::new(&["localhost"]));
     let proxy = proxy(&authority, &server, "required").await;
-    let refused = async |client: &Arc<ClientConfig>| {
-        let secret = proxy.listener("secret");
-        let (mut connection, _) = http1::Connection::open_tls(secret, client.clone()).await;
-        connection
-            .send(&Request::get("/v1/models").token("a-static-token"))
-            .await;
-        connection.try_response().await.is_none()
-    };
-    assert!(refused(&server.client(&["http/1.1"])).await);
+    assert!(refused(&proxy, &server.client(&["http/1.1"])).await);
     let stranger = Authority::new().client(&server, &[], "batch");
-    assert!(refused(&stranger).await, "of another authority");
+    assert!(refused(&proxy, &stranger).await, "of another authority");
     let client = authority.client(&server, &[], "batch");
     completion(&proxy, &client, None).await.with_status(200);
+}
+
+#[tokio::test]
+async fn one_that_is_not_of_this_time_stays_outside() {
+    let (authority, server) = (Authority::new(), tls::Certificate::new(&["localhost"]));
+    for demand in ["optional", "required"] {
+        let proxy = proxy(&authority, &server, demand).await;
+        let of = |from: i32, to: i32| {
+            authority.holder(&server, &[], "batch", |params| {
+                params.not_before = date_time_ymd(from, 1, 1);
+                params.not_after = date_time_ymd(to, 1, 1);
+            })
+        };
+        assert!(refused(&proxy, &of(2020, 2021)).await, "expired: {demand}");
+        assert!(refused(&proxy, &of(2090, 2091)).await, "to come: {demand}");
+        completion(&proxy, &of(2020, 2090), None)
+            .await
+            .with_status(200);
+    }
+}
+
+/// On a connection that was opened while it was good.
+#[tokio::test]
+async fn one_that_ends_opens_nothing_more() {
+    let (authority, server) = (Authority::new(), tls::Certificate::new(&["localhost"]));
+    let proxy = proxy(&authority, &server, "optional").await;
+    let body = json!({"model": NGRAM, "prompt": "The ferry", "max_tokens": 1});
+    let request = Request::post("/v1/completions", &body);
+    let end = now() + 6;
+    let client = authority.holder(&server, &[], "batch", |params| {
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+    });
+    let (mut connection, _) =
+        http1::Connection::open_tls(proxy.listener("secret"), client.clone()).await;
+    connection.send(&request).await;
+    connection.response().await.with_status(200);
+    let told = loop {
+        connection.send(&request).await;
+        let told = connection.response().await;
+        if told.status != 200 {
+            break told;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(now() > end, "not before");
+    assert_eq!(told.status, 401);
+    assert!(refused(&proxy, &client).await);
+}
+
+#[tokio::test]
+async fn one_that_is_revoked_stays_outside_from_then_on() {
+    let (authority, server) = (Authority::new(), tls::Certificate::new(&["localhost"]));
+    let proxy = setup(
+        &authority,
+        &server,
+        "revoked: [clients.crl], demand: optional",
+    )
+    .file("clients.crl", authority.revoked(&[], 2090))
+    .start()
+    .await;
+    let of = |serial: u64| {
+        authority.holder(&server, &[], "batch", |params| {
+            params.serial_number = Some(SerialNumber::from(serial));
+        })
+    };
+    let (kept, lost) = (of(1), of(2));
+    for client in [&kept, &lost] {
+        completion(&proxy, client, None).await.with_status(200);
+    }
+    proxy.rewrite("clients.crl", authority.revoked(&[2], 2090));
+    becomes_refused(&proxy, &lost, true).await;
+    completion(&proxy, &kept, None).await.with_status(200);
+    // A list that is out of date says nothing of who was revoked meanwhile.
+    proxy.rewrite("clients.crl", authority.revoked(&[], 2025));
+    becomes_refused(&proxy, &kept, true).await;
+    proxy.rewrite("clients.crl", authority.revoked(&[], 2090));
+    becomes_refused(&proxy, &lost, false).await;
+    completion(&proxy, &lost, None).await.with_status(200);
+}
+
+#[tokio::test]
+async fn with_their_authority_its_clients_go() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let server = tls::Certificate::new(&["localhost"]);
+    let proxy = proxy(&first, &server, "required").await;
+    let (old, new) = (
+        first.client(&server, &[], "batch"),
+        second.client(&server, &[], "batch"),
+    );
+    completion(&proxy, &old, None).await.with_status(200);
+    assert!(refused(&proxy, &new).await);
+    // While one follows the other, both are trusted.
+    proxy.rewrite("clients.pem", format!("{}{}", first.pem, second.pem));
+    becomes_refused(&proxy, &new, false).await;
+    completion(&proxy, &old, None).await.with_status(200);
+    proxy.rewrite("clients.pem", &second.pem);
+    becomes_refused(&proxy, &old, true).await;
+    completion(&proxy, &new, None).await.with_status(200);
 }

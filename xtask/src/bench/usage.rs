@@ -25,6 +25,9 @@ struct Look {
     cpu_stat_ns: u64,
     /// Resident bytes.
     rss_bytes: u64,
+    /// Of these, those that no file is behind.
+    #[serde(default)]
+    anon_bytes: Option<u64>,
     /// The same, with shared pages by share.
     pss_bytes: Option<u64>,
     threads: u64,
@@ -61,6 +64,13 @@ impl Usage {
                 .map(|look| look.pss_bytes.unwrap_or(look.rss_bytes))
                 .sum(),
         };
+        bytes as f64 / f64::from(1 << 20)
+    }
+
+    /// Of these, those that no file is behind.
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+    pub(crate) fn anon(&self) -> f64 {
+        let bytes: u64 = self.looks.iter().filter_map(|look| look.anon_bytes).sum();
         bytes as f64 / f64::from(1 << 20)
     }
 
@@ -101,7 +111,7 @@ mod tests {
     fn look(cpu: u64, source: &str, ticks: u64) -> String {
         format!(
             r#"{{"pid":7,"cpu_ns":{cpu},"cpu_source":"{source}","cpu_stat_ns":{ticks},
-                "rss_bytes":2097152,"pss_bytes":1572864,"threads":3,"fds":9}}"#
+                "rss_bytes":2097152,"anon_bytes":1048576,"pss_bytes":1572864,"threads":3,"fds":9}}"#
         )
     }
 
@@ -112,6 +122,7 @@ mod tests {
         let usage = read(&format!("[{one},{two}]")).unwrap();
         assert_eq!(read(&format!("[{one}]")).unwrap().rss(), 2.0);
         assert_eq!((usage.rss(), usage.threads(), usage.fds()), (3.0, 6, 18));
+        assert_eq!(usage.anon(), 2.0);
     }
 
     #[test]

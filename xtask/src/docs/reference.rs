@@ -23,9 +23,9 @@ Every key of a configuration, made of [its schema](../config/schema.json) by `ca
 `tollgate schema` prints the schema of the binary at hand, for editors that complete and check while one writes.
 Examples that are tested: [config/](../config).
 
-`tollgate check FILE` says what is wrong, by line and column. `tollgate check --explain FILE` says what a
-configuration does. A key that is not here is refused. A key without a default may be left out, unless it is
-**required**.
+`tollgate check FILE` says what is wrong: by line and column, and, for options of plugins and schedulers, in
+their own words. `tollgate check --explain FILE` says what a configuration does. A key that is not here is
+refused. A key without a default may be left out, unless it is **required**.
 
 * **Time** is written `250ms`, `5s`, `1m 30s`; **size** `512B`, `256KiB`, `16MiB`, `1GiB`.
 * **File** is a path; a relative one begins at the folder of the configuration.

@@ -15,6 +15,9 @@ pub(crate) struct Sample {
     pub(crate) at: f64,
     /// Mebibytes.
     pub(crate) rss: f64,
+    /// Of these, those that no file is behind.
+    #[serde(default)]
+    pub(crate) anon: f64,
     pub(crate) fds: u64,
     pub(crate) threads: u64,
     /// By name and labels.
@@ -32,6 +35,7 @@ pub(super) fn take(house: &House, proxy: &Running, at: f64) -> Result<Sample> {
     Ok(Sample {
         at,
         rss: usage.rss(),
+        anon: usage.anon(),
         fds: usage.fds(),
         threads: usage.threads(),
         gauges: gauges

@@ -4,7 +4,9 @@
 //!
 //! Memory is looked at twice over: while it is loaded, and in a pause after each part of the swaps,
 //! when the load has ended and the allocator's own thread has given back what lies unused. What
-//! grows in the first alone is what a load takes; what grows in the second stays.
+//! grows in the first alone is what a load takes; what grows in the second stays. Beside it stands how
+//! many generations are in memory. Where those are as many as before, what grew lies between things
+//! that stay, in the allocator's arenas: with `_RJEM_MALLOC_CONF=narenas:1` there is but one.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ const STRETCH: f64 = 20.0;
 const LOOK: u32 = 10;
 /// Parts that end with a pause: two a fifth.
 const PARTS: u32 = 10;
+/// Generations in memory.
+const ALIVE: &str = "tollgate_generations_alive";
 /// A pause: the allocator gives pages back after one second (`.cargo/config.toml`).
 const QUIET: Duration = Duration::from_secs(4);
 
@@ -85,10 +89,13 @@ pub(super) fn run(workspace: &Workspace, many: u32) -> Result<()> {
         pause(QUIET);
         let seen = sample::take(&house, &proxy, begun.elapsed().as_secs_f64())?;
         println!(
-            "  part {} of {PARTS}: RSS {:.1} MiB under load, {:.1} MiB at rest, {} threads",
+            "  part {} of {PARTS}: RSS {:.1} MiB under load, {:.1} MiB at rest ({:.1} MiB of it no \
+             file's), {} generations, {} threads",
             part + 1,
             loaded.last().map_or(0.0, |seen| seen.rss),
             seen.rss,
+            seen.anon,
+            house.metrics()?.sum(ALIVE).unwrap_or_default(),
             seen.threads
         );
         at_rest.push(seen);
@@ -152,10 +159,14 @@ fn rested(house: &House) -> Result<Vec<String>> {
     }
 }
 
-/// Generations that still serve, or are more than are kept: three, of each plugin and scheduler.
+/// Generations that still serve, or are more than are kept: three, of each plugin and scheduler. And
+/// those in memory that are none of these.
 fn left(metrics: &Metrics) -> Vec<String> {
     const KEPT: f64 = 3.0;
-    metrics
+    let sum = |name| metrics.sum(name).unwrap_or_default();
+    let (alive, held) = (sum(ALIVE), sum("tollgate_generations_held"));
+    let lost = (alive > held).then(|| format!("{alive} generations in memory, {held} held"));
+    let left = metrics
         .gauges()
         .filter(|(series, value)| {
             let most = match crate::bench::metrics::family(series) {
@@ -165,8 +176,8 @@ fn left(metrics: &Metrics) -> Vec<String> {
             };
             *value > most
         })
-        .map(|(series, value)| format!("{series} {value}"))
-        .collect()
+        .map(|(series, value)| format!("{series} {value}"));
+    left.chain(lost).collect()
 }
 
 #[cfg(test)]
@@ -179,10 +190,14 @@ mod tests {
                     tollgate_generations_leaving{plugin=\"a\"} 1\n\
                     tollgate_generations_leaving{plugin=\"b\"} 0\n\
                     # TYPE tollgate_generations_held gauge\n\
-                    tollgate_generations_held{plugin=\"a\"} 3\n";
-        assert_eq!(
-            left(&Metrics::read(page)),
-            ["tollgate_generations_leaving{plugin=\"a\"} 1"]
-        );
+                    tollgate_generations_held{plugin=\"a\"} 3\n\
+                    # TYPE tollgate_generations_alive gauge\n";
+        let with = |alive: u32| {
+            let page = format!("{page}tollgate_generations_alive {alive}\n");
+            left(&Metrics::read(&page))
+        };
+        let leaving = "tollgate_generations_leaving{plugin=\"a\"} 1";
+        assert_eq!(with(3), [leaving]);
+        assert_eq!(with(4), [leaving, "4 generations in memory, 3 held"]);
     }
 }

@@ -71,14 +71,14 @@ impl Worker for Plugin {
     }
 
     fn session(&self, _: Context, call: Call) -> Box<dyn Session> {
-        Box::new(Echo::new(call))
+        Box::new(GivenBack::new(call))
     }
 }
 
 export_worker!(Plugin);
 
 /// One prompt that is given back.
-struct Echo {
+struct GivenBack {
     /// What has not been said, the next word last; or what cannot be done.
     words: Result<Vec<String>, Event>,
     read: u32,
@@ -86,7 +86,7 @@ struct Echo {
     max: u32,
 }
 
-impl Echo {
+impl GivenBack {
     fn new(call: Call) -> Self {
         let (words, max) = match Self::words(call) {
             Ok((words, max)) => (Ok(words), max),
@@ -128,7 +128,7 @@ impl Echo {
     }
 }
 
-impl Session for Echo {
+impl Session for GivenBack {
     fn step(&mut self) -> Stepped {
         let words = match &mut self.words {
             Ok(words) => words,

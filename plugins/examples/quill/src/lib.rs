@@ -51,7 +51,7 @@ impl Default for Options {
 }
 
 /// The configured plugin.
-pub struct Quill {
+pub struct Plugin {
     options: Options,
 }
 
@@ -62,7 +62,7 @@ const DOORS: [(&str, &str, TaskKind); 3] = [
     ("GET", "/quill/v1/health", TaskKind::ServerReady),
 ];
 
-impl Protocol for Quill {
+impl Protocol for Plugin {
     fn manifest() -> Manifest {
         let mut it = manifest::of(NAME, env!("CARGO_PKG_VERSION"), "The quill protocol");
         it.tasks = vec![TaskKind::Generate];
@@ -125,4 +125,4 @@ impl Protocol for Quill {
     }
 }
 
-tollgate_sdk_protocol::export_protocol!(Quill);
+tollgate_sdk_protocol::export_protocol!(Plugin);

@@ -1,6 +1,6 @@
 //! Both sides, played by the kit's own client and worker: whole, byte by byte, and cut everywhere.
 
-use tollgate_example_quill::Quill;
+use tollgate_example_quill::Plugin;
 use tollgate_sdk_protocol::{
     Protocol,
     backend::Worker,
@@ -13,8 +13,8 @@ use tollgate_sdk_protocol::{
     types::{Cut, FailureKind, Text},
 };
 
-fn plugin() -> Quill {
-    Quill::configure("")
+fn plugin() -> Plugin {
+    Plugin::configure("")
         .map(|it| it.0)
         .expect("no options are good")
 }
@@ -250,8 +250,8 @@ fn the_house_answers_models_and_health() {
 
 #[test]
 fn options_are_checked() {
-    assert!(Quill::configure(r#"{"max-tokens": 3}"#).is_ok());
+    assert!(Plugin::configure(r#"{"max-tokens": 3}"#).is_ok());
     for bad in ["3", r#"{"max-tokens": 0}"#, r#"{"colour": 1}"#] {
-        assert!(Quill::configure(bad).is_err(), "{bad}");
+        assert!(Plugin::configure(bad).is_err(), "{bad}");
     }
 }

@@ -3,7 +3,7 @@
 
 mod policy;
 
-pub use policy::Turns;
+pub use policy::InTurn;
 
 use serde::Deserialize;
 use tollgate_sdk_scheduler::{Policy, Scheduler, export_scheduler, manifest, plugin, problem};
@@ -62,7 +62,7 @@ impl Scheduler for Plugin {
     }
 
     fn policy(&self) -> Box<dyn Policy> {
-        Box::new(Turns::new(self.options))
+        Box::new(InTurn::new(self.options))
     }
 }
 

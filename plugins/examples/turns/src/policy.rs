@@ -3,30 +3,33 @@
 //! For more than this (batches, tenants that share, sessions that stay at a worker) there is
 //! `tollgate_sdk_scheduler::desk`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use tollgate_sdk_scheduler::{
     Policy,
-    scheduling::{Action, Dispatch, Event, Page, Reject, RejectReason, Request, Worker},
+    scheduling::{Action, Dispatch, Event, Page, Refused, Reject, RejectReason, Request, Worker},
 };
 
 use crate::Options;
 
 /// The policy of one pool.
-pub struct Turns {
+pub struct InTurn {
     options: Options,
     workers: BTreeMap<u32, Worker>,
     /// In the order in which they came. Bounded by `max-pending`.
     waiting: VecDeque<Request>,
+    /// Sent, and not over yet: one that was sent in vain waits again. Bounded by the workers' slots.
+    sent: HashMap<u64, Request>,
 }
 
-impl Turns {
+impl InTurn {
     /// Knows of nothing yet.
     pub fn new(options: Options) -> Self {
         Self {
             options,
             workers: BTreeMap::new(),
             waiting: VecDeque::new(),
+            sent: HashMap::new(),
         }
     }
 
@@ -40,9 +43,18 @@ impl Turns {
                 reason: RejectReason::Overloaded,
             })),
             // It had its turn: it goes before those that have not.
-            Event::AttemptFailed(failed) => self.waiting.push_front(failed.request),
-            Event::Cancelled(id) => self.waiting.retain(|request| request.id != id),
+            Event::AttemptFailed(failed) => {
+                self.sent.remove(&failed.request.id);
+                self.waiting.push_front(failed.request);
+            }
+            Event::Cancelled(id) => {
+                self.sent.remove(&id);
+                self.waiting.retain(|request| request.id != id);
+            }
             Event::BatchFinished(batch) => {
+                for id in &batch.requests {
+                    self.sent.remove(id);
+                }
                 if let Some(worker) = self.workers.get_mut(&batch.worker) {
                     worker.busy = worker.busy.saturating_sub(1);
                 }
@@ -53,9 +65,22 @@ impl Turns {
             Event::WorkerGone(id) => {
                 self.workers.remove(&id);
             }
-            // The proxy would not do it: a worker that is full will tell so by `worker-changed`,
-            // and a request that has gone by `cancelled`.
-            Event::Refused(_) | Event::Settled(_) | Event::Timer | Event::Other(_) => {}
+            Event::Refused(refused) => self.take_back(&refused),
+            Event::Settled(_) | Event::Timer | Event::Other(_) => {}
+        }
+    }
+
+    /// The proxy would not do it: what was sent in vain waits again. Where it had gone by then, the
+    /// worker has its slot back; else it was the worker that had no room, as is believed now.
+    fn take_back(&mut self, refused: &Refused) {
+        let sent = refused.requests.iter().rev();
+        let back: Vec<Request> = sent.filter_map(|id| self.sent.remove(id)).collect();
+        let worker = refused.worker.filter(|_| back.is_empty());
+        if let Some(worker) = worker.and_then(|id| self.workers.get_mut(&id)) {
+            worker.busy = worker.busy.saturating_sub(1);
+        }
+        for request in back {
+            self.waiting.push_front(request);
         }
     }
 
@@ -82,6 +107,7 @@ impl Turns {
                         worker: worker.id,
                         requests: vec![request.id],
                     }));
+                    self.sent.insert(request.id, request);
                 }
                 None => self.waiting.push_back(request),
             }
@@ -89,7 +115,7 @@ impl Turns {
     }
 }
 
-impl Policy for Turns {
+impl Policy for InTurn {
     fn restore(&mut self, _: u64, page: Page) {
         for worker in page.workers {
             self.workers.insert(worker.id, worker);

@@ -1,11 +1,11 @@
 //! The policy, told what the proxy would tell it.
 
-use tollgate_example_turns::{Options, Plugin, Turns};
+use tollgate_example_turns::{InTurn, Options, Plugin};
 use tollgate_sdk_scheduler::{
     Policy, Scheduler,
     scheduling::{
-        Action, Affinity, BatchFinished, Dispatch, Event, Page, Reject, RejectReason, Request,
-        Worker,
+        Action, Affinity, BatchFinished, Dispatch, Event, Page, Refused, Reject, RejectReason,
+        Request, Worker,
     },
 };
 
@@ -49,8 +49,19 @@ fn to(worker: u32, id: u64) -> Action {
     })
 }
 
-fn policy() -> Turns {
-    Turns::new(Options { max_pending: 2 })
+fn finished(worker: u32, id: u64) -> Event {
+    Event::BatchFinished(BatchFinished {
+        id: 1,
+        worker,
+        requests: vec![id],
+        dispatched: 0,
+        first_output: None,
+        ended: 2,
+    })
+}
+
+fn policy() -> InTurn {
+    InTurn::new(Options { max_pending: 2 })
 }
 
 #[test]
@@ -65,15 +76,34 @@ fn the_first_goes_first_and_to_the_least_busy() {
     assert_eq!(policy.step(0, events), [to(1, 10), to(2, 11)]);
     let events = vec![Event::Arrived(request(12)), Event::Arrived(request(13))];
     assert_eq!(policy.step(1, events), [to(1, 12)]);
-    let free = Event::BatchFinished(BatchFinished {
-        id: 1,
-        worker: 2,
-        requests: vec![11],
-        dispatched: 0,
-        first_output: None,
-        ended: 2,
-    });
-    assert_eq!(policy.step(2, vec![free]), [to(2, 13)]);
+    assert_eq!(policy.step(2, vec![finished(2, 11)]), [to(2, 13)]);
+}
+
+#[test]
+fn what_was_sent_in_vain_waits_again() {
+    let mut policy = policy();
+    let events = vec![
+        Event::WorkerChanged(worker(1, 1)),
+        Event::Arrived(request(10)),
+    ];
+    assert_eq!(policy.step(0, events), [to(1, 10)]);
+    let refused = |id| {
+        Event::Refused(Refused {
+            requests: vec![id],
+            worker: Some(1),
+            reason: "in vain".to_owned(),
+        })
+    };
+    // The worker had no room: it has when something of it is over.
+    assert_eq!(policy.step(1, vec![refused(10)]), []);
+    assert_eq!(policy.step(2, vec![finished(1, 9)]), [to(1, 10)]);
+    // The request had gone: its slot is the next one's.
+    let events = vec![
+        Event::Cancelled(10),
+        refused(10),
+        Event::Arrived(request(11)),
+    ];
+    assert_eq!(policy.step(3, events), [to(1, 11)]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ use crate::{
     claims::Claimed,
     closing::Closing,
     context::Trace,
+    courtesy::Courtesy,
     events::{EventReceiver, Said},
     failures,
     house::{House, Route},
@@ -90,6 +91,15 @@ pub(crate) enum ClientBody {
 }
 
 impl ClientBody {
+    /// The same for another run, as long as it is held whole.
+    pub(crate) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Nothing => Some(Self::Nothing),
+            Self::Whole(source) => Some(Self::Whole(source.clone())),
+            Self::Arriving(..) => None,
+        }
+    }
+
     /// Its length as far as it is known.
     fn bytes(&self) -> u64 {
         let source = match self {
@@ -286,6 +296,7 @@ pub(crate) struct Exchange<'a> {
     /// Bytes that events have brought themselves since the guest last sent any: it may still have
     /// to do with them at its next step, whatever that brings.
     unanswered: u64,
+    courtesy: Courtesy,
     /// It has sent some.
     answered: bool,
     /// Reads the client's next message, once there is room for it.
@@ -356,6 +367,7 @@ pub(crate) async fn run(
         shown: Vec::new(),
         kept: Vec::new(),
         unanswered: 0,
+        courtesy: Courtesy::default(),
         answered: false,
         parked: None,
         tapped_out: false,
@@ -533,16 +545,15 @@ impl Exchange<'_> {
                     _ => {}
                 }
             }
-            let large = many || busy_with.max(self.unanswered + self.shows()) > LARGE;
-            self.needs.clear();
-            let step =
-                |exchange: &mut Self| exchange.guest.step(&mut exchange.sources, &inputs, large);
-            let actions = if large {
-                // The guest may compute for a while: the thread's other tasks move on.
-                tokio::task::block_in_place(|| step(self))?
-            } else {
-                step(self)?
+            let bytes = match many {
+                true => u64::MAX,
+                false => busy_with.max(self.unanswered + self.shows()),
             };
+            let more = !many && inputs.iter().all(only_more);
+            self.needs.clear();
+            let (guest, sources) = (&self.guest, &mut self.sources);
+            let step = || guest.step(sources, &inputs, bytes > LARGE);
+            let actions = self.courtesy.call(bytes, more, step)?;
             for action in &actions {
                 match action {
                     frontend::Action::Need(need) => self.need(*need)?,
@@ -897,6 +908,17 @@ impl Exchange<'_> {
         }
         self.needs.insert(need.source, need);
         Ok(())
+    }
+}
+
+/// Whether a guest is told only that more has come of something, and not the last of it.
+fn only_more(input: &frontend::Input) -> bool {
+    match input {
+        frontend::Input::Body(progress) | frontend::Input::UpstreamBytes(progress) => !progress.end,
+        frontend::Input::Message(message) | frontend::Input::UpstreamMessage(message) => {
+            !message.progress.end
+        }
+        _ => false,
     }
 }
 

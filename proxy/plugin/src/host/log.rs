@@ -12,6 +12,8 @@ impl log::Host for Guest {
             return Ok(());
         };
         self.log_allowance = left;
+        // Before it is cut: nobody would find a piece of a secret.
+        let message = self.mask.text(message);
         let end = message.floor_char_boundary(LINE);
         let message = message[..end].escape_debug();
         let plugin = &*self.plugin;

@@ -12,7 +12,7 @@ use wasmtime::StoreLimitsBuilder;
 
 use crate::{
     budget::Budget, clock::Pacer, counters::Counters, engine::CORE_INSTANCES, limits::Limits,
-    sources::Sources,
+    mask::Mask, sources::Sources,
 };
 
 /// The state of one instance's store.
@@ -26,6 +26,8 @@ pub(crate) struct Guest {
     pub(crate) request: Option<Arc<str>>,
     /// Lines that may still be logged by the call that runs.
     log_allowance: u32,
+    /// What its lines may not tell.
+    mask: Mask,
     pub(crate) pacer: Pacer,
 }
 
@@ -38,6 +40,7 @@ impl Guest {
         limits: &Limits,
         pacer: Pacer,
         counters: Arc<Counters>,
+        mask: Mask,
     ) -> Self {
         let bounds = StoreLimitsBuilder::new()
             .memory_size(limits.memory)
@@ -54,6 +57,7 @@ impl Guest {
             sources: Sources::default(),
             request: None,
             log_allowance: LOG_LINES,
+            mask,
             pacer,
         }
     }

@@ -49,6 +49,11 @@ impl World {
         self.life.tend(secs(now), |it| seen(signs, *it))
     }
 
+    fn relieve(&mut self, now: u64) -> Vec<Change<u64>> {
+        let signs = &self.signs;
+        self.life.relieve(secs(now), |it| seen(signs, *it))
+    }
+
     fn promote(&mut self, now: u64) -> Result<Vec<Change<u64>>, LifeError> {
         let signs = &self.signs;
         self.life.promote(secs(now), |it| seen(signs, *it))
@@ -113,6 +118,29 @@ fn one_that_only_fails_on_probation_gives_its_place_back() {
 }
 
 #[test]
+fn who_cannot_wait_for_a_look_is_relieved_of_what_only_fails_and_of_nothing_else() {
+    let mut it = World::new();
+    it.put(10, 1);
+    it.canary(10, 2);
+    it.sees(0, |signs| signs.exchanges = 1);
+    assert_eq!(it.relieve(200), [], "times are over, and that can wait");
+    assert!(it.life.on_probation());
+    for generation in [1, 2] {
+        it.sees(generation, |signs| signs.quarantines = 1);
+    }
+    let why = Reason::Failing;
+    let out = Change::Withdrawn { candidate: 2, why };
+    let back = Change::RolledBack {
+        from: 1,
+        to: 0,
+        why,
+    };
+    assert_eq!(it.relieve(201), [out, back]);
+    assert_eq!((*it.life.force(), it.life.candidate()), (0, None));
+    assert_eq!(it.relieve(202), []);
+}
+
+#[test]
 fn after_its_probation_it_stays() {
     let mut it = World::new();
     it.put(10, 1);
@@ -120,7 +148,7 @@ fn after_its_probation_it_stays() {
     assert_eq!(it.tend(110), []);
     assert!(!it.life.on_probation());
     it.sees(1, |signs| signs.quarantines = 1);
-    assert_eq!(it.tend(111), []);
+    assert_eq!((it.tend(111), it.relieve(111)), (vec![], vec![]));
     assert_eq!(*it.life.force(), 1);
 }
 

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use tollgate_plugin::{
     Attempt as GuestAttempt, Exchange as GuestExchange, Generation, HostLimits, LARGE, Limits,
-    Loader, Order, Sandbox, Sources, inference, manifest::Surface,
+    Loader, Mask, Order, Sandbox, Sources, inference, manifest::Surface,
 };
 use tollgate_wire::source::Source;
 
@@ -53,6 +53,7 @@ impl House {
             name: name.to_owned(),
             wasm: wasm.into(),
             options: "{}".to_owned(),
+            mask: Mask::default(),
             limits,
         };
         self.loader.load(order).map_err(io::Error::other)
