@@ -14,6 +14,34 @@ use crate::workspace::Workspace;
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 const DENY_VERSION: &str = "0.20.2";
 
+/// What everything built for the tests takes of the disk, from an empty target folder, with room for
+/// what tests write.
+const ROOM: u64 = 32 << 30;
+
+/// Says so where there may be too little room on the disk: a build that runs out of it half an hour
+/// later names anything but that.
+pub(crate) fn room(workspace: &Workspace) {
+    let target = &workspace.target;
+    // What is there already is taken; how much of it is no longer of use nobody knows.
+    let begun = target.join("debug/deps").is_dir();
+    let place = if target.is_dir() {
+        target
+    } else {
+        &workspace.root
+    };
+    let Ok(disk) = rustix::fs::statvfs(place) else {
+        return;
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if !begun && free < ROOM {
+        println!(
+            "disk: {} GiB are free, and building and testing everything takes about {}",
+            free >> 30,
+            ROOM >> 30
+        );
+    }
+}
+
 /// Makes sure that there is a curl.
 ///
 /// # Errors

@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     };
     let workspace = Workspace::load()?;
     let mut stages = Stages::default();
+    needs::room(&workspace);
 
     let mut deny = None;
     let mut venv = PathBuf::new();
@@ -123,9 +124,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Every cargo call has the same environment: a build script that reads it does not run again.
+/// Every cargo call has the same environment: a build script that reads it does not run again. Where
+/// a clone is built once and thrown away, what would make its next build faster only takes time and
+/// a good part of the disk.
 pub(crate) fn plain(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = cargo();
+    if std::env::var_os("CI").is_some() {
+        command.env("CARGO_INCREMENTAL", "0");
+    }
     command
         .current_dir(&workspace.root)
         .env("TOLLGATE_COMPONENTS", workspace.components())
