@@ -24,11 +24,11 @@ impl DynamicBatch {
         worker: u32,
         most: u32,
         actions: &mut Vec<Action>,
-    ) -> Vec<Waiter> {
+    ) -> Vec<Box<Waiter>> {
         let start = self.outlook(now).begin(worker);
         let mut curve: Option<Option<Curve>> = None;
         let mut elsewhere = Elsewhere::default();
-        let mut members: Vec<Waiter> = Vec::new();
+        let mut members: Vec<Box<Waiter>> = Vec::new();
         let most_aside = self.desk.waiting.aside() + MOST_ASIDE;
         // When the first of the members should be done.
         let mut strictest = u64::MAX;

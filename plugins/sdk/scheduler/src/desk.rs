@@ -221,7 +221,7 @@ impl Desk {
     }
 
     /// Takes a request out of the queue for a batch, and charges its tenant. [`Desk::send`] follows.
-    pub fn pick(&mut self, id: u64) -> Option<Waiter> {
+    pub fn pick(&mut self, id: u64) -> Option<Box<Waiter>> {
         let waiter = self.waiting.take(id, &mut self.ledger)?;
         let cost = self.cost(&waiter.request);
         self.mean_cost += (cost as f64 - self.mean_cost) / 64.0;
@@ -230,7 +230,7 @@ impl Desk {
     }
 
     /// Sends a batch of what was picked.
-    pub fn send(&mut self, worker: u32, members: Vec<Waiter>, actions: &mut Vec<Action>) {
+    pub fn send(&mut self, worker: u32, members: Vec<Box<Waiter>>, actions: &mut Vec<Action>) {
         let requests = members.iter().map(|one| one.ticket.id).collect();
         self.roster.dispatched(worker);
         for waiter in members {
@@ -266,7 +266,7 @@ impl Desk {
         }
     }
 
-    fn waiter(&mut self, request: Request) -> Waiter {
+    fn waiter(&mut self, request: Request) -> Box<Waiter> {
         let due = request.arrived.saturating_add(self.terms.patience);
         let due = request.deadline.map_or(due, |deadline| deadline.min(due));
         let ticket = Ticket {
@@ -280,13 +280,13 @@ impl Desk {
         } else {
             0
         };
-        Waiter {
+        Box::new(Waiter {
             home: self.home(&request),
             ticket,
             key,
             request,
             refusals: 0,
-        }
+        })
     }
 
     fn home(&mut self, request: &Request) -> Option<u32> {
@@ -311,8 +311,8 @@ impl Desk {
             };
             let home = self.home(&waiter.request);
             if home != waiter.home {
-                self.waiting
-                    .put(Waiter { home, ..waiter }, &mut self.ledger);
+                let waiter = Box::new(Waiter { home, ..waiter });
+                self.waiting.put(waiter, &mut self.ledger);
             }
         }
     }
@@ -320,7 +320,7 @@ impl Desk {
     /// The requests of a refused dispatch wait again. When one of them had gone, that explains the
     /// refusal; when all are there, it was about the worker.
     fn take_back(&mut self, now: u64, refused: &Refused, actions: &mut Vec<Action>) {
-        let back: Vec<Waiter> = refused
+        let back: Vec<Box<Waiter>> = refused
             .requests
             .iter()
             .filter_map(|id| self.land(*id, None))
@@ -350,7 +350,7 @@ impl Desk {
     }
 
     /// A request is under way no longer; only `at` that worker, if one is named.
-    fn land(&mut self, id: u64, at: Option<u32>) -> Option<Waiter> {
+    fn land(&mut self, id: u64, at: Option<u32>) -> Option<Box<Waiter>> {
         let flight = match at {
             Some(worker) => self.flights.take_at(id, worker),
             None => self.flights.take(id),

@@ -14,7 +14,7 @@ pub struct Flight {
     /// What it asks for.
     pub model: u32,
     /// The request; none when it was sent before this policy took over.
-    pub waiter: Option<Waiter>,
+    pub waiter: Option<Box<Waiter>>,
 }
 
 /// Requests under way by number. One that is sent again before its first batch has ended counts

@@ -114,7 +114,9 @@ pub struct Turn {
 /// the host has admitted them before.
 pub struct Waiting {
     bounds: Bounds,
-    waiters: BTreeMap<u64, (ClassId, Waiter)>,
+    /// Boxed: they are moved from the queue to a batch to what is under way, and the tree moves its
+    /// entries too.
+    waiters: BTreeMap<u64, (ClassId, Box<Waiter>)>,
     names: BTreeMap<ClassKey, ClassId>,
     classes: BTreeMap<ClassId, (ClassKey, Class)>,
     next_class: usize,
@@ -262,7 +264,7 @@ impl Waiting {
     ///
     /// Who has had its share is told so; that there is too much for everybody is told where nobody
     /// has more of it than others could have.
-    pub fn admit(&mut self, waiter: Waiter, ledger: &mut Ledger) -> Option<Turned> {
+    pub fn admit(&mut self, waiter: Box<Waiter>, ledger: &mut Ledger) -> Option<Turned> {
         let id = waiter.ticket.id;
         let tenant = waiter.request.tenant;
         let own = self.tenants.get(&tenant).map_or(0, BTreeSet::len);
@@ -307,7 +309,7 @@ impl Waiting {
     }
 
     /// Takes a request in. One that waits already is replaced: the host's newer word counts.
-    pub fn put(&mut self, waiter: Waiter, ledger: &mut Ledger) {
+    pub fn put(&mut self, waiter: Box<Waiter>, ledger: &mut Ledger) {
         let ticket = waiter.ticket;
         self.take(ticket.id, ledger);
         let name = ClassKey::of(&waiter.request, waiter.home);
@@ -358,20 +360,25 @@ impl Waiting {
     }
 
     /// Takes a request out.
-    pub fn take(&mut self, id: u64, ledger: &mut Ledger) -> Option<Waiter> {
+    pub fn take(&mut self, id: u64, ledger: &mut Ledger) -> Option<Box<Waiter>> {
         let (at, waiter) = self.waiters.remove(&id)?;
         let ticket = waiter.ticket;
         if let Some(deadline) = waiter.request.deadline {
             self.deadlines.remove(&(deadline, id));
         }
-        let mut empty = false;
+        let (mut empty, mut over) = (false, false);
         if let Some((_, class)) = self.classes.get_mut(&at) {
             if let Some(lane) = class.lanes.get_mut(&waiter.key) {
                 lane.fair.remove(ticket);
                 lane.ages.remove(&(waiter.request.arrived, id));
                 lane.dues.remove(&(ticket.due, id));
+                over = lane.fair.is_empty();
             }
-            class.relist(waiter.key);
+            // Else its place is looked at when it comes first: one that is too early is put right
+            // then, once for all that have left meanwhile.
+            if over {
+                class.relist(waiter.key);
+            }
             if let Some(level) = class.levels.get_mut(&ticket.priority) {
                 level.all -= 1;
                 if let Some(count) = level.tenants.get_mut(&ticket.tenant) {
@@ -386,7 +393,9 @@ impl Waiting {
             }
             empty = class.lanes.is_empty();
         }
-        self.list(at);
+        if over {
+            self.list(at);
+        }
         if empty && let Some((name, class)) = self.classes.remove(&at) {
             if class.parked {
                 self.leave_lot(name.lot(), at);
@@ -434,10 +443,7 @@ impl Waiting {
     /// Whose turn it is in a lane.
     pub fn front_of(&mut self, class: ClassId, key: u32, ledger: &Ledger) -> Option<Front> {
         let (_, it) = self.classes.get_mut(&class)?;
-        let front = it.lanes.get_mut(&key)?.fair.front(ledger);
-        it.relist(key);
-        self.list(class);
-        front
+        it.lanes.get_mut(&key)?.fair.front(ledger)
     }
 
     /// No worker of a class has room: it has no turn before that has changed.
@@ -615,7 +621,7 @@ impl Waiting {
     /// A request that waits.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<&Waiter> {
-        self.waiters.get(&id).map(|(_, waiter)| waiter)
+        self.waiters.get(&id).map(|(_, waiter)| &**waiter)
     }
 
     /// The first one whose deadline has come.
@@ -649,7 +655,7 @@ mod tests {
     use super::*;
     use crate::scheduling::Affinity;
 
-    fn waiter(id: u64, tenant: u32, priority: i32, key: u32) -> Waiter {
+    fn waiter(id: u64, tenant: u32, priority: i32, key: u32) -> Box<Waiter> {
         let request = Request {
             id,
             model: 1,
@@ -665,7 +671,7 @@ mod tests {
             attempts: 0,
             avoid: Vec::new(),
         };
-        Waiter {
+        Box::new(Waiter {
             ticket: Ticket {
                 id,
                 priority,
@@ -676,7 +682,7 @@ mod tests {
             key,
             home: None,
             refusals: 0,
-        }
+        })
     }
 
     #[test]

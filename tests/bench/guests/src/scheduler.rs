@@ -14,7 +14,7 @@ use tollgate_sdk_scheduler::{Policy as GuestCore, scheduling};
 /// Requests that come in one step while the queue is filled.
 const TOGETHER: u64 = 64;
 /// How often the same steps are taken.
-const TIMES: usize = 3;
+const TIMES: usize = 5;
 /// More than any case has.
 const BOUND: usize = 65_536;
 
