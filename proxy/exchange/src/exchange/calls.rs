@@ -75,7 +75,7 @@ impl Exchange<'_> {
         } = self.asked;
         record.task(tasks::name(&ask.task));
         record.streaming(ask.streaming);
-        let mut call = Call {
+        let mut call = Box::new(Call {
             ask,
             repeatable: intent.repeatable,
             resolved: None,
@@ -86,7 +86,7 @@ impl Exchange<'_> {
             waiting: None,
             heard: false,
             told_to_pass: false,
-        };
+        });
         let ways = match calling::ways(house, route, identity, &claimed.dialect, &call.ask) {
             Ok(ways) => ways,
             Err(failure) => {
@@ -146,7 +146,7 @@ impl Exchange<'_> {
     }
 
     /// A call goes where it can.
-    fn go(&mut self, id: u32, mut call: Call, ways: Ways) {
+    fn go(&mut self, id: u32, mut call: Box<Call>, ways: Ways) {
         let Asked {
             house,
             route,
@@ -223,7 +223,7 @@ impl Exchange<'_> {
     pub(super) fn queue(
         &mut self,
         id: u32,
-        mut call: Call,
+        mut call: Box<Call>,
         resolved: &Resolved,
         eligible: Arc<[WorkerId]>,
         key: Option<tollgate_dispatch::intern::Key>,

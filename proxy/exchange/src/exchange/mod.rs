@@ -272,7 +272,8 @@ pub(crate) struct Exchange<'a> {
     /// What happened while output was being written.
     backlog: VecDeque<Happened>,
     inputs: Vec<frontend::Input>,
-    calls: HashMap<u32, Call>,
+    /// Boxed: the smallest table has room for several, and most exchanges make one.
+    calls: HashMap<u32, Box<Call>>,
     /// What calls were believed to need. A passed one's outlives it: what it used is often known
     /// only when its response has ended.
     accounts: Vec<Account>,
@@ -592,7 +593,7 @@ impl Exchange<'_> {
             // What it is told is for its client; nothing was too full.
             self.asked.record.failed("drained");
         }
-        if !begun || self.calls.is_empty() || self.calls.values().any(shown) {
+        if !begun || self.calls.is_empty() || self.calls.values().any(|it| shown(it)) {
             return Err(Stop::Failed(failure));
         }
         let calls: Vec<u32> = self.calls.keys().copied().collect();
@@ -651,7 +652,7 @@ impl Exchange<'_> {
         if self.sources.len() <= SOURCES {
             return;
         }
-        let current: Vec<u32> = self.calls.values().filter_map(Call::source).collect();
+        let current: Vec<u32> = self.calls.values().filter_map(|it| it.source()).collect();
         let needs = &self.needs;
         self.sources
             .retain(|id| id < HOST_SOURCES || needs.contains_key(&id) || current.contains(&id));

@@ -190,6 +190,11 @@ impl Exchange<'_> {
         Ok(None)
     }
 
+    /// How far a call has got.
+    fn stage(&mut self, id: u32) -> Option<&mut Stage> {
+        self.calls.get_mut(&id).map(|call| &mut call.stage)
+    }
+
     pub(super) fn number(&mut self, source: &Source) -> u32 {
         let id = self.next_source;
         self.next_source += 1;
@@ -230,7 +235,7 @@ impl Exchange<'_> {
     pub(super) fn may_go_on(&self) -> bool {
         let tapped = |call: &Call| matches!(call.stage, Stage::Shown { tapped: true, .. });
         self.asked.claimed.frontend.is_bypassed()
-            && (self.tapped_out || self.calls.values().any(tapped))
+            && (self.tapped_out || self.calls.values().any(|it| tapped(it)))
     }
 
     /// The guest is gone: what it would have been shown only goes through.
@@ -243,7 +248,7 @@ impl Exchange<'_> {
         );
         asked.claimed.frontend.bypassed();
         // What the guest was shown last and could not let go of any more.
-        for source in self.calls.values().filter_map(Call::source) {
+        for source in self.calls.values().filter_map(|it| it.source()) {
             if let Ok(source) = self.sources.get(source) {
                 source.release(source.progress().available);
             }
@@ -292,11 +297,7 @@ impl Exchange<'_> {
         mut reader: Box<Reader<tollgate_upstream::Incoming>>,
         read: Read,
     ) -> Result<(), Stop> {
-        let Some(Call {
-            stage: Stage::Shown { source, tapped, .. },
-            ..
-        }) = self.calls.get_mut(&id)
-        else {
+        let Some(Stage::Shown { source, tapped, .. }) = self.stage(id) else {
             return Ok(());
         };
         let tapped = *tapped;
@@ -320,11 +321,7 @@ impl Exchange<'_> {
                     .push(frontend::Input::UpstreamMessage(frontend::GrpcMessage {
                         progress: progress_of(source_id, &message),
                     }));
-                if let Some(Call {
-                    stage: Stage::Shown { source, .. },
-                    ..
-                }) = self.calls.get_mut(&id)
-                {
+                if let Some(Stage::Shown { source, .. }) = self.stage(id) {
                     *source = Some((source_id, message));
                 }
             }
