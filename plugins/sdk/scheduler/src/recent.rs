@@ -9,16 +9,17 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// Mixes one number: keys are hashes or small numbers, and no enemy chooses among them who could
 /// not fill the table anyway.
 #[derive(Default)]
-struct Mix(u64);
+pub(crate) struct Mix(u64);
 
-type Half<V> = HashMap<u64, V, BuildHasherDefault<Mix>>;
+/// Values by number, in no order that means anything.
+pub(crate) type ByNumber<V> = HashMap<u64, V, BuildHasherDefault<Mix>>;
 
 /// At most `bound` values by number; those that were not used for longest are forgotten first,
 /// half a table at a time.
 pub struct Recent<V> {
     half: usize,
-    young: Half<V>,
-    old: Half<V>,
+    young: ByNumber<V>,
+    old: ByNumber<V>,
 }
 
 /// The finalizer of SplitMix64: every bit of the number counts in every bit of the answer.
@@ -56,8 +57,8 @@ impl<V> Recent<V> {
     pub fn new(bound: usize) -> Self {
         Self {
             half: (bound / 2).max(1),
-            young: Half::default(),
-            old: Half::default(),
+            young: ByNumber::default(),
+            old: ByNumber::default(),
         }
     }
 

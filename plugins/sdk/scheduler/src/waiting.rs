@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fair::{Fair, Front, Ticket};
 use crate::ledger::Ledger;
+use crate::recent::ByNumber;
 use crate::roster::Asks;
 use crate::scheduling::{RejectReason, Request};
 
@@ -114,9 +115,8 @@ pub struct Turn {
 /// the host has admitted them before.
 pub struct Waiting {
     bounds: Bounds,
-    /// Boxed: they are moved from the queue to a batch to what is under way, and the tree moves its
-    /// entries too.
-    waiters: BTreeMap<u64, (ClassId, Box<Waiter>)>,
+    /// Boxed: they are moved from the queue to a batch to what is under way.
+    waiters: ByNumber<(ClassId, Box<Waiter>)>,
     names: BTreeMap<ClassKey, ClassId>,
     classes: BTreeMap<ClassId, (ClassKey, Class)>,
     next_class: usize,
@@ -133,8 +133,9 @@ pub struct Waiting {
     deadlines: BTreeSet<(u64, u64)>,
     /// Requests of each tenant, whether tenants share or not: the least important and newest first.
     tenants: BTreeMap<u32, BTreeSet<(i32, Reverse<u64>)>>,
-    /// `(how many, tenant)`.
-    heaviest: BTreeSet<(usize, u32)>,
+    /// `(how many, tenant)`, kept while half of the places are taken and up to a quarter: who has most
+    /// of them is asked when none is left.
+    heaviest: Option<BTreeSet<(usize, u32)>>,
 }
 
 /// Where a class is parked.
@@ -244,7 +245,7 @@ impl Waiting {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            waiters: BTreeMap::new(),
+            waiters: ByNumber::default(),
             names: BTreeMap::new(),
             classes: BTreeMap::new(),
             next_class: 0,
@@ -254,7 +255,7 @@ impl Waiting {
             aside: Vec::new(),
             deadlines: BTreeSet::new(),
             tenants: BTreeMap::new(),
-            heaviest: BTreeSet::new(),
+            heaviest: None,
         }
     }
 
@@ -286,8 +287,9 @@ impl Waiting {
             self.put(waiter, ledger);
             return None;
         }
-        let heaviest = self.heaviest.last().filter(|_| self.bounds.shared);
-        let victim = heaviest.copied().and_then(|(most, heavy)| {
+        let heaviest = self.heaviest.as_ref().filter(|_| self.bounds.shared);
+        let heaviest = heaviest.and_then(BTreeSet::last).copied();
+        let victim = heaviest.and_then(|(most, heavy)| {
             let (priority, Reverse(newest)) = *self.tenants.get(&heavy)?.first()?;
             (most > own + 1 && priority <= waiter.ticket.priority).then_some(newest)
         });
@@ -410,17 +412,32 @@ impl Waiting {
     fn count(&mut self, waiter: &Waiter, more: bool) {
         let tenant = waiter.request.tenant;
         let own = self.tenants.entry(tenant).or_default();
-        self.heaviest.remove(&(own.len(), tenant));
+        let before = own.len();
         let place = (waiter.ticket.priority, Reverse(waiter.ticket.id));
         if more {
             own.insert(place);
         } else {
             own.remove(&place);
         }
-        if own.is_empty() {
+        let now = own.len();
+        if now == 0 {
             self.tenants.remove(&tenant);
-        } else {
-            self.heaviest.insert((own.len(), tenant));
+        }
+        // The one that is counted is put among the others after this, and has been taken out before.
+        let all = self.waiters.len();
+        match &mut self.heaviest {
+            Some(_) if all < self.bounds.all / 4 => self.heaviest = None,
+            Some(heaviest) => {
+                heaviest.remove(&(before, tenant));
+                if now > 0 {
+                    heaviest.insert((now, tenant));
+                }
+            }
+            None if all >= self.bounds.all / 2 => {
+                let tenants = self.tenants.iter();
+                self.heaviest = Some(tenants.map(|(tenant, own)| (own.len(), *tenant)).collect());
+            }
+            None => {}
         }
     }
 
@@ -615,7 +632,10 @@ impl Waiting {
             return Vec::new();
         }
         let pinned = self.waiters.values().filter(|(_, one)| one.home.is_some());
-        pinned.map(|(_, one)| one.ticket.id).collect()
+        let mut pinned: Vec<u64> = pinned.map(|(_, one)| one.ticket.id).collect();
+        // They are bound anew in the order in which they came.
+        pinned.sort_unstable();
+        pinned
     }
 
     /// A request that waits.
