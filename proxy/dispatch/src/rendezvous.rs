@@ -32,8 +32,9 @@ pub struct Meeting<T> {
 
 #[derive(Debug)]
 struct Table<T> {
+    size: usize,
     missing: usize,
-    /// One a member; `None`: missing, left, or given away.
+    /// One a member, from when the first one comes; `None`: missing, left, or given away.
     places: Vec<Option<(T, Option<Waker>)>>,
     given: bool,
 }
@@ -42,8 +43,9 @@ struct Table<T> {
 #[must_use]
 pub fn gather<T>(size: usize) -> Vec<Seat<T>> {
     let table = Arc::new(Mutex::new(Table {
+        size,
         missing: size,
-        places: std::iter::repeat_with(|| None).take(size).collect(),
+        places: Vec::new(),
         given: false,
     }));
     (0..size)
@@ -69,6 +71,12 @@ impl<T> Seat<T> {
         let table = self.table.take().expect("a seat is taken by value, once");
         let wakers = {
             let mut table = table.lock();
+            // Members that are passed on never come, and what would be kept here is large.
+            if table.places.is_empty() {
+                let size = table.size;
+                table.places.reserve_exact(size);
+                table.places.resize_with(size, || None);
+            }
             table.places[self.index] = Some((value, None));
             table.decided()
         };

@@ -335,21 +335,21 @@ impl Route {
         self.running.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn enter(&self) -> Option<Entered> {
+    pub(crate) fn enter(&self) -> Option<RoutePlace> {
         let most = self.spec.limits.concurrency;
         self.running
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |running| {
                 (running < most).then_some(running + 1)
             })
             .ok()
-            .map(|_| Entered(self.running.clone()))
+            .map(|_| RoutePlace(self.running.clone()))
     }
 }
 
 /// A request's place among `RouteLimits::concurrency`.
-pub(crate) struct Entered(Arc<AtomicUsize>);
+pub(crate) struct RoutePlace(Arc<AtomicUsize>);
 
-impl Drop for Entered {
+impl Drop for RoutePlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -96,6 +96,10 @@ impl Responder {
             tap.response(&bytes);
         }
         shared.queued += bytes.len();
+        if shared.frames.capacity() == 0 {
+            // Not the four of a first push: most streams never hold more than one.
+            shared.frames.reserve_exact(1);
+        }
         shared.frames.push_back(Frame::data(bytes));
     }
 

@@ -18,8 +18,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tollgate_dispatch::driver::Full;
-use tollgate_edge::{Admission, Identity, Peer, challenge};
-use tollgate_limits::Fields;
+use tollgate_edge::{Admission, Identity, Peer, TenantPlace, challenge};
+use tollgate_limits::{Fields, Seat};
 use tollgate_payloads::Tap;
 use tollgate_plugin::{GuestError, frontend, manifest::Gathering, types};
 use tollgate_telemetry::{Record, RecordStart, Tracer, Trail, ids, trace::TraceContext};
@@ -39,7 +39,7 @@ use crate::{
     context::{self, Trace},
     exchange::{self, Asked, ClientBody, Ended},
     failures::{self, Wording},
-    house::{House, Route},
+    house::{House, Route, RoutePlace},
     limits,
     reading::{Read, Reader},
     responder::{Body, Responder, respond},
@@ -72,8 +72,23 @@ async fn driver(
     responder: Responder,
 ) {
     let mut leaving = Leaving(None);
-    way(house, router, request, peer, responder, &mut leaving).await;
+    // What is only needed up to the frontend is gone by then, and takes no room beside it.
+    let Some(mut entered) = enter(house, router, request, peer, responder, &mut leaving).await
+    else {
+        leaving.0 = None;
+        return;
+    };
+    converse(&mut entered.asked, entered.body, entered.responder).await;
     leaving.0 = None;
+}
+
+/// A request that has come as far as its frontend.
+struct Entered {
+    asked: Asked,
+    body: ClientBody,
+    responder: Responder,
+    /// What it takes of its tenant's places, here and at all proxies together, and of its route's.
+    _places: (TenantPlace, Option<Seat>, RoutePlace),
 }
 
 /// Notes that the client has gone, when a request is dropped before its end.
@@ -116,14 +131,15 @@ struct Arrived {
 const READ_PAST: u64 = 64 << 10;
 const PATIENCE: Duration = Duration::from_millis(250);
 
-async fn way(
+/// The steps up to the frontend. None: it has been answered.
+async fn enter(
     house: Arc<House>,
     router: Router,
     request: Request<Incoming>,
     peer: Arc<Peer>,
     responder: Responder,
     leaving: &mut Leaving,
-) {
+) -> Option<Entered> {
     let (mut parts, body) = request.into_parts();
     let is_grpc = parts
         .headers
@@ -156,13 +172,17 @@ async fn way(
     };
     let (host, route, path) = match routed {
         Ok(routed) => routed,
-        Err(failure) => return arrived.refuse(&Wording::default(), failure).await,
+        Err(failure) => {
+            arrived.refuse(&Wording::default(), failure).await;
+            return None;
+        }
     };
     let claims = route.claims.load_full();
     // Pages of other origins: a preflight asks nobody and nothing but this, and has no token.
     if let Some(cors) = route.spec.cors.as_ref().filter(|_| !is_grpc) {
         if let Some(answer) = cors.preflight(&parts.method, &parts.headers) {
-            return arrived.granted(answer);
+            arrived.granted(answer);
+            return None;
         }
         arrived.responder.dress(cors.dress(&parts.headers));
     }
@@ -175,7 +195,8 @@ async fn way(
                 Some(builtin) => Err(builtin),
                 None => {
                     let failure = Failure::unsupported(format!("unknown method {path}"));
-                    return arrived.refuse(&claims.wording, failure).await;
+                    arrived.refuse(&claims.wording, failure).await;
+                    return None;
                 }
             },
         }
@@ -186,12 +207,13 @@ async fn way(
                 let failure =
                     Failure::method_not_allowed(format!("Method Not Allowed; use {allowed}"));
                 arrived.allow = HeaderValue::try_from(allowed).ok();
-                return arrived.refuse(&claimed.wording, failure).await;
+                arrived.refuse(&claimed.wording, failure).await;
+                return None;
             }
             Found::Nothing => {
-                return arrived
-                    .refuse(&claims.wording, Failure::not_found("Not Found"))
-                    .await;
+                let failure = Failure::not_found("Not Found");
+                arrived.refuse(&claims.wording, failure).await;
+                return None;
             }
         }
     };
@@ -205,7 +227,8 @@ async fn way(
         true => Err(wishes::no_websocket()),
         false => wishes::expectation(&parts.headers),
     } {
-        return arrived.refuse(&wording, failure).await;
+        arrived.refuse(&wording, failure).await;
+        return None;
     }
 
     // 4. Authenticate: nobody anonymous reaches a guest, unless the route is open.
@@ -225,7 +248,8 @@ async fn way(
             let failure = failures::of_door(why);
             // Where nobody could tell, no other credential would help.
             arrived.challenge = [401, 403].contains(&failure.http()).then(|| challenge(why));
-            return arrived.refuse(&wording, failure).await;
+            arrived.refuse(&wording, failure).await;
+            return None;
         }
     };
     headers::strip_claims(&mut parts.headers);
@@ -234,14 +258,14 @@ async fn way(
 
     // 5. Limit: before a body is read. A tenant's own bound first: what it may not have takes no
     //    place of others. Then what it may have at all proxies together, where that is limited.
-    let Some(_place) = identity.tenant_entry().enter() else {
+    let Some(tenants) = identity.tenant_entry().enter() else {
         house.metrics.rejected(route.name(), "tenant-concurrency");
         let failure = Failure::rate_limited("too many requests of this tenant at once");
-        return arrived
-            .refuse(&wording, failure.with_retry_after(1000))
-            .await;
+        let failure = failure.with_retry_after(1000);
+        arrived.refuse(&wording, failure).await;
+        return None;
     };
-    let _seat = match &house.limits {
+    let seat = match &house.limits {
         None => None,
         Some(limits) => {
             let asks = found.as_ref().is_ok_and(|(claimed, _)| claimed.queued);
@@ -250,15 +274,17 @@ async fn way(
                 Err(refused) => {
                     house.metrics.rejected(route.name(), refused.why.label());
                     arrived.fields = refused.fields;
-                    return arrived.refuse(&wording, refused.failure).await;
+                    arrived.refuse(&wording, refused.failure).await;
+                    return None;
                 }
             }
         }
     };
-    let Some(_entered) = route.enter() else {
+    let Some(routes) = route.enter() else {
         house.metrics.rejected(route.name(), "concurrency");
         let failure = Failure::overloaded("too many requests on this route").with_retry_after(1000);
-        return arrived.refuse(&wording, failure).await;
+        arrived.refuse(&wording, failure).await;
+        return None;
     };
     let deadline = Instant::now() + timeout(&parts.headers, &route);
     arrived.responder.until(deadline);
@@ -268,11 +294,10 @@ async fn way(
     {
         house.metrics.rejected(route.name(), "queue-full");
         let failure = Failure::overloaded(full.to_string()).with_retry_after(1000);
-        return arrived.refuse(&wording, failure).await;
+        arrived.refuse(&wording, failure).await;
+        return None;
     }
-    let Some(body) = arrived.body.take() else {
-        return;
-    };
+    let body = arrived.body.take()?;
     let (claimed, parameters) = match found {
         Ok(found) => found,
         Err(builtin) => {
@@ -286,7 +311,7 @@ async fn way(
             );
             let _ = tokio::time::timeout_at(deadline, served).await;
             arrived.record.status(200);
-            return;
+            return None;
         }
     };
     // A frontend's canary takes its share.
@@ -320,10 +345,14 @@ async fn way(
     };
     let body = match tokio::time::timeout_at(deadline, gathered).await {
         Ok(Ok(body)) => body,
-        Ok(Err(failure)) => return arrived.refuse(&wording, failure).await,
+        Ok(Err(failure)) => {
+            arrived.refuse(&wording, failure).await;
+            return None;
+        }
         Err(_) => {
             let failure = Failure::deadline_exceeded("the request did not arrive in time");
-            return arrived.refuse(&wording, failure).await;
+            arrived.refuse(&wording, failure).await;
+            return None;
         }
     };
 
@@ -379,7 +408,12 @@ async fn way(
         record: arrived.record.clone(),
         left: OnceLock::new(),
     };
-    converse(asked, body, arrived.responder).await;
+    Some(Entered {
+        asked,
+        body,
+        responder: arrived.responder,
+        _places: (tenants, seat, routes),
+    })
 }
 
 /// A claim, and what its pattern's names matched.
@@ -422,14 +456,14 @@ const RUNS: usize = 3;
 /// Runs the exchange; a request that is lost with its plugin's instance, is still held
 /// and has not been answered runs once more, alone, with the generation that is in force by then:
 /// what a canary lost is nothing that its client notices.
-async fn converse(mut asked: Asked, mut body: ClientBody, mut responder: Responder) {
+async fn converse(asked: &mut Asked, mut body: ClientBody, mut responder: Responder) {
     // The body may have taken its time.
-    give_way(&mut asked);
+    give_way(asked);
     let mut runs = 0;
     let lost = loop {
         runs += 1;
         let held = body.again();
-        let lost = match exchange::run(&asked, runs > 1, body, responder.clone()).await {
+        let lost = match exchange::run(asked, runs > 1, body, responder.clone()).await {
             Ended::Done => return asked.claimed.frontend.ended(asked.record.has_failed()),
             Ended::Lost(lost) => lost,
         };
@@ -439,7 +473,7 @@ async fn converse(mut asked: Asked, mut body: ClientBody, mut responder: Respond
         let Some(again) = held.filter(|_| runs == 1 || refused && runs < RUNS) else {
             break lost;
         };
-        claim_again(&mut asked);
+        claim_again(asked);
         if runs > 1 && asked.claimed.frontend == tried {
             break lost;
         }
@@ -447,7 +481,7 @@ async fn converse(mut asked: Asked, mut body: ClientBody, mut responder: Respond
         body = again;
     };
     let failure = failures::of_plugin(&lost);
-    exchange::refuse(&asked, &failure, &mut responder).await;
+    exchange::refuse(asked, &failure, &mut responder).await;
 }
 
 /// Another generation serves the request from the beginning, where its own is out.

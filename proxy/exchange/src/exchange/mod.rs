@@ -353,11 +353,13 @@ pub(crate) async fn run(
         sources: Sources::default(),
         next_source: HOST_SOURCES,
         jobs: FuturesUnordered::new(),
-        backlog: VecDeque::new(),
+        // Room for one, which most never need more of, and not for the four that a first push makes:
+        // a stream keeps it for as long as it lives.
+        backlog: VecDeque::with_capacity(1),
         inputs: Vec::new(),
         calls: HashMap::new(),
-        accounts: Vec::new(),
-        metered: Vec::new(),
+        accounts: Vec::with_capacity(1),
+        metered: Vec::with_capacity(asked.house.limits.iter().len()),
         step,
         needs: HashMap::new(),
         arriving: None,

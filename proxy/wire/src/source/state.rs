@@ -97,6 +97,7 @@ impl State {
         state.available = len;
         state.end = true;
         if len > 0 {
+            state.chunks.reserve_exact(1);
             state.chunks.push_back(Chunk { start: 0, bytes });
         }
         state
