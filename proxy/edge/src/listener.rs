@@ -4,8 +4,10 @@
 //!    system's backlog, where they cost us nothing.
 //!    A listener whose connections give way ([`Crowd`]) closes older ones for new ones before that.
 //! 2. Each connection is a task; a panic in it ends it alone, and is counted.
-//! 3. When the drain begins the socket is closed, so that new connections are refused. What is open
-//!    ends by itself or, at the deadline, is aborted. Only then is the listener over.
+//! 3. When the drain begins, whoever has connected by then is still let in, as far as there are places:
+//!    with the socket the system would reset what waits in its backlog, and a client would lose what
+//!    it has sent. Then the socket is closed, so that new connections are refused. What is open ends
+//!    by itself or, at the deadline, is aborted. Only then is the listener over.
 
 use std::future::Future;
 use std::io;
@@ -29,9 +31,10 @@ use crate::connection::{self, Shared};
 use crate::crowd::Crowd;
 use crate::drain::Drain;
 use crate::peer::Peer;
+use crate::places::Place;
 use crate::spec::ListenerSpec;
 use crate::streams::Panics;
-use crate::terms::{Control, Terms};
+use crate::terms::Control;
 use crate::tls::CertificateError;
 
 /// Connections that the system holds for us.
@@ -191,7 +194,6 @@ impl Listener {
     {
         let name = self.name;
         let control = self.control;
-        let crowd = self.crowd;
         let mut tasks = JoinSet::new();
         let looking = control.clone();
         tasks.spawn(looking.look_after(name.clone(), self.metrics.clone(), drain.clone()));
@@ -200,15 +202,19 @@ impl Listener {
             listener: name.clone(),
         };
         let tracker = TaskTracker::new();
-        let share = |terms: Arc<Terms>| {
-            Arc::new(Shared {
+        let mut host = Host {
+            shared: Arc::new(Shared {
                 name: name.clone(),
-                terms,
+                terms: Arc::clone(&control.terms()),
                 panics: panics.clone(),
                 tracker: tracker.clone(),
-            })
+            }),
+            control: control.clone(),
+            crowd: self.crowd,
+            metrics: self.metrics,
+            service,
+            drain: drain.clone(),
         };
-        let mut shared = share(Arc::clone(&control.terms()));
 
         loop {
             let accept = async {
@@ -233,34 +239,15 @@ impl Listener {
                     continue;
                 }
             };
-            prepare(&socket);
-            {
-                let terms = control.terms();
-                if !Arc::ptr_eq(&shared.terms, &terms) {
-                    shared = share(Arc::clone(&terms));
-                }
-            }
-            let connected = self.metrics.connected(&name);
-            let (shared, service, drain) = (shared.clone(), service.clone(), drain.clone());
-            let stay = crowd.as_ref().map(|crowd| crowd.join(address.ip()));
-            tasks.spawn(async move {
-                // Made here: a future that is moved in has its room twice, before and after.
-                match stay {
-                    None => connection::serve(shared, socket, address, service, drain).await,
-                    Some(stay) => {
-                        let serve = connection::serve(shared, socket, address, service, drain);
-                        let serving = Box::pin(serve);
-                        tokio::select! {
-                            () = serving => {}
-                            () = stay.over() => {}
-                        }
-                    }
-                }
-                drop((connected, place));
-            });
+            host.welcome(&mut tasks, place, socket, address);
         }
 
-        drop(self.socket);
+        for (socket, address) in waiting(self.socket) {
+            let Some(place) = control.places().try_take() else {
+                break;
+            };
+            host.welcome(&mut tasks, place, socket, address);
+        }
         loop {
             tokio::select! {
                 ended = tasks.join_next() => match ended {
@@ -276,6 +263,88 @@ impl Listener {
         tracker.close();
         tracker.wait().await;
     }
+}
+
+/// What each connection is served with.
+struct Host<S> {
+    /// On the terms of those that were accepted last.
+    shared: Arc<Shared>,
+    control: Control,
+    crowd: Option<Arc<Crowd>>,
+    metrics: Arc<Metrics>,
+    service: S,
+    drain: Drain,
+}
+
+impl<S> Host<S> {
+    /// Serves a connection in a task of its own.
+    fn welcome<F, B>(
+        &mut self,
+        tasks: &mut JoinSet<()>,
+        place: Place,
+        socket: TcpStream,
+        address: SocketAddr,
+    ) where
+        S: Fn(Request<Incoming>, Arc<Peer>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        prepare(&socket);
+        {
+            let terms = self.control.terms();
+            if !Arc::ptr_eq(&self.shared.terms, &terms) {
+                let shared = &self.shared;
+                self.shared = Arc::new(Shared {
+                    name: shared.name.clone(),
+                    terms: Arc::clone(&terms),
+                    panics: shared.panics.clone(),
+                    tracker: shared.tracker.clone(),
+                });
+            }
+        }
+        let connected = self.metrics.connected(&self.shared.name);
+        let shared = self.shared.clone();
+        let (service, drain) = (self.service.clone(), self.drain.clone());
+        let stay = self.crowd.as_ref().map(|crowd| crowd.join(address.ip()));
+        tasks.spawn(async move {
+            // Made here: a future that is moved in has its room twice, before and after.
+            match stay {
+                None => connection::serve(shared, socket, address, service, drain).await,
+                Some(stay) => {
+                    let serve = connection::serve(shared, socket, address, service, drain);
+                    let serving = Box::pin(serve);
+                    tokio::select! {
+                        () = serving => {}
+                        () = stay.over() => {}
+                    }
+                }
+            }
+            drop((connected, place));
+        });
+    }
+}
+
+/// Those that wait in a socket's backlog, asked of the system itself: the runtime may not have heard
+/// of them yet. The socket is closed behind them.
+fn waiting(socket: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let mut left = BACKLOG;
+    let socket = socket.into_std().ok();
+    std::iter::from_fn(move || {
+        loop {
+            left = left.checked_sub(1)?;
+            match socket.as_ref()?.accept() {
+                Ok((accepted, address)) => {
+                    let ready = accepted.set_nonblocking(true);
+                    if let Ok(accepted) = ready.and_then(|()| TcpStream::from_std(accepted)) {
+                        return Some((accepted, address));
+                    }
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return None,
+            }
+        }
+    })
 }
 
 /// Tokens leave as they come, and a host that vanished is noticed even while nothing is sent.

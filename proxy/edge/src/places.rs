@@ -46,6 +46,14 @@ impl Places {
         }
     }
 
+    /// Takes a place, if there is one.
+    pub(crate) fn try_take(self: &Arc<Self>) -> Option<Place> {
+        Some(Place {
+            permit: Some(self.free.clone().try_acquire_owned().ok()?),
+            places: self.clone(),
+        })
+    }
+
     /// From now on there are so many.
     pub(crate) fn resize(&self, places: usize) {
         let mut bound = self.bound.lock();

@@ -98,6 +98,36 @@ async fn an_answer_given_while_draining_closes_its_connection() {
     within(task).await.unwrap();
 }
 
+/// Connected, by the system, and not accepted yet when the drain begins.
+#[tokio::test]
+async fn who_waits_in_the_backlog_when_the_drain_begins_is_answered() {
+    use std::io::Write as _;
+
+    let mut server = Server::plain().await;
+    // The listener serves, and has seen to everything so far.
+    let (mut one, _task) = http1(server.connect().await).await;
+    within(one.send_request(get("/"))).await.unwrap();
+    // Nothing is awaited until the drain has begun: whoever accepts has no turn.
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let mut socket = std::net::TcpStream::connect(server.address).unwrap();
+            let asked = b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n";
+            socket.write_all(asked).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        })
+        .collect();
+    server.drain.start(LONG);
+    for socket in waiting {
+        let mut socket = TcpStream::from_std(socket).unwrap();
+        let answer = rest(&mut socket).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    within(&mut server.serving).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_left_at_the_deadline_is_aborted() {
     let mut server = Server::plain().await;
