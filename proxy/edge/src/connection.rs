@@ -107,7 +107,8 @@ pub(crate) async fn serve<S, F, B>(
     };
     let opening = tokio::select! {
         biased;
-        opening = shared.open(socket) => opening,
+        // Boxed: a handshake takes twice the room of all that follows, for a moment.
+        opening = Box::pin(shared.open(socket)) => opening,
         // A connection on which nothing has been asked has nothing to end.
         () = parted => return,
     };
@@ -422,4 +423,24 @@ async fn linger(mut transport: impl AsyncRead + Unpin) {
     };
     // In vain or not, the socket is closed now.
     let _ = timeout(LINGER, drained).await;
+}
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_takes_little_room() {
+        type Begin<S, F> = fn(Arc<Shared>, TcpStream, SocketAddr, S, Drain) -> F;
+
+        fn room<S, F>(_: &S, _: Begin<S, F>) -> usize {
+            size_of::<F>()
+        }
+        async fn answer(_: Request<Incoming>, _: Arc<Peer>) -> Response<Empty<Bytes>> {
+            Response::default()
+        }
+        let room = room(&answer, serve);
+        assert!(room <= 2 << 10, "{room} bytes");
+    }
 }
