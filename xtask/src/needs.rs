@@ -14,8 +14,8 @@ use crate::workspace::Workspace;
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
 const DENY_VERSION: &str = "0.20.2";
 
-/// What everything built for the tests takes of the disk, from an empty target folder, with room for
-/// what tests write.
+/// What everything built for the tests takes of the disk, from an empty target folder (12.6 GB with
+/// incremental data), and room for what tests write.
 const ROOM: u64 = 16 << 30;
 
 /// Says so where there may be too little room on the disk: a build that runs out of it half an hour
