@@ -17,6 +17,10 @@ struct Elsewhere {
 impl DynamicBatch {
     /// Picks the members of a batch: the one whose turn it is, and others of its lane in turn. Those
     /// that another worker would do in time, and this one would not, are set aside.
+    #[expect(
+        clippy::vec_box,
+        reason = "each comes out of the queue and goes into what is under way as it is"
+    )]
     pub(crate) fn gather(
         &mut self,
         now: u64,

@@ -123,6 +123,11 @@ pub(crate) fn recode(
     use Encoding::{JsonArray, Packed, Tensor};
     // An element takes at most eight times as much as a tensor as it takes packed.
     let between = max_out.saturating_mul(8);
+    // What is too large for that is too large for what was asked, which is what is told.
+    let told = |error| match error {
+        ConvertError::TooLarge { .. } => ConvertError::TooLarge { limit: max_out },
+        other => other,
+    };
     let packable = |datatype| match datatype {
         Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => Err(ConvertError::Unsupported {
             from: *from,
@@ -156,12 +161,12 @@ pub(crate) fn recode(
         }
         (JsonArray(datatype), Packed(_)) => {
             packable(*datatype)?;
-            let tensor = from_json::read(bytes, *datatype, between)?;
+            let tensor = from_json::read(bytes, *datatype, between).map_err(told)?;
             packed::write(&tensor, *datatype, max_out)
         }
         (Packed(datatype), JsonArray(_)) => {
             packable(*datatype)?;
-            let tensor = packed::read(bytes, *datatype, between)?;
+            let tensor = packed::read(bytes, *datatype, between).map_err(told)?;
             to_json::write(&tensor, *datatype, max_out)
         }
         _ if from == to && bytes.len() <= max_out => Ok(bytes.to_vec()),

@@ -476,3 +476,18 @@ proptest! {
         }
     }
 }
+
+/// Two steps, of which the first has a wider bound: what is told is the one that was given.
+#[test]
+fn the_bound_that_is_told_is_the_one_that_was_given() {
+    for datatype in [Datatype::Uint64, Datatype::Int64, Datatype::Fp64] {
+        let (array, packed) = (JsonArray(datatype), Packed(datatype));
+        let there = to(b"[11,5]", array, packed).unwrap();
+        assert!(to(&there, packed, array).is_ok());
+        for limit in 0..=1 {
+            let refused = Err(ConvertError::TooLarge { limit });
+            assert_eq!(convert(b"[11,5]", &array, &packed, limit), refused);
+            assert_eq!(convert(&there, &packed, &array, limit), refused);
+        }
+    }
+}

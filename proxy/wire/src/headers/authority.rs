@@ -55,7 +55,8 @@ pub fn normalise(authority: &str, scheme: Option<&str>) -> Result<Authority, Hea
         return invalid;
     }
     let host = parsed.host().strip_suffix('.').unwrap_or(parsed.host());
-    if host.is_empty() {
+    // A second dot would leave two spellings of one name.
+    if host.is_empty() || host.ends_with('.') {
         return invalid;
     }
     // `host:` and `host` are the same; anything else after the host must be a port.

@@ -194,6 +194,11 @@ fn authorities_have_one_spelling() {
     for (text, scheme, expected) in table {
         assert_eq!(spelled(text, scheme).as_deref(), Ok(expected), "{text}");
     }
+    // Without its last dot it would be another name than with both.
+    for text in ["a..", "a..:80", ".", "..", ".:80"] {
+        let refused = Err(HeaderProblem::Authority);
+        assert_eq!(spelled(text, Some("http")), refused, "{text}");
+    }
 }
 
 #[test]
