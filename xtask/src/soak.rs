@@ -177,7 +177,7 @@ fn soaked(house: &House, mut trouble: Trouble, soak: &mut Soak) -> Result<()> {
     }
     (soak.load, soak.raw) = load.report()?;
     trouble.start_worker(house)?;
-    soak.rested = rested(house, &proxy, &soak.idle)?;
+    soak.rested = rested(house, &proxy, soak)?;
     soak.taken = trouble::generation()?.saturating_sub(generation);
     (soak.kills, soak.swaps) = (trouble.kills, trouble.swaps);
     soak.faults = verdict::faults(&house.metrics()?);
@@ -188,11 +188,11 @@ fn soaked(house: &House, mut trouble: Trouble, soak: &mut Soak) -> Result<()> {
 }
 
 /// Looks until everything is as it was, or patience ends.
-fn rested(house: &House, proxy: &Running, idle: &[Sample]) -> Result<Sample> {
+fn rested(house: &House, proxy: &Running, soak: &Soak) -> Result<Sample> {
     let begun = Instant::now();
     loop {
         let seen = sample::take(house, proxy, begun.elapsed().as_secs_f64())?;
-        if verdict::leaked(idle, &seen).is_empty() || begun.elapsed() > REST {
+        if verdict::leaked(&soak.idle, &soak.samples, &seen).is_empty() || begun.elapsed() > REST {
             return Ok(seen);
         }
         pause(TICK);

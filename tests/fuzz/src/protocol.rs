@@ -313,8 +313,8 @@ fn at_every_pace<T: PartialEq + std::fmt::Debug>(len: usize, run: impl Fn(Pace) 
 }
 
 fn check_outcome(outcome: &ClientOutcome) {
-    if outcome.refused.is_some() {
-        assert!(outcome.finished, "refused and not finished");
+    if outcome.refused.is_some() || outcome.broken.is_some() {
+        assert!(outcome.finished, "failed and not finished");
     }
     for intent in &outcome.intents {
         let same = outcome.intents.iter().filter(|other| other.id == intent.id);

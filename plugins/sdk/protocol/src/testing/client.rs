@@ -152,8 +152,10 @@ pub struct ClientOutcome {
     pub messages: Vec<Vec<u8>>,
     /// gRPC status and trailers.
     pub trailers: Option<ResponseEnd>,
-    /// A failure left to the host.
+    /// A failure left to the host, before anything was sent.
     pub refused: Option<Failure>,
+    /// A failure after that, at which the host breaks the response off.
+    pub broken: Option<Failure>,
     /// The last usage of each call.
     pub usage: Vec<CallUsage>,
     /// Calls taken back.
@@ -374,8 +376,12 @@ impl Play<'_> {
             }
             Action::Trailers(end) => self.outcome.trailers = Some(end),
             Action::Refuse(failure) => {
-                assert!(self.outcome.head.is_none(), "refused after the head");
-                self.outcome.refused = Some(failure);
+                // As the host takes it: see `Ask::broken`.
+                let slot = match self.outcome.head {
+                    None => &mut self.outcome.refused,
+                    Some(_) => &mut self.outcome.broken,
+                };
+                *slot = Some(failure);
             }
             Action::Usage(usage) => {
                 self.outcome.usage.retain(|other| other.id != usage.id);
