@@ -70,6 +70,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 const FIELDS_ON_STACK: usize = 100;
 
 /// What the connections of a listener share that were accepted on the same terms.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) terms: Arc<Terms>,
@@ -424,6 +425,7 @@ async fn linger(mut transport: impl AsyncRead + Unpin) {
     // In vain or not, the socket is closed now.
     let _ = timeout(LINGER, drained).await;
 }
+
 #[cfg(test)]
 mod tests {
     use http_body_util::Empty;

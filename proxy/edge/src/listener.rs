@@ -294,13 +294,8 @@ impl<S> Host<S> {
         {
             let terms = self.control.terms();
             if !Arc::ptr_eq(&self.shared.terms, &terms) {
-                let shared = &self.shared;
-                self.shared = Arc::new(Shared {
-                    name: shared.name.clone(),
-                    terms: Arc::clone(&terms),
-                    panics: shared.panics.clone(),
-                    tracker: shared.tracker.clone(),
-                });
+                // Connections of the former terms keep theirs.
+                Arc::make_mut(&mut self.shared).terms = Arc::clone(&terms);
             }
         }
         let connected = self.metrics.connected(&self.shared.name);
