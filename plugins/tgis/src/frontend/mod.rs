@@ -180,13 +180,18 @@ impl Exchange {
     }
 
     fn event(&mut self, event: Event, out: &mut Vec<Action>) {
-        let State::Answering(_, reply) = &mut self.state else {
+        let reply = match &mut self.state {
+            State::Answering(_, reply) => reply,
+            // Events of one step come together, and one before this may have ended it.
+            State::Over => return,
             // Before it is answered a call can only fail: it found no worker, or the pass
             // reached none.
-            if let Event::Failed(failure) = event {
-                self.fail(failure, out);
+            _ => {
+                if let Event::Failed(failure) = event {
+                    self.fail(failure, out);
+                }
+                return;
             }
-            return;
         };
         let mut outputs = Vec::new();
         reply.take(event, &mut outputs);
