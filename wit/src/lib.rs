@@ -1,8 +1,9 @@
 //! What both sides of the contract agree on beyond the types: the version, what each failure looks
-//! like over HTTP, over gRPC and in a metric, and the order of scores.
+//! like over HTTP, over gRPC and in a metric, the order of scores, and how a panic is told.
 #![forbid(unsafe_code)]
 
 pub mod failure;
+pub mod panics;
 pub mod scores;
 
 /// Version of the WIT package in this folder.

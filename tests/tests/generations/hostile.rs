@@ -126,6 +126,22 @@ async fn the_culprit_is_named_to_client_log_and_page() {
 }
 
 #[tokio::test]
+async fn a_panic_tells_where_it_was_and_not_what_it_said() {
+    let proxy = bad(", options: { fault: trap, marked: true }")
+        .start()
+        .await;
+    echo(&proxy, "?bad").await.with_status(502);
+    proxy
+        .logged(|line| {
+            line.contains("panicked at")
+                && line.contains("fault.rs:")
+                && line.contains("\"plugin\":\"bad\"")
+                && !line.contains("as it was told")
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn the_culprit_is_named_also_when_another_plugin_words_the_answer() {
     let worker = fake::Worker::start(|_| vec![fake::json(200, &json!({"done": true}))]).await;
     let options = ", options: { fault: trap, when: answer }";

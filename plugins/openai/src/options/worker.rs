@@ -6,7 +6,7 @@ use super::{Generation, OPENAI, OVMS, Options};
 
 /// What the configuration says of one worker.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 struct WorkerOptions {
     dialect: Option<String>,
     prefix: Option<String>,
@@ -142,6 +142,7 @@ mod tests {
         for wrong in [
             "{",
             r#"{"generation":"ovms"}"#,
+            r#"{"prefx":"/v1"}"#,
             r#"{"dialect":"ovms"}"#,
             r#"{"dialect":"openai-ovms","generation":"old"}"#,
             r#"{"prefix":"v3"}"#,

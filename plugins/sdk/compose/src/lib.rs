@@ -18,6 +18,7 @@ pub mod bindings {
 
 pub use bindings::exports::tollgate::plugin::{composition, plugin};
 pub use bindings::tollgate::plugin::{inference, log, types};
+pub use tollgate_contract::panics;
 
 /// Puts the best scores first; of equal ones the first item of the call.
 pub fn best_first(scores: &mut [inference::Score]) {
@@ -102,6 +103,9 @@ macro_rules! export_compose {
                 fn configure(
                     options: String,
                 ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    $crate::panics::tell(|place| {
+                        $crate::log::write($crate::log::Level::Error, place);
+                    });
                     let _ = CONFIGURED.set(<$plugin as Compose>::configure(&options)?);
                     Ok(Vec::new())
                 }

@@ -54,6 +54,7 @@ pub mod vectors;
 
 pub use bindings::exports::tollgate::plugin::{backend, frontend, plugin};
 pub use bindings::tollgate::plugin::{body, inference, log, types};
+pub use tollgate_contract::panics;
 
 use types::{Encoding, Held, SourceId};
 
@@ -195,6 +196,9 @@ macro_rules! export_protocol {
                 fn configure(
                     options: String,
                 ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    $crate::panics::tell(|place| {
+                        $crate::log::write($crate::log::Level::Error, place);
+                    });
                     let (plugin, claims) = <$plugin as Protocol>::configure(&options)?;
                     let _ = CONFIGURED.set(plugin);
                     Ok(claims)

@@ -26,6 +26,7 @@ pub mod bindings {
 
 pub use bindings::exports::tollgate::plugin::{plugin, scheduling};
 pub use bindings::tollgate::plugin::{log, types};
+pub use tollgate_contract::panics;
 
 /// The policy of one pool of workers. See `wit/scheduling.wit`.
 pub trait Policy {
@@ -100,6 +101,9 @@ macro_rules! export_scheduler {
                 fn configure(
                     options: String,
                 ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    $crate::panics::tell(|place| {
+                        $crate::log::write($crate::log::Level::Error, place);
+                    });
                     let _ = CONFIGURED.set(<$plugin as Scheduler>::configure(&options)?);
                     Ok(Vec::new())
                 }

@@ -18,6 +18,7 @@ pub mod bindings {
 
 pub use bindings::exports::tollgate::plugin::{plugin, serving};
 pub use bindings::tollgate::plugin::{inference, log, types};
+pub use tollgate_contract::panics;
 
 /// One call being served. See `wit/serving.wit`.
 pub trait Session {
@@ -114,6 +115,9 @@ macro_rules! export_worker {
                 fn configure(
                     options: String,
                 ) -> Result<Vec<plugin::Claim>, Vec<plugin::Problem>> {
+                    $crate::panics::tell(|place| {
+                        $crate::log::write($crate::log::Level::Error, place);
+                    });
                     let _ = CONFIGURED.set(<$plugin as Worker>::configure(&options)?);
                     Ok(Vec::new())
                 }

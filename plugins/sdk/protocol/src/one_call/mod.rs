@@ -139,6 +139,10 @@ impl<A: Ask> OneCall<A> {
                         Event::Failed(failure) => return Err(failure),
                         event => self.ask.event(bytes, event, out)?,
                     }
+                    // Events of one step come together: what comes behind the end is no news.
+                    if matches!(out.last(), Some(Action::Finish)) {
+                        break;
+                    }
                 }
                 Ok(())
             }

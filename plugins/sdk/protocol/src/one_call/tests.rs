@@ -215,6 +215,13 @@ fn events_and_passed_answers_end_the_exchange() {
     );
     assert_eq!(step(&mut one, vec![events([failed()])]), []);
 
+    // Nor does anything follow what ended it in the same step.
+    let told = [Event::End, failed(), Event::Ready(true)];
+    assert_eq!(
+        step(&mut asked(), vec![translate("other"), events(told)])[1..],
+        [Action::Finish]
+    );
+
     let mut one = asked();
     let head = ResponseHead {
         status: 200,
