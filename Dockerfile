@@ -16,10 +16,9 @@ RUN apt-get update \
 RUN rustup target add wasm32-unknown-unknown
 WORKDIR /source
 COPY . .
-# The components come first: the binary carries them.
-RUN cargo xtask components --bundled \
- && cargo build --release --locked --package tollgate \
- && install -D target/release/tollgate /image/usr/local/bin/tollgate \
+# With the components in it, and laid out by the profile that is in the repository.
+RUN cargo xtask release \
+ && install -D target/shipped/tollgate /image/usr/local/bin/tollgate \
  && strip --strip-debug /image/usr/local/bin/tollgate
 # All that the binary needs beside itself: the libraries that it is linked to, who it runs as, how names are
 # looked up, and the authorities of the web's certificates for those who name that file in `tls.ca`.

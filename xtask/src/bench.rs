@@ -13,7 +13,7 @@ pub(crate) mod house;
 pub(crate) mod load;
 pub(crate) mod machine;
 mod matrix;
-mod measure;
+pub(crate) mod measure;
 pub(crate) mod metrics;
 pub(crate) mod page;
 pub(crate) mod plot;
@@ -33,6 +33,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::components::{self, Which};
 use crate::process::{cargo, output, run as run_command};
+use crate::release;
 use crate::workspace::Workspace;
 use house::House;
 use machine::Machine;
@@ -158,13 +159,12 @@ fn write(out: &Path, record: Option<Record>) -> Result<Results> {
 /// # Errors
 /// When something does not compile.
 pub(crate) fn build(workspace: &Workspace, guests: bool) -> Result<()> {
-    components::build(workspace, Which::Bundled)?;
-    let mut packages = vec!["tollgate", PROGRAMS];
+    release::build(workspace)?;
+    let mut packages = vec![PROGRAMS];
     if guests {
         packages.push(GUESTS);
     }
-    // One call each: cargo unites the features of what it builds together, and the proxy that is
-    // measured is the one that ships.
+    // One call each: cargo unites the features of what it builds together.
     for package in packages {
         let mut build = cargo();
         build.args(["build", "--release", "--package", package]);

@@ -18,6 +18,7 @@ mod miri;
 mod needs;
 mod process;
 mod properties;
+mod release;
 mod soak;
 mod stages;
 mod test;
@@ -55,6 +56,8 @@ cargo xtask VERB
   miri [PACKAGE…]      run the tests of crates without I/O under Miri, of a nightly toolchain
   properties [--rounds N]
                        hold the property tests to cases that were never drawn before
+  release [--train]    build the proxy as it ships, by a profile of real load, as
+                       target/shipped/tollgate; train: make that profile anew first
   test [--quick]       everything that a change has to pass; quick: no lints, no cargo-deny
   arch                 check what the design says of the source
 ";
@@ -71,6 +74,7 @@ const VERBS: &[&str] = &[
     "help",
     "miri",
     "properties",
+    "release",
     "soak",
     "test",
 ];
@@ -100,6 +104,7 @@ fn run() -> Result<()> {
         "fuzz" => fuzz::run(&rest),
         "miri" => miri::run(&rest),
         "properties" => properties::run(&rest),
+        "release" => release::run(&rest),
         "test" => test::run(&rest),
         "" | "help" | "--help" | "-h" => {
             print!("{HELP}");

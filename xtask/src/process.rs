@@ -44,6 +44,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("{} wrote no UTF-8", shown(command)))
 }
 
+/// The triple of the platform that rustc itself is for.
+///
+/// # Errors
+/// When there is no rustc, or it does not say.
+pub(crate) fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = output(Command::new(rustc).arg("-vV"))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(line.context("rustc names its host")?.to_owned())
+}
+
 /// Whether a program of this name stands on PATH.
 pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")

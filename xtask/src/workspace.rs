@@ -67,6 +67,11 @@ impl Workspace {
         self.target.join("components")
     }
 
+    /// The proxy, as it ships.
+    pub(crate) fn shipped(&self) -> PathBuf {
+        self.target.join("shipped/tollgate")
+    }
+
     /// The proxy, as the dev profile builds it.
     pub(crate) fn binary(&self) -> PathBuf {
         self.target.join("debug/tollgate")

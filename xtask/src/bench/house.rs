@@ -33,6 +33,7 @@ const SILENT: &str = "silent.yaml";
 pub(crate) struct House {
     root: PathBuf,
     target: PathBuf,
+    tollgate: PathBuf,
     /// Logs, copies of configurations, the cache of compiled components.
     pub(crate) folder: PathBuf,
     pub(crate) token: String,
@@ -85,6 +86,7 @@ impl House {
         Ok(Self {
             root: workspace.root.clone(),
             target: workspace.target.clone(),
+            tollgate: workspace.shipped(),
             folder,
             token,
             proxy_cores,
@@ -94,9 +96,10 @@ impl House {
         })
     }
 
-    /// The proxy, as it ships.
-    pub(crate) fn tollgate(&self) -> PathBuf {
-        self.target.join("release/tollgate")
+    /// With another build of the proxy.
+    #[must_use]
+    pub(crate) fn of(self, tollgate: PathBuf) -> Self {
+        Self { tollgate, ..self }
     }
 
     /// Stub, load generator, bare proxy.
@@ -133,7 +136,7 @@ impl House {
     pub(crate) fn versions(&self) -> BTreeMap<String, String> {
         let mut versions = BTreeMap::new();
         let mut add = |name: &str, version: String| versions.insert(name.to_owned(), version);
-        add("Tollgate", version(&self.tollgate(), "--version"));
+        add("Tollgate", version(&self.tollgate, "--version"));
         if let Ok(program) = &self.nginx {
             add("nginx", version(program, "-v"));
         }
@@ -203,7 +206,7 @@ impl House {
 
     /// The same on cores of one's choice.
     pub(crate) fn tollgate_on(&self, cores: &Cores, config: &str) -> Command {
-        let mut command = cores.command(&self.tollgate());
+        let mut command = cores.command(&self.tollgate);
         command.arg("run").arg(self.folder.join(config));
         command
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::stats::Stats;
-use crate::process::{cargo, on_path, output, run as run_command, shown};
+use crate::process::{cargo, host, on_path, run as run_command, shown};
 use crate::workspace::Workspace;
 
 /// Edge coverage with counters and comparisons, as libFuzzer reads them; checks stay in. All of
@@ -181,12 +181,4 @@ impl Runner {
 fn made(folder: PathBuf) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
     Ok(folder)
-}
-
-/// The triple that rustc builds for by itself.
-fn host() -> Result<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = output(Command::new(rustc).arg("-vV"))?;
-    let line = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(line.context("rustc names its host")?.to_owned())
 }
