@@ -4,7 +4,7 @@ use tollgate_sdk_protocol::{
     Bytes, actions,
     backend::Request,
     failure,
-    inference::{Call, Event, Parameter, ParameterValue, Task, TensorData},
+    inference::{Call, Event, Parameter, ParameterValue, Task},
     types::{Failure, Header, Need, Progress, Want},
 };
 
@@ -14,7 +14,7 @@ use super::{
     path_of, rest, unreadable,
 };
 use crate::{
-    codec::{Body, Kind, rest_read, rest_write},
+    codec::{Kind, rest_read, rest_write},
     doors::HEAD_LENGTH,
 };
 
@@ -111,6 +111,9 @@ impl Job for Infer {
             .or(progress.end.then_some(progress.available));
         match self.head {
             _ if progress.end => {}
+            // Without a length nobody knows yet whether its tensors come whole, and nothing behind
+            // them; and who names bytes that never come is taken for the one at fault.
+            _ if total.is_none() => return need(Want::All),
             Some(head) if progress.available < head => return need(Want::AtLeast(head)),
             Some(_) => {}
             None => return need(Want::All),
@@ -127,12 +130,6 @@ impl Job for Infer {
         }
         let body = rest_read::read(bytes, place, Kind::Response)
             .map_err(|problem| super::unread(bytes, place, &problem))?;
-        // Without a length nobody knows yet whether its tensors will come whole, and what names
-        // bytes that never come is taken for the mistake of whoever named them.
-        let reach = reach(&body);
-        if total.is_none() && progress.available < reach {
-            return need(Want::AtLeast(reach));
-        }
         self.told = true;
         said.push(told(body, true));
         // JSON that is still to be converted stays until that has been done.
@@ -142,13 +139,4 @@ impl Job for Infer {
     fn complete(&mut self, _: &mut Vec<Event>) -> Result<bool, Failure> {
         Ok(self.told)
     }
-}
-
-/// Where the last of its raw tensors ends.
-fn reach(body: &Body) -> u64 {
-    let ends = body.tensors.iter().filter_map(|tensor| match &tensor.data {
-        TensorData::Held(held) => Some(held.at.offset.saturating_add(held.at.len)),
-        _ => None,
-    });
-    ends.max().unwrap_or(0)
 }
