@@ -17,7 +17,7 @@ const WINDOW: u32 = 512;
 const KEY: u64 = 20;
 
 /// Wire type of a value that has a length.
-const DELIMITED: u64 = 2;
+const DELIMITED: u32 = 2;
 
 /// Why a field is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,8 +183,10 @@ impl<'a> Reader<'a> {
 /// The field whose first bytes these are, which lie at `at`.
 fn parse(head: &[u8], at: u64) -> Option<Field> {
     let mut rest = head;
-    let key = varint(&mut rest)?;
-    let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
+    // Of 32 bits, or it is none: there are readers that drop what is above them, and to those it
+    // would be the key of another field, such as the one that names the model.
+    let key = u32::try_from(varint(&mut rest)?).ok()?;
+    let number = Some(key >> 3).filter(|number| *number > 0)?;
     let begins = |rest: &[u8]| at + (head.len() - rest.len()) as u64;
     let (value, len, varint) = match key & 7 {
         0 => {
@@ -232,7 +234,7 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 #[must_use]
 pub fn prefix(number: u32, len: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    put(u64::from(number) << 3 | DELIMITED, &mut out);
+    put(u64::from(number) << 3 | u64::from(DELIMITED), &mut out);
     put(len, &mut out);
     out
 }

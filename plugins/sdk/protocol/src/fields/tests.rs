@@ -150,3 +150,12 @@ fn numbers_at_their_bounds_are_read_as_they_were_written() {
     }
     assert_eq!(prefix(5, 300), [0x2a, 0xac, 0x02]);
 }
+
+#[test]
+fn a_key_of_more_than_32_bits_is_none() {
+    // Field 1, delimited, and a bit above: C++ reads the one, and would take what follows for it.
+    let smuggled = [0x8a, 0x80, 0x80, 0x80, 0x10, 1, b'm'];
+    assert_eq!(parse(&smuggled, 0), None);
+    let plain = [0x8a, 0x80, 0x80, 0x80, 0x00, 1, b'm'];
+    assert_eq!(parse(&plain, 0).map(|field| field.number), Some(1));
+}
