@@ -1,5 +1,6 @@
 //! Runs other programs: what they print is shown, and a failure names the command.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -44,15 +45,29 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("{} wrote no UTF-8", shown(command)))
 }
 
+/// The rustc that cargo would run.
+pub(crate) fn rustc() -> Command {
+    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
 /// The triple of the platform that rustc itself is for.
 ///
 /// # Errors
 /// When there is no rustc, or it does not say.
 pub(crate) fn host() -> Result<String> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = output(Command::new(rustc).arg("-vV"))?;
+    let version = output(rustc().arg("-vV"))?;
     let line = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(line.context("rustc names its host")?.to_owned())
+}
+
+/// Where rustc's toolchain has its own linker, and LLVM's tools where they are installed.
+///
+/// # Errors
+/// As [`host`].
+pub(crate) fn toolchain_programs() -> Result<PathBuf> {
+    let sysroot = output(rustc().args(["--print", "sysroot"]))?;
+    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
+    Ok(libraries.join(host()?).join("bin"))
 }
 
 /// Whether a program of this name stands on PATH.

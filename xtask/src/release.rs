@@ -24,7 +24,7 @@ use crate::bench::subjects::{
     Way,
 };
 use crate::components::{self, Which};
-use crate::process::{cargo, host, on_path, output, run as run_command};
+use crate::process::{cargo, host, on_path, run as run_command, toolchain_programs};
 use crate::workspace::Workspace;
 
 /// What functions did under load; relative to the workspace's root. LLVM's indexed format, with
@@ -160,10 +160,7 @@ fn serve(house: &House, way: &Way, load: &[&str]) -> Result<()> {
 
 /// LLVM's tool of the compiler's own version, which rustup fetches on the first run.
 fn profdata() -> Result<PathBuf> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
-    let library = Path::new(sysroot.trim()).join("lib/rustlib").join(host()?);
-    let tool = library.join("bin/llvm-profdata");
+    let tool = toolchain_programs()?.join("llvm-profdata");
     if !tool.is_file() {
         if !on_path("rustup") {
             bail!("training needs llvm-profdata, and rustup to fetch it is not here");

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, on_path, output, run};
+use crate::process::{cargo, on_path, output, run, rustc, toolchain_programs};
 
 /// What guests are compiled for: no WASI, so that they import only what their world says.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
@@ -111,10 +111,6 @@ pub(crate) fn ensure() -> Result<Way> {
     })
 }
 
-fn rustc() -> Command {
-    Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-}
-
 fn installed() -> Result<bool> {
     let libraries = output(rustc().args(["--print", "target-libdir", "--target", TARGET]))?;
     Ok(Path::new(libraries.trim()).is_dir())
@@ -127,13 +123,7 @@ fn debian() -> Result<Way> {
         apt(&DEBIAN_PACKAGES)?;
     }
     // Debian's compiler brings no linker for WebAssembly; the toolchain that builds the host does.
-    let sysroot = PathBuf::from(output(self::rustc().args(["--print", "sysroot"]))?.trim());
-    let host = output(self::rustc().arg("-vV"))?;
-    let host = host
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .context("rustc -vV names no host")?;
-    let linker = sysroot.join("lib/rustlib").join(host).join("bin");
+    let linker = toolchain_programs()?;
     if !linker.join("rust-lld").is_file() {
         bail!("no rust-lld in {}", linker.display());
     }
