@@ -246,3 +246,27 @@ fn a_stream_over_http_names_no_shared_memory() {
         assert_eq!(outcome.passed.len(), 1, "{body}");
     }
 }
+
+#[test]
+fn a_body_that_names_no_model_goes_on_with_the_authorized_one() {
+    let door = "POST /v3/embeddings";
+    for (body, passed) in [
+        (json!({}), json!({"model": "served"})),
+        (
+            json!({"input": "a"}),
+            json!({"model": "served", "input": "a"}),
+        ),
+        (
+            json!({"input": "a", "model": "m"}),
+            json!({"model": "served", "input": "a"}),
+        ),
+    ] {
+        let way = pass("served", "kserve-rest", "");
+        let outcome = rest(r#"{"server":"ovms"}"#, door, &[], &body, way);
+        let [sent] = &outcome.passed[..] else {
+            panic!("{body}: {:?}", outcome.refused);
+        };
+        let sent: Value = serde_json::from_slice(&sent.body).expect("an object");
+        assert_eq!(sent, passed);
+    }
+}

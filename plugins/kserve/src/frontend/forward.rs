@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use tollgate_sdk_protocol::{
     Bytes, failure,
     fields::Reader,
+    front::Front,
     frontend::{Action, Edit, Intent, PassTo, Passed, RequestHead, ResponseMode},
     inference::{Call, Event, TaskKind},
     one_call::{self, CALL, Read},
@@ -34,6 +35,8 @@ pub struct Forward {
     model: String,
     /// Where the model's name stands in the body or message: offset, length.
     at: Option<(u64, u64)>,
+    /// Where it is written into a body that names none and has a place for it.
+    unnamed: Option<Front>,
     /// Length of the message.
     len: u64,
     /// The message has fields beside the model's.
@@ -59,6 +62,7 @@ impl Forward {
             task,
             head,
             at: None,
+            unnamed: None,
             len: 0,
             more: false,
         }
@@ -170,7 +174,8 @@ impl Forward {
             .json_members(0, 0, progress.available, &keys)
             .map_err(|problem| invalid(format!("failed to parse the JSON: {}", problem.message)))?;
         match found.as_slice() {
-            [] => {}
+            // What goes on names the model that was authorized, and leaves no worker a choice.
+            [] => self.unnamed = Some(Front::of(bytes, progress.available)),
             [member] => {
                 let raw = bytes.read_all(0, member.offset, member.len);
                 self.model = serde_json::from_slice(&raw)
@@ -218,9 +223,12 @@ impl one_call::Ask for Forward {
                 len,
                 replacement: vec![Segment::Inline(quoted(&to.model))],
             }),
-            (Door::Rest(_, pattern, _), None) if renamed => {
-                path = Some(path::with_model(pattern, &self.head.path, &to.model));
-            }
+            (Door::Rest(_, pattern, _), None) if renamed => match &self.unnamed {
+                Some(front) => {
+                    edits.push(front.write(&[[&b"\"model\":"[..], &quoted(&to.model)].concat()]));
+                }
+                None => path = Some(path::with_model(pattern, &self.head.path, &to.model)),
+            },
             _ => {}
         }
         Ok(Some(Passed {

@@ -1,7 +1,7 @@
 //! What changes in a body that is passed on: the model's name, the wish for usage, and the id
 //! of a response that is kept.
 
-use tollgate_sdk_protocol::{Bytes, frontend::Edit, text::quoted, types::Segment};
+use tollgate_sdk_protocol::{Bytes, front::Front, frontend::Edit, text::quoted, types::Segment};
 
 use super::request::Request;
 
@@ -16,11 +16,7 @@ pub fn edits(request: &Request, bytes: &dyn Bytes, served: &str, ask_for_usage: 
     match request.fields.place("model") {
         Some(_) if request.model.as_deref() == Some(served) => {}
         Some((offset, len)) => edits.push(replace(offset, len, quoted(served))),
-        None => {
-            inserted.extend_from_slice(b"\"model\":");
-            inserted.extend(quoted(served));
-            inserted.push(b',');
-        }
+        None => inserted.push([&b"\"model\":"[..], &quoted(served)].concat()),
     }
     if ask_for_usage {
         match request.fields.place("stream_options") {
@@ -31,7 +27,7 @@ pub fn edits(request: &Request, bytes: &dyn Bytes, served: &str, ask_for_usage: 
                     .unwrap_or_default();
                 edits.push(replace(offset, len, asking_for_usage(&raw)));
             }
-            None => inserted.extend_from_slice(b"\"stream_options\":{\"include_usage\":true},"),
+            None => inserted.push(b"\"stream_options\":{\"include_usage\":true}".to_vec()),
         }
     }
     if let Some(id) = request
@@ -41,19 +37,11 @@ pub fn edits(request: &Request, bytes: &dyn Bytes, served: &str, ask_for_usage: 
     {
         match request.fields.place("request_id") {
             Some((offset, len)) => edits.push(replace(offset, len, quoted(id))),
-            None => {
-                inserted.extend_from_slice(b"\"request_id\":");
-                inserted.extend(quoted(id));
-                inserted.push(b',');
-            }
+            None => inserted.push([&b"\"request_id\":"[..], &quoted(id)].concat()),
         }
     }
     if !inserted.is_empty() {
-        if request.fields.is_empty() {
-            // Nothing follows what is written into an empty object.
-            inserted.pop();
-        }
-        edits.push(replace(after_brace(bytes, request.len), 0, inserted));
+        edits.push(Front::of(bytes, request.len).write(&inserted));
     }
     edits.sort_by_key(|edit| edit.offset);
     edits
@@ -74,20 +62,4 @@ fn asking_for_usage(raw: &[u8]) -> Vec<u8> {
     given.remove("continuous_usage_stats");
     given.insert("include_usage".to_owned(), true.into());
     serde_json::Value::Object(given).to_string().into_bytes()
-}
-
-/// The place past the body's opening brace.
-fn after_brace(bytes: &dyn Bytes, len: u64) -> u64 {
-    let mut from = 0;
-    while from < len {
-        let piece = bytes.read_all(0, from, (len - from).min(256));
-        if let Some(at) = piece.iter().position(|byte| *byte == b'{') {
-            return from + at as u64 + 1;
-        }
-        from += piece.len() as u64;
-        if piece.is_empty() {
-            break;
-        }
-    }
-    unreachable!("the host found an object here")
 }

@@ -59,11 +59,6 @@ impl Fields {
             .retain(|member| names.iter().any(|name| member.name == *name));
     }
 
-    /// Whether there is no member.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     /// Reads a body of at most `most` bytes at once: cheaper than member by member.
     pub fn load(&mut self, bytes: &dyn Bytes, len: u64, most: u64) {
         if len <= most && self.body.is_none() {

@@ -14,6 +14,7 @@
 //! | what texts and their parts are | [`classify`] |
 //! | failures, statuses and codes | [`failure`] |
 //! | texts that the host holds | [`text`] |
+//! | members for an object that is passed on | [`front`] |
 //! | Server-Sent Events, read and written | [`sse`] |
 //! | fields of protocol-buffers messages | [`fields`] |
 //! | streams that tell the input first and the reason last | [`pieces`] |
@@ -39,6 +40,7 @@ pub mod classify;
 pub mod cost;
 pub mod failure;
 pub mod fields;
+pub mod front;
 pub mod health;
 pub mod hiding;
 pub mod manifest;
