@@ -108,7 +108,7 @@ settings! {
     /// once meanwhile.
     #[name = "quarantine section"]
     pub struct Quarantine {
-        /// Instances ended by a trap or a limit, within the window.
+        /// Instances ended by a trap or a limit, within the window; not those that large inputs ended.
         pub traps: Count<1, 1_000_000> = Count::of(10),
         /// Their share of the exchanges that began in it, in hundredths: where few requests of many
         /// fail, the others are served.

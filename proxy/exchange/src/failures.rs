@@ -87,6 +87,12 @@ pub(crate) fn of_plugin(error: &GuestError) -> Failure {
     }
 }
 
+/// What a client is told whose request a plugin cannot bear: it is as large as a body may be, or holds
+/// many small things.
+pub(crate) fn too_much() -> Failure {
+    Failure::payload_too_large("a plugin would take more memory or time for this than it may")
+}
+
 /// What a client is told who is not let in.
 pub(crate) fn of_door(why: AuthFailure) -> Failure {
     match why.class() {

@@ -470,7 +470,7 @@ async fn converse(asked: &mut Asked, mut body: ClientBody, mut responder: Respon
             Ended::Lost(lost) => lost,
         };
         let tried = asked.claimed.frontend.clone();
-        tried.ended(true);
+        tried.ended(!lost.is_of_input());
         let refused = matches!(lost, GuestError::Quarantined { .. });
         let Some(again) = held.filter(|_| runs == 1 || refused && runs < RUNS) else {
             break lost;
@@ -482,7 +482,10 @@ async fn converse(asked: &mut Asked, mut body: ClientBody, mut responder: Respon
         asked.record.retried();
         body = again;
     };
-    let failure = failures::of_plugin(&lost);
+    let failure = match lost.is_of_input() {
+        true => failures::too_much(),
+        false => failures::of_plugin(&lost),
+    };
     exchange::refuse(asked, &failure, &mut responder).await;
 }
 

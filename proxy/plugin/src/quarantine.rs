@@ -4,7 +4,9 @@
 //! 2. Many traps that are a large share of the exchanges put the generation into quarantine: who
 //!    asks for an instance is told no at once, and nothing is instantiated. A share, so that one
 //!    client whose requests a plugin cannot bear does not take it from everybody.
-//! 3. Quarantine ends by itself. If the generation comes back to it before a window has passed, it
+//! 3. A trap for want of memory or time counts for nothing where the inputs were large: it is they
+//!    that the plugin cannot bear, and one client may send many of them.
+//! 4. Quarantine ends by itself. If the generation comes back to it before a window has passed, it
 //!    stays twice as long, up to the longest time.
 //!
 //! While nothing fails an exchange costs one count and one look. Times are since any beginning.

@@ -43,6 +43,8 @@ pub enum GuestError {
         reason: String,
         /// Which limit or rule it was.
         kind: TrapKind,
+        /// It was a limit of memory or time, and the inputs were large: they are to blame.
+        burdened: bool,
     },
     /// The instance ended while another exchange was being served.
     #[error("plugin {plugin} failed beside another request")]
@@ -71,6 +73,12 @@ pub enum GuestError {
 }
 
 impl GuestError {
+    /// Whether what it was given is to blame.
+    #[must_use]
+    pub fn is_of_input(&self) -> bool {
+        matches!(self, Self::Trapped { burdened: true, .. })
+    }
+
     /// The plugin's name in the configuration.
     #[must_use]
     pub fn plugin(&self) -> &str {
@@ -294,7 +302,7 @@ impl<W: World> SlotPool<W> {
             &self.limits,
             (&self.counters, &self.mask),
         )
-        .map_err(|error| self.trapped(&error))?;
+        .map_err(|error| self.trapped(&error, false))?;
         self.counters.instantiated.fetch_add(1, Ordering::Relaxed);
         Ok(Slot {
             inner: Mutex::new(Some(Inner {
@@ -310,17 +318,23 @@ impl<W: World> SlotPool<W> {
         })
     }
 
-    fn trapped(&self, error: &wasmtime::Error) -> GuestError {
-        self.failed(classify(error), reason(error))
+    fn trapped(&self, error: &wasmtime::Error, burdened: bool) -> GuestError {
+        self.failed(classify(error), reason(error), burdened)
     }
 
-    fn failed(&self, kind: TrapKind, reason: String) -> GuestError {
+    /// What the inputs are to blame for is not counted against the plugin: whoever sends what it
+    /// cannot bear would take it from everybody.
+    fn failed(&self, kind: TrapKind, reason: String, burdened: bool) -> GuestError {
         // Before it is cut: nobody would find a piece of a secret.
         let mut reason = self.mask.text(reason);
         reason.truncate(reason.floor_char_boundary(REASON));
         self.counters.trapped(kind);
         tracing::warn!(plugin = &*self.plugin, kind = kind.label(), %reason, "a plugin failed");
-        if let Some(time) = self.quarantine.trapped() {
+        let time = match burdened {
+            true => None,
+            false => self.quarantine.trapped(),
+        };
+        if let Some(time) = time {
             tracing::error!(
                 plugin = &*self.plugin,
                 ?time,
@@ -332,6 +346,7 @@ impl<W: World> SlotPool<W> {
             plugin: self.plugin.clone(),
             reason,
             kind,
+            burdened,
         }
     }
 }
@@ -465,14 +480,22 @@ impl<W: World> Lease<W> {
         let guest = store.data_mut();
         std::mem::swap(&mut guest.sources, scope.sources);
         guest.request = Some(scope.request.clone());
+        guest.burdened |= scope.large;
         let result = call(world, store);
         std::mem::swap(&mut store.data_mut().sources, scope.sources);
         drop(running);
         self.pool.counters.called(began);
         self.retire_if_grown(store);
+        let burdened = store.data().burdened;
         result.map_err(|error| {
             self.end(&mut inner);
-            self.pool.trapped(&error)
+            let burdened = match classify(&error) {
+                // What earlier ones took is still taken.
+                TrapKind::Memory => burdened,
+                TrapKind::Time => scope.large,
+                _ => false,
+            };
+            self.pool.trapped(&error, burdened)
         })
     }
 
@@ -508,7 +531,7 @@ impl<W: World> Lease<W> {
     /// The guest answered what the contract forbids: ends the slot.
     pub(crate) fn condemn(&self, reason: String) -> GuestError {
         self.end(&mut self.slot.inner.lock());
-        self.pool.failed(TrapKind::Nonsense, reason)
+        self.pool.failed(TrapKind::Nonsense, reason, false)
     }
 
     /// An instance that has grown serves those that it has and nobody else: what a large request
@@ -538,7 +561,7 @@ impl<W: World> Lease<W> {
             self.pool.counters.called(began);
             if let Err(error) = dropped {
                 self.end(&mut inner);
-                let _ = self.pool.trapped(&error);
+                let _ = self.pool.trapped(&error, false);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Everything has a bound: what happens at it, who is told, and that nothing stays behind.
 
 mod admission;
+mod dense;
 mod instances;
 mod memory;
 mod quarantine;

@@ -98,6 +98,26 @@ async fn few_bad_requests_among_many_take_it_from_nobody() {
     assert_eq!(figure(&proxy, "plugin_quarantines_total").await, 0.0);
 }
 
+#[tokio::test]
+async fn whoever_sends_what_it_cannot_bear_takes_it_from_nobody() {
+    let quarantine = "{ traps: 4, first: 1h, longest: 1h, window: 1h }";
+    let options = "{ fault: allocate, marked: true }";
+    let proxy = Proxy::start(&bad(options, quarantine)).await;
+    let large = Request::post_bytes("/bad/echo?bad", vec![b' '; 65 << 10]);
+    for _ in 0..10 {
+        let got = http1::ask(proxy.http(), &large).await.with_status(413);
+        assert!(got.text().contains("more memory or time"), "{got:?}");
+    }
+    assert_eq!(figure(&proxy, "plugin_traps_total").await, 20.0);
+    assert_eq!(figure(&proxy, "plugin_quarantines_total").await, 0.0);
+    assert_eq!(ask(&proxy, "/bad/echo").await, 200);
+    // Of small ones the plugin itself is to blame.
+    for _ in 0..2 {
+        assert_eq!(ask(&proxy, "/bad/echo?bad").await, 502);
+    }
+    assert_eq!(figure(&proxy, "plugin_quarantines_total").await, 1.0);
+}
+
 /// The embedded models, given out by a scheduler that fails as it is told.
 fn scheduled(options: &str, limits: &str) -> String {
     let yaml = scene::embedded().replace("    auth: open", "    scheduler: lifo\n    auth: open");

@@ -1,5 +1,5 @@
-//! Lists of JSON with a bound, which is kept while they are read: a list of what takes a
-//! few bytes written takes many times as much in memory.
+//! JSON with a bound, which is kept while it is read: what takes a few bytes written takes many
+//! times as much in memory, and a body may be half as large as all memory that a plugin has.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,6 +7,10 @@ use serde::{
     Deserialize,
     de::{Deserializer, Error, SeqAccess, Visitor},
 };
+
+/// Longest JSON of a member that is built in memory, other than the lists that have their own bound:
+/// of empty strings or of small numbers this comes to some megabytes.
+pub const LARGEST: u64 = 1 << 20;
 
 /// A list of at most `MOST` elements; more are an error that says so.
 #[derive(Debug)]

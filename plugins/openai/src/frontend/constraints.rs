@@ -21,10 +21,10 @@ pub fn read(
     extras: &mut Vec<Extra>,
 ) -> Result<Option<Constraint>, Failure> {
     let mut found = Vec::new();
-    if let Some(json) = fields.json(bytes, "response_format") {
+    if let Some(json) = fields.small_json(bytes, "response_format")? {
         found.extend(response_format(&json)?);
     }
-    if let Some(json) = fields.json(bytes, "structured_outputs") {
+    if let Some(json) = fields.small_json(bytes, "structured_outputs")? {
         match structured(&json)? {
             Structured::Nothing => {}
             Structured::One(one) => found.push(one),
@@ -40,7 +40,7 @@ pub fn read(
         ("guided_choice", "choice"),
         ("guided_grammar", "grammar"),
     ] {
-        if let Some(json) = fields.json(bytes, name) {
+        if let Some(json) = fields.small_json(bytes, name)? {
             found.push(one(kind, &json).ok_or_else(|| wrong_type(name, "a valid constraint"))?);
         }
     }

@@ -9,6 +9,8 @@ use tollgate_sdk_protocol::{
     types::{Failure, SourceId},
 };
 
+use super::bounded::LARGEST;
+
 /// Bodies up to this length are read at once when they are taken apart.
 pub const SMALL: u64 = 32 * 1024;
 /// Bodies up to this length are read at once before a worker is found: a call of the host for
@@ -108,17 +110,35 @@ impl Fields {
         (text != "null").then_some(text)
     }
 
+    /// The JSON of a member that is looked into, as [`json`](Self::json).
+    ///
+    /// # Errors
+    /// When it is longer than [`LARGEST`].
+    pub fn small_json(&self, bytes: &dyn Bytes, name: &str) -> Result<Option<String>, Failure> {
+        self.is_small(name)?;
+        Ok(self.json(bytes, name))
+    }
+
+    fn is_small(&self, name: &str) -> Result<(), Failure> {
+        if self.place(name).is_some_and(|(_, len)| len > LARGEST) {
+            let message = format!("{name}: Input should be at most {LARGEST} bytes of JSON");
+            return Err(failure::invalid(message, Some(name)));
+        }
+        Ok(())
+    }
+
     /// A member's value; none when absent or `null`. `kind` is said to the client when
     /// it is something else, as in "a valid number".
     ///
     /// # Errors
-    /// When it is of another type; the failure names the member.
+    /// When it is of another type, or longer than [`LARGEST`]; the failure names the member.
     pub fn value<T: DeserializeOwned>(
         &self,
         bytes: &dyn Bytes,
         name: &str,
         kind: &str,
     ) -> Result<Option<T>, Failure> {
+        self.is_small(name)?;
         let Some(raw) = self.raw(bytes, name) else {
             return Ok(None);
         };
@@ -191,7 +211,11 @@ impl Fields {
     /// any.
     pub fn at_most(&self, bytes: &dyn Bytes, name: &str) -> Option<u32> {
         let members = self.found.iter().filter(|member| member.name == name);
-        let counts = members.filter_map(|it| cost::at_most(&self.at(bytes, it.offset, it.len)));
+        let counts = members.filter_map(|it| {
+            // What is longer is no count, and the first of it tells as much.
+            let len = it.len.min(cost::LONGEST as u64 + 1);
+            cost::at_most(&self.at(bytes, it.offset, len))
+        });
         counts.max()
     }
 

@@ -12,6 +12,7 @@ use tollgate_sdk_protocol::{
 };
 
 use super::{
+    bounded::AtMost,
     fields::{missing, wrong_type},
     prompts::place_in,
     request::{Form, Request},
@@ -178,13 +179,11 @@ impl Request {
             }
             return Ok(vec![element(whole.get())?]);
         }
-        let elements: Vec<&RawValue> = serde_json::from_slice(&raw).map_err(|_| wrong())?;
+        // Anything is an element, so it can only be too many.
+        let AtMost::<&RawValue, MOST>(elements) = serde_json::from_slice(&raw)
+            .map_err(|error| failure::invalid(format!("{name} has {error}"), Some(name)))?;
         if elements.is_empty() {
             let message = format!("{name} must not be empty.");
-            return Err(failure::invalid(message, Some(name)));
-        }
-        if elements.len() > MOST {
-            let message = format!("{name} has {} elements, at most {MOST}.", elements.len());
             return Err(failure::invalid(message, Some(name)));
         }
         elements.iter().map(|json| element(json.get())).collect()

@@ -2,7 +2,6 @@
 //! apart into a neutral call when it must be translated.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tollgate_sdk_protocol::{
     Bytes, actions, failure,
     frontend::{Affinity, Cost, Intent, RequestHead},
@@ -14,7 +13,7 @@ use super::{
     CALL,
     fields::{Fields, SMALL, TINY, missing},
     multipart::Multipart,
-    ovms,
+    ovms, prompts,
     relay::{self, Sticky},
 };
 use crate::{
@@ -265,13 +264,7 @@ impl Request {
         if bytes.read(0, offset, 1) != b"[" {
             return 1;
         }
-        let raw = bytes.read_all(0, offset, len);
-        // Elements are stepped over, not built.
-        let elements: Vec<&RawValue> = serde_json::from_slice(&raw).unwrap_or_default();
-        match elements.first().map(|first| first.get().as_bytes()[0]) {
-            Some(b'"' | b'[') => elements.len() as u64,
-            _ => 1,
-        }
+        prompts::count(&bytes.read_all(0, offset, len))
     }
 
     fn subject(&self) -> Option<(u64, u64)> {

@@ -11,8 +11,8 @@ use tollgate_sdk_protocol::{
     types::Failure,
 };
 
-use super::constraints;
 use super::fields::{Fields, out_of_count, out_of_domain, wrong_type};
+use super::{bounded::LARGEST, constraints};
 
 /// Fields without a place that change the result, and the values that change nothing
 /// (`null` is always one). What is in neither list is a hint or unknown to vLLM.
@@ -129,6 +129,11 @@ pub fn changing(
         let Some(json) = fields.json(bytes, name) else {
             continue;
         };
+        if json.len() as u64 > LARGEST {
+            // Longer than any way to write a neutral value.
+            extras.push(extra(name, json));
+            continue;
+        }
         let value: Value = serde_json::from_str(&json).map_err(|_| wrong_type(name, "JSON"))?;
         let same = |neutral: &&str| {
             serde_json::from_str::<Value>(neutral)

@@ -1,6 +1,6 @@
 //! A request's body as a neutral task, endpoint by endpoint.
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
 use tollgate_sdk_protocol::{
     Bytes, failure,
     inference::{Chat, Detokenize, Embed, Generate, Prompt, Task, Tokenize},
@@ -31,7 +31,7 @@ impl Request {
             .json(bytes, "tools")
             .filter(|tools| tools.trim() != "[]");
         if let Some(tools) = &tools
-            && serde_json::from_str::<Vec<Value>>(tools).is_err()
+            && serde_json::from_str::<Vec<IgnoredAny>>(tools).is_err()
         {
             return Err(wrong_type("tools", "a valid list"));
         }
@@ -120,10 +120,11 @@ impl Request {
     }
 
     pub fn detokenize(&self, bytes: &dyn Bytes) -> Result<Task, Failure> {
-        let tokens = self.fields.value(bytes, "tokens", "a list of token ids")?;
-        Ok(Task::Detokenize(Detokenize {
-            tokens: tokens.ok_or_else(|| missing("tokens"))?,
-        }))
+        let raw = self.fields.raw(bytes, "tokens");
+        let raw = raw.filter(|raw| **raw != *b"null");
+        let raw = raw.ok_or_else(|| missing("tokens"))?;
+        let tokens = prompts::token_ids("tokens", &raw, "a list of token ids")?;
+        Ok(Task::Detokenize(Detokenize { tokens }))
     }
 }
 

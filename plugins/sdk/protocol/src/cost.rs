@@ -3,14 +3,20 @@
 
 use serde_json::Value;
 
+/// Longest JSON that is read as a count, in bytes.
+pub const LONGEST: usize = 256;
+
 /// The most that a worker may take a count in JSON for. None: it bounds nothing, as `null` and what
 /// is below zero do.
 ///
 /// A body that is passed on is read by servers that differ, and many take a text of digits for a
 /// number. What is not understood here counts as the most, so that no way of writing a number gets
-/// around a limit.
+/// around a limit; so does what is longer than [`LONGEST`], which is not built to be looked at.
 #[must_use]
 pub fn at_most(json: &[u8]) -> Option<u32> {
+    if json.len() > LONGEST {
+        return Some(u32::MAX);
+    }
     let read = match serde_json::from_slice(json) {
         Ok(Value::Null) => return None,
         Ok(Value::Number(number)) => number.as_i64().or_else(|| {
@@ -60,5 +66,8 @@ mod tests {
         ] {
             assert_eq!(of(most), Some(u32::MAX), "{most}");
         }
+        let zeros = "0".repeat(LONGEST - 3);
+        assert_eq!(of(&format!("1.{zeros}")), Some(1));
+        assert_eq!(of(&format!("1.{zeros}00")), Some(u32::MAX));
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Guest {
     pub(crate) sources: Sources,
     /// Request id of the same.
     pub(crate) request: Option<Arc<str>>,
+    /// It has been given large inputs: its memory is theirs as well.
+    pub(crate) burdened: bool,
     /// Lines that may still be logged by the call that runs.
     log_allowance: u32,
     /// What its lines may not tell.
@@ -56,6 +58,7 @@ impl Guest {
             meter: Meter::new(bounds, counters),
             sources: Sources::default(),
             request: None,
+            burdened: false,
             log_allowance: LOG_LINES,
             mask,
             pacer,
